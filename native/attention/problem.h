@@ -1,0 +1,88 @@
+// What to compute. A Problem is a list of sequences that share one set of rules; dense, ragged, paged and batched calls
+// all become one. Plain data: no Node, no CUDA, no standard containers, so that every backend can read it.
+//
+// The meaning of every field is DESIGN "Semantics"; in short, for query row i and key j of one head, p = i + queryOffset:
+//   s = scale * q_i.k_j;  s = softcap * tanh(s / softcap);  s += bias[i,j];  s -= alibiSlope * |p - j|
+//   allowed: j < keyLength, causal -> j <= p, window -> p - windowLeft <= j <= p + windowRight, mask true, bias > -inf
+#pragma once
+#include <cstdint>
+
+namespace fovea {
+
+enum class DType : uint8_t { float32, float16, bfloat16 };
+enum class Algorithm : uint8_t { automatic, standard, tiled };
+/// Which scores `Sequence::scores` receives: after the scale, after the softcap, or after bias and ALiBi (masked: -inf).
+enum class ScoreStage : uint8_t { none, scaled, capped, biased };
+
+constexpr int64_t byteSize(DType type) { return type == DType::float32 ? 4 : 2; }
+
+/// A [heads, rows, columns] matrix per head somewhere in memory; strides in elements, any value, 0 included.
+/// Rows are queries for query, output, mask, bias, weights and scores; keys for key and value.
+template <class Element>
+struct View {
+  Element* data = nullptr;
+  int64_t headStride = 0, rowStride = 0, columnStride = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+};
+
+/// One sequence: its queries against its keys, for all heads.
+struct Sequence {
+  int64_t queryLength = 0;  // rows that attend
+  int64_t queryRows = 0;    // rows of the outputs; those from queryLength on become 0 (lse: -inf)
+  int64_t keyLength = 0;    // keys that exist; what lies past them is never read
+  int64_t keyColumns = 0;   // columns of weights and scores; those from keyLength on become 0 (biased scores: -inf)
+  int64_t queryOffset = 0;  // place of query 0 among the keys; may be negative
+
+  View<const void> query, key, value;  // of Problem::dtype
+  View<void> output;                   // of Problem::dtype
+  View<const uint8_t> mask;            // optional: non-zero may attend
+  View<const void> bias;               // optional, of Problem::biasDtype
+  View<float> lse;                     // optional; columnStride unused
+  View<float> weights, scores;         // optional
+
+  // Paged keys and values (Problem::pageSize > 0): key j is row j % pageSize of page pageTable[j / pageSize], and page p
+  // starts p * keyPageStride elements after key.data.
+  const int32_t* pageTable = nullptr;
+  int64_t keyPageStride = 0, valuePageStride = 0;
+
+  const float* alibiSlopes = nullptr;  // optional, one per head
+  const float* sinks = nullptr;        // optional, one per head: a logit without a value
+};
+
+struct Problem {
+  DType dtype = DType::float32;      // of query, key, value and output
+  DType biasDtype = DType::float32;  // of bias
+  int32_t heads = 0, kvHeads = 0;    // query head h reads kv head h / (heads / kvHeads)
+  int32_t headDim = 0, valueDim = 0;
+  double scale = 1;
+  double softcap = 0;         // 0: none
+  bool causal = false;        // j <= p
+  int64_t windowLeft = -1;    // -1: unlimited
+  int64_t windowRight = -1;   // -1: unlimited
+  int32_t pageSize = 0;       // 0: keys and values are contiguous
+  Algorithm algorithm = Algorithm::automatic;
+  ScoreStage scoreStage = ScoreStage::none;
+
+  const Sequence* sequences = nullptr;
+  int64_t sequenceCount = 0;
+
+  int32_t groupSize() const { return heads / kvHeads; }
+};
+
+/// The keys [begin, end) that query row i may see by length, causality and window (mask and bias aside).
+struct KeyRange {
+  int64_t begin, end;
+};
+
+inline KeyRange visibleKeys(const Problem& problem, const Sequence& sequence, int64_t queryRow) {
+  const int64_t place = queryRow + sequence.queryOffset;
+  int64_t begin = 0, end = sequence.keyLength;
+  if (problem.windowLeft >= 0 && place - problem.windowLeft > begin) begin = place - problem.windowLeft;
+  if (problem.windowRight >= 0 && place + problem.windowRight + 1 < end) end = place + problem.windowRight + 1;
+  if (problem.causal && place + 1 < end) end = place + 1;
+  if (end <= begin) return {0, 0};
+  return {begin, end};
+}
+
+}  // namespace fovea

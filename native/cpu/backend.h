@@ -1,0 +1,46 @@
+// The CPU backend: runs a Problem by a Plan on the process's thread pool. No Node here.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../attention/plan.h"
+
+namespace fovea::cpu {
+
+struct Info {
+  std::string name;  // processor
+  int cores = 1;     // logical processors this process may run on
+  int threads = 1;   // of the pool
+  std::string instructionSet;
+  std::vector<std::string> instructionSets;  // in this build and runnable here
+};
+
+/// Throws std::runtime_error when FOVEA_CPU_ISA or FOVEA_NUM_THREADS cannot be honoured; so do plan, run and start.
+Info info();
+
+/// Resizes the process's pool (count >= 1).
+void setThreads(int count);
+
+/// The plan for this machine's instruction set.
+Plan plan(const Problem& problem);
+
+enum class Outcome : uint8_t { done, aborted, outOfMemory };
+
+/// Computes on the calling thread, helped by the pool when the problem is worth it.
+Outcome run(const Problem& problem, const Plan& plan);
+
+/// A call in flight.
+class Execution {
+ public:
+  virtual ~Execution() = default;
+  /// Drops the call if it is queued, stops it at the next block if it runs. Returns at once; `settled` still comes.
+  virtual void cancel() = 0;
+};
+
+/// Enqueues on the pool. `settled` is called exactly once, on a pool thread, when nothing touches the problem's memory any
+/// more. The sequences that `problem` points to, and all tensors, must live until then.
+std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
+
+}  // namespace fovea::cpu
