@@ -20,7 +20,10 @@ struct SequencePlan {
   int64_t queryBlock = 0;  // rows per task
   int64_t keyBlock = 0;    // keys packed (or scored) at a time
   int64_t keySplit = 0;    // keys per split; splits start at its multiples
-  int64_t splits = 1;      // splits of the keys that any row sees, merged in order
+  int64_t firstSplit = 0;  // number of the first split that some row sees
+  int64_t splits = 1;      // splits from there on, merged in order
+  int64_t partialFloats = 0;  // workspace of one split of one kv head
+  double flops = 0;        // executed by the matrix products, whole tiles
 };
 
 struct Plan {

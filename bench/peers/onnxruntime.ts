@@ -1,0 +1,177 @@
+// onnxruntime-node: one attention operator in a model of its own, in each form that can be the fastest somewhere.
+import * as ort from "onnxruntime-node";
+import { type Layout } from "./inputs.js";
+import type { Contestant, MakeInputs } from "./measure.js";
+import { type Attribute, encodeModel, type Graph, type Node, type Value } from "./onnx-model.js";
+import { type Point, scoreBytes } from "./points.js";
+
+export interface Form {
+  name: string;
+  offered(point: Point): boolean;
+  outputLayout: Layout;
+  graph(point: Point): Graph;
+  /** Memory order of the model's tensor inputs. */
+  layouts: { query: Layout; keyValue: Layout };
+  /** Inputs beside query, key and value. */
+  extras?(point: Point): Record<string, ort.Tensor>;
+}
+
+// A form that stores every score is left out where those alone fill a gigabyte.
+const scoresFit = (point: Point): boolean => scoreBytes(point) <= 2 ** 30;
+
+const packed = (name: string, batch: number, length: number, width: number): Value => ({
+  name,
+  dtype: "float32",
+  shape: [batch, length, width],
+});
+
+const perHead = (name: string, { batch, heads, headDim }: Point, length: number): Value => ({
+  name,
+  dtype: "float32",
+  shape: [batch, heads, length, headDim],
+});
+
+function packedInputs({ batch, heads, queryLength, keyLength, headDim }: Point): Value[] {
+  return [
+    packed("query", batch, queryLength, heads * headDim),
+    packed("key", batch, keyLength, heads * headDim),
+    packed("value", batch, keyLength, heads * headDim),
+  ];
+}
+
+const packedOutput = ({ batch, heads, queryLength, headDim }: Point): Value =>
+  packed("output", batch, queryLength, heads * headDim);
+
+function perHeadInputs(point: Point): Value[] {
+  return [
+    perHead("query", point, point.queryLength),
+    perHead("key", point, point.keyLength),
+    perHead("value", point, point.keyLength),
+  ];
+}
+
+const node = (op: string, inputs: string[], output: string, attributes: Record<string, Attribute> = {}): Node => ({
+  op,
+  inputs,
+  outputs: [output],
+  attributes,
+});
+
+const multiHeadAttention = ({ heads }: Point): Node => ({
+  ...node("MultiHeadAttention", ["query", "key", "value"], "output", { num_heads: { i: heads } }),
+  domain: "com.microsoft",
+});
+
+export const forms: Form[] = [
+  {
+    // com.microsoft MultiHeadAttention: tiled when it has no mask, [batch, length, heads * headDim].
+    name: "mha",
+    offered: (point) => !point.causal,
+    outputLayout: "bshd",
+    layouts: { query: "bshd", keyValue: "bshd" },
+    graph: (point) => ({
+      inputs: packedInputs(point),
+      nodes: [multiHeadAttention(point)],
+      outputs: [packedOutput(point)],
+    }),
+  },
+  {
+    // The same with keys and values per head, as a cache holds them: they need no transposition then.
+    name: "mha-bnsh",
+    offered: (point) => !point.causal,
+    outputLayout: "bshd",
+    layouts: { query: "bshd", keyValue: "bhsd" },
+    graph: (point) => ({
+      inputs: [packedInputs(point)[0]!, ...perHeadInputs(point).slice(1)],
+      nodes: [multiHeadAttention(point)],
+      outputs: [packedOutput(point)],
+    }),
+  },
+  {
+    // com.microsoft GroupQueryAttention, always causal: tiled only if its present outputs have names; they are no outputs
+    // of the graph, which would copy them to JavaScript.
+    name: "gqa-inner",
+    offered: (point) => point.causal,
+    outputLayout: "bshd",
+    layouts: { query: "bshd", keyValue: "bshd" },
+    graph: (point) => ({
+      inputs: [
+        ...packedInputs(point),
+        { name: "seqlens_k", dtype: "int32", shape: [point.batch] },
+        { name: "total_sequence_length", dtype: "int32", shape: [1] },
+      ],
+      nodes: [
+        {
+          op: "GroupQueryAttention",
+          domain: "com.microsoft",
+          inputs: ["query", "key", "value", "", "", "seqlens_k", "total_sequence_length"],
+          outputs: ["output", "present_key", "present_value"],
+          attributes: { num_heads: { i: point.heads }, kv_num_heads: { i: point.heads } },
+        },
+      ],
+      outputs: [packedOutput(point)],
+    }),
+    extras: ({ batch, keyLength }) => ({
+      seqlens_k: new ort.Tensor("int32", new Int32Array(batch).fill(keyLength - 1), [batch]),
+      total_sequence_length: new ort.Tensor("int32", Int32Array.of(keyLength), [1]),
+    }),
+  },
+  {
+    // The standard operator since opset 23: stores every score, the masked ones too.
+    name: "att23",
+    offered: scoresFit,
+    outputLayout: "bhsd",
+    layouts: { query: "bhsd", keyValue: "bhsd" },
+    graph: (point) => ({
+      inputs: perHeadInputs(point),
+      nodes: [node("Attention", ["query", "key", "value"], "output", { is_causal: { i: point.causal ? 1 : 0 } })],
+      outputs: [perHead("output", point, point.queryLength)],
+    }),
+  },
+  {
+    // As exporters wrote it before there was an operator; the runtime fuses scale and transposition into the product.
+    name: "unfused",
+    offered: (point) => !point.causal && scoresFit(point),
+    outputLayout: "bhsd",
+    layouts: { query: "bhsd", keyValue: "bhsd" },
+    graph: (point) => ({
+      inputs: perHeadInputs(point),
+      constants: { scale: 1 / Math.sqrt(point.headDim) },
+      nodes: [
+        node("Transpose", ["key"], "keyT", { perm: { ints: [0, 1, 3, 2] } }),
+        node("MatMul", ["query", "keyT"], "products"),
+        node("Mul", ["products", "scale"], "scores"),
+        node("Softmax", ["scores"], "weights", { axis: { i: -1 } }),
+        node("MatMul", ["weights", "value"], "output"),
+      ],
+      outputs: [perHead("output", point, point.queryLength)],
+    }),
+  },
+];
+
+/** A form ready to run on a point. */
+export async function onnxruntime(form: Form, point: Point, inputs: MakeInputs, threads: number): Promise<Contestant> {
+  const graph = form.graph(point);
+  const session = await ort.InferenceSession.create(encodeModel(graph), {
+    executionProviders: ["cpu"],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    logSeverityLevel: 3,
+  });
+  const tensor = (index: number, data: Float32Array): ort.Tensor =>
+    new ort.Tensor("float32", data, graph.inputs[index]!.shape);
+  const feeds = {
+    query: tensor(0, inputs(form.layouts.query).query),
+    key: tensor(1, inputs(form.layouts.keyValue).key),
+    value: tensor(2, inputs(form.layouts.keyValue).value),
+    ...form.extras?.(point),
+  };
+  return {
+    name: form.name,
+    layout: form.outputLayout,
+    call: async () => (await session.run(feeds))["output"]!.data as Float32Array,
+    release: () => session.release(),
+  };
+}

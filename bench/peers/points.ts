@@ -1,0 +1,68 @@
+// The measured problems: float32, all inputs present, scale 1/sqrt(headDim).
+export interface Point {
+  name: string;
+  batch: number;
+  heads: number;
+  queryLength: number;
+  keyLength: number;
+  headDim: number;
+  causal: boolean;
+  /** Reads far more than it computes: reported in GB/s of keys and values. */
+  bandwidthBound?: boolean;
+}
+
+const square = (name: string, length: number, heads = 8, headDim = 64): Point[] =>
+  [false, true].map((causal) => ({
+    name: causal ? `${name}-causal` : name,
+    batch: 1,
+    heads,
+    queryLength: length,
+    keyLength: length,
+    headDim,
+    causal,
+  }));
+
+export const points: Point[] = [
+  ...[512, 1024, 2048, 4096, 8192].flatMap((length) => square(`s${length}`, length)),
+  ...square("h16d128", 2048, 16, 128),
+  { name: "cross", batch: 1, heads: 8, queryLength: 512, keyLength: 2048, headDim: 64, causal: false },
+  {
+    name: "decode",
+    batch: 8,
+    heads: 16,
+    queryLength: 1,
+    keyLength: 4096,
+    headDim: 128,
+    causal: false,
+    bandwidthBound: true,
+  },
+];
+
+/** What `--quick` measures. */
+export const quickPoints = ["s512", "s512-causal", "s1024", "s1024-causal", "s2048", "s2048-causal", "decode"];
+
+/** The smallest call worth timing: what it takes is overhead. */
+export const tinyPoint: Point = {
+  name: "tiny",
+  batch: 1,
+  heads: 1,
+  queryLength: 16,
+  keyLength: 16,
+  headDim: 64,
+  causal: false,
+};
+
+/** Multiplications and additions of the two matrix products, those that a causal mask hides left out. */
+export function flops({ batch, heads, queryLength, keyLength, headDim, causal }: Point): number {
+  return (4 * batch * heads * queryLength * keyLength * headDim) / (causal ? 2 : 1);
+}
+
+/** Bytes of keys and values. */
+export function keyValueBytes({ batch, heads, keyLength, headDim }: Point): number {
+  return 2 * 4 * batch * heads * keyLength * headDim;
+}
+
+/** Bytes of a whole score matrix. */
+export function scoreBytes({ batch, heads, queryLength, keyLength }: Point): number {
+  return 4 * batch * heads * queryLength * keyLength;
+}

@@ -1,0 +1,15 @@
+# fovea_add_instruction_set(<target> <name> SOURCES file... [OPTIONS flag...])
+# Compiles the kernel sources once more, with these flags and FOVEA_ISA=<name> (their namespace: fovea::cpu::<name>), and
+# adds the objects to <target>.
+#
+# Products and sums are fused only where the source says so, so that a sequence gives the same bits wherever the compiler
+# places its code; errno and floating-point traps are not observed.
+function(fovea_add_instruction_set target name)
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "SOURCES;OPTIONS")
+  set(objects ${target}_${name})
+  add_library(${objects} OBJECT ${arg_SOURCES})
+  target_compile_definitions(${objects} PRIVATE FOVEA_ISA=${name})
+  target_compile_options(${objects} PRIVATE -O3 -fno-math-errno -fno-trapping-math -ffp-contract=off ${arg_OPTIONS})
+  target_include_directories(${objects} PRIVATE $<TARGET_PROPERTY:${target},INTERFACE_INCLUDE_DIRECTORIES>)
+  target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
+endfunction()

@@ -1,0 +1,28 @@
+// One step of text generation: a new token of each text attends to all before it, whose keys and values lie in pages.
+//   npx tsx examples/decode-paged.ts
+
+import { attention, Tensor } from "../lib/index.js";
+
+const [heads, kvHeads, headDim, pageSize] = [16, 4, 128, 16];
+const lengths = Int32Array.of(9000, 37); // tokens so far, per text
+const maxPages = Math.ceil(Math.max(...lengths) / pageSize);
+const pages = lengths.length * maxPages; // in the pool
+
+// Pages of one text lie anywhere in the pool: here text 0 has the even ones and text 1 the odd ones.
+const pageTable = new Int32Array(lengths.length * maxPages);
+for (let text = 0; text < lengths.length; text++) {
+  for (let page = 0; page < maxPages; page++) pageTable[text * maxPages + page] = 2 * page + text;
+}
+
+const query = Tensor.random([lengths.length, heads, 1, headDim], { seed: 1, dtype: "float16" });
+const key = Tensor.random([pages, kvHeads, pageSize, headDim], { seed: 2, dtype: "float16" });
+const value = Tensor.random([pages, kvHeads, pageSize, headDim], { seed: 3, dtype: "float16" });
+
+const { output, plan } = await attention(query, key, value, {
+  pageTable: Tensor.from(pageTable, [lengths.length, maxPages]),
+  keyLengths: lengths,
+  causal: true,
+});
+
+console.log("output", output.shape, output.dtype);
+console.log("kernel", plan.kernel, "in", plan.splits, "splits");

@@ -1,0 +1,73 @@
+// SentencePiece's unigram model: a text becomes the sequence of vocabulary pieces with the highest total log-probability,
+// found by dynamic programming over the text's characters (Kudo 2018, "Subword Regularization", section 3.2).
+
+/** A piece and its log-probability. Its index in the vocabulary is its token id. */
+export type Vocabulary = readonly (readonly [piece: string, score: number])[];
+
+export interface Token {
+  id: number;
+  /** As the vocabulary spells it: a leading "▁" stands for the space before a word. */
+  piece: string;
+}
+
+const space = "\u2581";
+const unknown = 0;
+/** The first entries are markers (unknown, begin, end, extras), which no text spells. */
+const markers = 6;
+
+export class Tokenizer {
+  readonly #ids = new Map<string, number>();
+  readonly #scores: Float64Array;
+  readonly #longest: number;
+  /** Worse than any piece, so that an unknown character is the last resort. */
+  readonly #unknownScore: number;
+
+  constructor(vocabulary: Vocabulary) {
+    this.#scores = Float64Array.from(vocabulary, ([, score]) => score);
+    this.#unknownScore = Math.min(...this.#scores) - 10;
+    let longest = 1;
+    for (let id = markers; id < vocabulary.length; id++) {
+      const piece = vocabulary[id]![0];
+      this.#ids.set(piece, id);
+      longest = Math.max(longest, Array.from(piece).length);
+    }
+    this.#longest = longest;
+  }
+
+  tokenize(text: string): Token[] {
+    const normalized = text.normalize("NFKC").trim().replace(/\s+/gu, space);
+    if (normalized === "") return [];
+    const characters = Array.from(space + normalized);
+
+    // best[end]: the score of the best split of the first `end` characters; from[end] and ids[end]: its last piece.
+    const best = new Float64Array(characters.length + 1).fill(-Infinity);
+    const from = new Int32Array(characters.length + 1);
+    const ids = new Int32Array(characters.length + 1).fill(unknown);
+    best[0] = 0;
+    for (let begin = 0; begin < characters.length; begin++) {
+      const relax = (end: number, id: number, score: number): void => {
+        if (best[begin]! + score <= best[end]!) return;
+        best[end] = best[begin]! + score;
+        from[end] = begin;
+        ids[end] = id;
+      };
+      relax(begin + 1, unknown, this.#unknownScore);
+      let piece = "";
+      for (let end = begin + 1; end <= characters.length && end <= begin + this.#longest; end++) {
+        piece += characters[end - 1]!;
+        const id = this.#ids.get(piece);
+        if (id !== undefined) relax(end, id, this.#scores[id]!);
+      }
+    }
+
+    const tokens: Token[] = [];
+    for (let end = characters.length; end > 0; end = from[end]!) {
+      const token = { id: ids[end]!, piece: characters.slice(from[end], end).join("") };
+      const next = tokens.at(-1);
+      // Neighbouring unknown characters are one unknown token, as the model was trained.
+      if (token.id === unknown && next?.id === unknown) next.piece = token.piece + next.piece;
+      else tokens.push(token);
+    }
+    return tokens.reverse();
+  }
+}

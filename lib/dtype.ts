@@ -1,0 +1,132 @@
+import { Float16Array as Float16Polyfill } from "@petamoriken/float16";
+import { FoveaError, list, show } from "./errors.js";
+
+/** Element types of queries, keys, values and outputs. */
+export type FloatDType = "float32" | "float16" | "bfloat16";
+/** Element types of tensors. `bool` is one byte per element, non-zero is true. */
+export type DType = FloatDType | "int32" | "bool";
+
+/** The typed array that holds elements of a dtype. The 16-bit floats are held as their bits. */
+export type DataOf<D extends DType> = D extends "float32"
+  ? Float32Array
+  : D extends "float16" | "bfloat16"
+    ? Uint16Array
+    : D extends "int32"
+      ? Int32Array
+      : Uint8Array;
+
+/** Every typed array a tensor can live in. */
+export type DataArray = DataOf<DType>;
+
+/** A Float16Array, where the runtime has it. */
+export interface Float16ArrayLike extends ArrayBufferView {
+  readonly [Symbol.toStringTag]: "Float16Array";
+  readonly length: number;
+  readonly [index: number]: number;
+}
+
+const arrayTypes = {
+  float32: Float32Array,
+  float16: Uint16Array,
+  bfloat16: Uint16Array,
+  int32: Int32Array,
+  bool: Uint8Array,
+} as const;
+
+export const dtypes = Object.keys(arrayTypes) as DType[];
+
+export function isDType(value: unknown): value is DType {
+  return typeof value === "string" && Object.hasOwn(arrayTypes, value);
+}
+
+export function isFloatDType(dtype: DType): dtype is FloatDType {
+  return dtype === "float32" || dtype === "float16" || dtype === "bfloat16";
+}
+
+/** A zeroed array of `length` elements; running out of memory is an ERR_FOVEA_OUT_OF_MEMORY. */
+export function allocate<D extends DType>(dtype: D, length: number): DataOf<D> {
+  try {
+    return new arrayTypes[dtype](length) as DataOf<D>;
+  } catch (cause) {
+    const message = `cannot allocate ${length} elements of ${dtype}`;
+    throw new FoveaError("ERR_FOVEA_OUT_OF_MEMORY", message, { cause });
+  }
+}
+
+/** The dtype of an array of this kind, where its kind tells. */
+function impliedDType(data: ArrayBufferView): DType | undefined {
+  if (data instanceof Float32Array) return "float32";
+  if (data instanceof Int32Array) return "int32";
+  if (isFloat16Array(data)) return "float16";
+  return undefined;
+}
+
+function isFloat16Array(data: ArrayBufferView): data is Float16ArrayLike {
+  return (data as Partial<Float16ArrayLike>)[Symbol.toStringTag] === "Float16Array";
+}
+
+/**
+ * The dtype of `data`, given or implied, after a check that the two agree.
+ * A Uint16Array needs "float16" or "bfloat16", a Uint8Array "bool"; others imply theirs.
+ */
+export function checkDType(name: string, data: ArrayBufferView, given: unknown): DType {
+  const dtype = given ?? impliedDType(data);
+  if (dtype === undefined) {
+    const wanted = data instanceof Uint16Array ? '"float16" or "bfloat16"' : list(dtypes);
+    throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: ${show(data)} needs a dtype: expected ${wanted}`);
+  }
+  if (!isDType(dtype)) {
+    throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: expected a dtype of ${list(dtypes)}, got ${show(dtype)}`);
+  }
+  const holds = data instanceof arrayTypes[dtype] || (dtype === "float16" && isFloat16Array(data));
+  if (!holds) {
+    const wanted = arrayTypes[dtype].name;
+    throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: expected a ${wanted} for dtype "${dtype}", got ${show(data)}`);
+  }
+  return dtype;
+}
+
+/** The same memory as the array that native code and `data` use: a Float16Array becomes the Uint16Array of its bits. */
+export function asDataArray(data: ArrayBufferView): DataArray {
+  return isFloat16Array(data) ? new Uint16Array(data.buffer, data.byteOffset, data.length) : (data as DataArray);
+}
+
+/** Rounds numbers to a float dtype (to nearest, ties to even; NaN stays NaN), into a new array. */
+export function encode<D extends FloatDType>(values: Float32Array | Float64Array, dtype: D): DataOf<D> {
+  if (dtype === "float32") return Float32Array.from(values) as DataOf<D>;
+  if (dtype === "float16") return new Uint16Array(new Float16Polyfill(values).buffer) as DataOf<D>;
+  const bits = allocate("bfloat16", values.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = bfloat16Bits(values[i]!);
+  return bits as DataOf<D>;
+}
+
+/** Reads one element as a number; exact for every dtype. */
+export function decode(dtype: DType, data: DataArray, index: number): number {
+  if (dtype === "float16") return float16Values()[data[index]!]!;
+  if (dtype === "bfloat16") return bfloat16Value(data[index]!);
+  return data[index]!;
+}
+
+const float32 = new Float32Array(1);
+const float32Bits = new Uint32Array(float32.buffer);
+
+/** bfloat16 is the upper half of a float32. Adding half of the last place that stays rounds; its parity settles ties. */
+function bfloat16Bits(value: number): number {
+  float32[0] = value;
+  const bits = float32Bits[0]!;
+  if (Number.isNaN(value)) return (bits >>> 16) | 0x40; // quiet: the upper half alone must still be a NaN
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+}
+
+function bfloat16Value(bits: number): number {
+  float32Bits[0] = bits << 16;
+  return float32[0]!;
+}
+
+let float16Table: Float32Array | undefined;
+
+/** The value of each of the 65536 bit patterns: 256 KB, made when the first float16 is read. */
+function float16Values(): Float32Array {
+  float16Table ??= Float32Array.from(new Float16Polyfill(Uint16Array.from({ length: 65536 }, (_, i) => i).buffer));
+  return float16Table;
+}

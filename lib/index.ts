@@ -1,0 +1,23 @@
+export { attention, attentionSync, explain } from "./attention.js";
+export { devices, setThreads, synchronize } from "./device.js";
+export type { CpuDevice, Device, DeviceInfo, UnavailableDevice } from "./device.js";
+export type { DataOf, DType, Float16ArrayLike, FloatDType } from "./dtype.js";
+export { FoveaError } from "./errors.js";
+export type { FoveaErrorCode } from "./errors.js";
+export type { ShapeInput, TensorInput, TensorLike } from "./input.js";
+export type {
+  Algorithm,
+  AttentionOptions,
+  AttentionResult,
+  ExplainOptions,
+  IntegerInput,
+  Layout,
+  ScoreStage,
+  VectorInput,
+} from "./options.js";
+export type { Plan, PlanPart } from "./plan.js";
+export type { Distribution } from "./random.js";
+export { referenceAttention } from "./reference.js";
+export type { ReferenceResult } from "./reference.js";
+export { Tensor } from "./tensor.js";
+export type { RandomOptions, TensorOptions } from "./tensor.js";

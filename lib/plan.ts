@@ -1,0 +1,88 @@
+import { native } from "./native.js";
+
+/** All sequences of a call that run by one kernel. */
+export interface PlanPart {
+  readonly kernel: string;
+  /** How many sequences. */
+  readonly sequences: number;
+  /** Largest number of rows (queries, times the heads that share their keys) that are computed together. */
+  readonly queryBlock: number;
+  /** Largest number of keys that are computed together. */
+  readonly keyBlock: number;
+  /** Largest number of pieces that a sequence's keys are split into. */
+  readonly splits: number;
+  /** Floating-point operations of the matrix products, whole blocks. */
+  readonly flops: number;
+}
+
+/** How a call is computed. It depends on the sequences' sizes alone, not on threads or on what else is in the batch. */
+export interface Plan {
+  readonly device: "cpu";
+  readonly instructionSet: string;
+  readonly algorithm: "standard" | "tiled";
+  /** The part with the most operations; `queryBlock`, `keyBlock` and `splits` are its. "none" when there is nothing to do. */
+  readonly kernel: string;
+  readonly queryBlock: number;
+  readonly keyBlock: number;
+  readonly splits: number;
+  /** Independent pieces of work. */
+  readonly tasks: number;
+  /** Memory that the call takes beside inputs, outputs and each thread's scratch. */
+  readonly workspaceBytes: number;
+  /** Floating-point operations of the matrix products, whole blocks. */
+  readonly flops: number;
+  /** Those that allowed pairs of query and key need (mask and bias aside): 2 * (headDim + valueDim) per pair and head. */
+  readonly usefulFlops: number;
+  /** Bytes of inputs that are visited, read once, and of outputs. */
+  readonly bytes: number;
+  readonly parts: readonly PlanPart[];
+}
+
+/** The numbers of a plan, in the order that native code writes them. */
+export const planFields = ["algorithm", "tasks", "workspaceBytes", "flops", "usefulFlops", "bytes", "parts"] as const;
+/** The numbers of each part, which follow. */
+export const planPartFields = ["kernel", "sequences", "queryBlock", "keyBlock", "splits", "flops"] as const;
+
+/** As many parts as there can be kernels in one call. */
+const maxParts = 4;
+
+/** Where native code writes the plan of the call at hand. */
+export const planNumbers: Float64Array = new Float64Array(planFields.length + maxParts * planPartFields.length);
+
+const algorithms = [undefined, "standard", "tiled"] as const;
+let instructionSet: string | undefined;
+
+/** The plan in `planNumbers`. */
+export function readPlan(): Plan {
+  const binding = native();
+  const numbers = planNumbers;
+  const parts: PlanPart[] = [];
+  let main = -1;
+  for (let i = 0, at: number = planFields.length; i < numbers[6]!; i++, at += planPartFields.length) {
+    parts.push({
+      kernel: binding.kernels[numbers[at]!]!,
+      sequences: numbers[at + 1]!,
+      queryBlock: numbers[at + 2]!,
+      keyBlock: numbers[at + 3]!,
+      splits: numbers[at + 4]!,
+      flops: numbers[at + 5]!,
+    });
+    if (main < 0 || parts[i]!.flops > parts[main]!.flops) main = i;
+  }
+  const part = parts[main];
+  return {
+    device: "cpu",
+    instructionSet: (instructionSet ??= binding.cpu().instructionSet),
+    algorithm: algorithms[numbers[0]!]!,
+    kernel: part?.kernel ?? "none",
+    queryBlock: part?.queryBlock ?? 0,
+    keyBlock: part?.keyBlock ?? 0,
+    splits: part?.splits ?? 0,
+    tasks: numbers[1]!,
+    workspaceBytes: numbers[2]!,
+    flops: numbers[3]!,
+    usefulFlops: numbers[4]!,
+    bytes: numbers[5]!,
+    parts,
+  };
+}

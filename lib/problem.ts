@@ -1,0 +1,173 @@
+import type { Storage } from "../binding.js";
+import type { Placed } from "./layout.js";
+import type { Call, Outputs } from "./shape.js";
+
+/** The numbers of a problem, in the order that native code reads them. */
+export const problemFields = [
+  "dtype",
+  "biasDtype",
+  "heads",
+  "kvHeads",
+  "headDim",
+  "valueDim",
+  "scale",
+  "softcap",
+  "causal",
+  "windowLeft",
+  "windowRight",
+  "pageSize",
+  "algorithm",
+  "scoreStage",
+  "sequences",
+] as const;
+
+const sequenceSizes = ["queryLength", "queryRows", "keyLength", "keyColumns", "queryOffset", "pages"] as const;
+const sequencePages = ["pageTableStorage", "pageTableOffset", "keyPageStride", "valuePageStride"] as const;
+const sequenceVectors = ["alibiSlopesStorage", "alibiSlopesOffset", "sinksStorage", "sinksOffset"] as const;
+const viewNames = ["query", "key", "value", "output", "mask", "bias", "lse", "weights", "scores"] as const;
+const viewFields = ["Storage", "Offset", "HeadStride", "RowStride", "ColumnStride"] as const;
+
+/** The numbers of each sequence, which follow. */
+export const sequenceFields: readonly string[] = [
+  ...sequenceSizes,
+  ...sequencePages,
+  ...sequenceVectors,
+  ...viewNames.flatMap((view) => viewFields.map((field) => view + field)),
+];
+
+const problemLength = problemFields.length;
+const sequenceLength = sequenceFields.length;
+const viewLength = viewFields.length;
+const vectorsAt = sequenceSizes.length + sequencePages.length;
+const viewsAt = vectorsAt + sequenceVectors.length;
+
+const dtypeCodes = { float32: 0, float16: 1, bfloat16: 2 } as const;
+const algorithmCodes = { auto: 0, standard: 1, tiled: 2 } as const;
+const scoreStageCodes = { scaled: 1, capped: 2, biased: 3 } as const;
+
+/** One scratch for every call, grown as needed: native code copies it before it returns. */
+let scratch = new Float64Array(problemLength + 16 * sequenceLength);
+
+/**
+ * Writes a call down as native code reads it, and appends to `storages` the memory it is about (nothing for bare shapes).
+ * The result is valid until the next call.
+ */
+export function writeProblem(call: Call, outputs: Outputs, storages: Storage[]): Float64Array {
+  const { rules, sequences } = call;
+  const length = problemLength + sequences.length * sequenceLength;
+  if (length > scratch.length) scratch = new Float64Array(2 * length);
+  const numbers = scratch;
+  const biasDtype = call.bias?.view.dtype as keyof typeof dtypeCodes | undefined;
+  numbers[0] = dtypeCodes[call.dtype];
+  numbers[1] = biasDtype === undefined ? 0 : dtypeCodes[biasDtype];
+  numbers[2] = call.heads;
+  numbers[3] = call.kvHeads;
+  numbers[4] = call.headDim;
+  numbers[5] = call.valueDim;
+  numbers[6] = call.scale;
+  numbers[7] = rules.softcap;
+  numbers[8] = rules.causal ? 1 : 0;
+  numbers[9] = rules.windowLeft;
+  numbers[10] = rules.windowRight;
+  numbers[11] = call.pageSize;
+  numbers[12] = algorithmCodes[rules.algorithm];
+  numbers[13] = rules.returnScores === undefined ? 0 : scoreStageCodes[rules.returnScores];
+  numbers[14] = sequences.length;
+  writeSizes(numbers, call);
+  writePages(numbers, call, storages);
+  writeVector(numbers, vectorsAt, call, call.alibiSlopes, "alibiSlopes", storages);
+  writeVector(numbers, vectorsAt + 2, call, call.sinks, "sinks", storages);
+  writeView(numbers, 0, call, call.query, "query", 1, 0, storages);
+  writeView(numbers, 1, call, call.key, "key", 0, 1, storages);
+  writeView(numbers, 2, call, call.value, "value", 0, 1, storages);
+  writeView(numbers, 3, call, outputs.output, "out", 1, 0, storages);
+  writeView(numbers, 4, call, call.mask, "mask", 0, 0, storages);
+  writeView(numbers, 5, call, call.bias, "bias", 0, 0, storages);
+  writeView(numbers, 6, call, outputs.lse, "lse", 1, 0, storages);
+  writeView(numbers, 7, call, outputs.weights, "weights", 0, 0, storages);
+  writeView(numbers, 8, call, outputs.scores, "scores", 0, 0, storages);
+  return numbers;
+}
+
+function writeSizes(numbers: Float64Array, { sequences, pages }: Call): void {
+  let at = problemLength;
+  for (const sequence of sequences) {
+    numbers[at] = sequence.queryLength;
+    numbers[at + 1] = sequence.queryRows;
+    numbers[at + 2] = sequence.keyLength;
+    numbers[at + 3] = sequence.keyColumns;
+    numbers[at + 4] = sequence.queryOffset;
+    numbers[at + 5] = pages;
+    at += sequenceLength;
+  }
+}
+
+function writePages(numbers: Float64Array, call: Call, storages: Storage[]): void {
+  const { pageTable, sequences, key, value } = call;
+  const storage = pageTable === undefined ? -1 : addStorage(pageTable, "pageTable", storages);
+  let at = problemLength + sequenceSizes.length;
+  for (const { index, keyLength } of sequences) {
+    numbers[at] = storage;
+    numbers[at + 1] = pageTable === undefined || keyLength === 0 ? 0 : pageTable.view.offset + index * pageTable.batch;
+    numbers[at + 2] = pageTable === undefined ? 0 : key.batch;
+    numbers[at + 3] = pageTable === undefined ? 0 : value.batch;
+    at += sequenceLength;
+  }
+}
+
+function writeVector(
+  numbers: Float64Array,
+  field: number,
+  call: Call,
+  vector: Placed | undefined,
+  name: string,
+  storages: Storage[],
+): void {
+  const storage = vector === undefined ? -1 : addStorage(vector, name, storages);
+  let at = problemLength + field;
+  for (const { index, queryLength } of call.sequences) {
+    numbers[at] = queryLength === 0 ? -1 : storage;
+    numbers[at + 1] = vector === undefined ? 0 : vector.view.offset + index * vector.batch;
+    at += sequenceLength;
+  }
+}
+
+/** `queryStep` and `keyStep` (0 or 1): whether the rows of all sequences' queries, or keys, follow each other in the view. */
+function writeView(
+  numbers: Float64Array,
+  position: number,
+  call: Call,
+  placed: Placed | undefined,
+  name: string,
+  queryStep: number,
+  keyStep: number,
+  storages: Storage[],
+): void {
+  const { sequences } = call;
+  let at = problemLength + viewsAt + position * viewLength;
+  if (placed === undefined) {
+    for (let i = 0; i < sequences.length; i++, at += sequenceLength) {
+      numbers[at] = -1;
+      numbers[at + 1] = numbers[at + 2] = numbers[at + 3] = numbers[at + 4] = 0;
+    }
+    return;
+  }
+  const storage = addStorage(placed, name, storages);
+  // Pages are reached by the page table.
+  const batch = keyStep === 1 && call.pageSize > 0 ? 0 : placed.batch;
+  for (const { index, queryStart, keyStart } of sequences) {
+    const row = queryStart * queryStep + keyStart * keyStep;
+    numbers[at] = storage;
+    numbers[at + 1] = placed.view.offset + index * batch + row * placed.row;
+    numbers[at + 2] = placed.head;
+    numbers[at + 3] = placed.row;
+    numbers[at + 4] = placed.column;
+    at += sequenceLength;
+  }
+}
+
+/** The index of a view's storage. Bare shapes are counted as present. */
+function addStorage({ view }: Placed, name: string, storages: Storage[]): number {
+  if (view.storage === undefined) return 0;
+  return storages.push(view.storage.array(name)) - 1;
+}

@@ -1,0 +1,327 @@
+import { inspect } from "node:util";
+import { checkDevice, type Device } from "./device.js";
+import type { DataArray, DataOf, DType, FloatDType, Float16ArrayLike } from "./dtype.js";
+import { allocate, asDataArray, checkDType, decode, dtypes, encode, isDType, isFloatDType } from "./dtype.js";
+import { FoveaError, list, show } from "./errors.js";
+import { assertFree } from "./flight.js";
+import { randomNumbers, type Distribution } from "./random.js";
+import { checkBuffer, Storage } from "./storage.js";
+import {
+  checkShape,
+  contiguousStrides,
+  forEachIndex,
+  isContiguous,
+  makeView,
+  packed,
+  product,
+  reshaped,
+  stridesFor,
+  type View,
+} from "./view.js";
+
+export interface TensorOptions<D extends DType = DType> {
+  /** Element type; "float32" by default. */
+  dtype?: D | undefined;
+  /** Where its memory lives; "cpu" by default. */
+  device?: Device | undefined;
+}
+
+export interface RandomOptions<D extends FloatDType = FloatDType> extends TensorOptions<D> {
+  /** An integer from 0 to 2^32 - 1; the same seed gives the same numbers everywhere. */
+  seed: number;
+  /** Standard normal ("normal", the default) or uniform in [0, 1) ("uniform"), before rounding to 16 bits. */
+  distribution?: Distribution | undefined;
+}
+
+/** A new handle on what a view shows. For the library itself. */
+export let makeTensor: (view: View) => Tensor;
+
+/** What a tensor shows, after a check that it is not disposed; `name` is the argument that an error names. */
+export let viewOf: (tensor: Tensor, name: string) => View;
+
+/**
+ * An n-dimensional array: a handle on memory that other handles (views) may share.
+ *
+ * Views (`transpose`, `slice`, `reshape`) copy nothing. `dispose()` ends one handle; the memory goes with the last of them,
+ * and once no call in flight uses it. What is never disposed is garbage collected.
+ */
+export class Tensor<D extends DType = DType> {
+  readonly #view: View;
+  #disposed = false;
+
+  private constructor(view: View) {
+    this.#view = view;
+    view.storage!.retain();
+  }
+
+  static {
+    makeTensor = (view) => new Tensor(view);
+    viewOf = (tensor, name) => tensor.#live(name);
+    Object.defineProperty(this.prototype, inspect.custom, {
+      value: function (this: Tensor): string {
+        return this.toString();
+      },
+    });
+  }
+
+  /**
+   * Wraps a typed array; copies and casts nothing. `data.length` must be the product of `shape`.
+   *
+   * Float32Array, Int32Array and Float16Array imply their dtype; a Uint16Array holds the bits of "float16" or "bfloat16" and
+   * a Uint8Array those of "bool", and must say so.
+   */
+  static from(data: Float32Array, shape: readonly number[], options?: TensorOptions<"float32">): Tensor<"float32">;
+  static from(data: Int32Array, shape: readonly number[], options?: TensorOptions<"int32">): Tensor<"int32">;
+  static from(data: Float16ArrayLike, shape: readonly number[], options?: TensorOptions<"float16">): Tensor<"float16">;
+  static from<D extends DType>(
+    data: DataOf<D>,
+    shape: readonly number[],
+    options: TensorOptions<D> & { dtype: D },
+  ): Tensor<D>;
+  static from(data: DataArray | Float16ArrayLike, shape: readonly number[], options: TensorOptions = {}): Tensor {
+    if (!ArrayBuffer.isView(data)) {
+      throw new FoveaError("ERR_FOVEA_ARGUMENT", `data: expected a typed array, got ${show(data)}`);
+    }
+    checkShape("shape", shape);
+    const device = checkDevice("device", options.device);
+    const dtype = checkDType("data", data, options.dtype);
+    checkBuffer("data", data);
+    const array = asDataArray(data);
+    if (array.length !== product(shape)) {
+      const message = `data: expected ${product(shape)} elements for shape ${list(shape)}, got ${array.length}`;
+      throw new FoveaError("ERR_FOVEA_SHAPE", message);
+    }
+    return wrap(array, dtype, shape, device);
+  }
+
+  /** A new tensor whose contents are not specified. */
+  static empty<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
+    return Tensor.zeros(shape, options); // JavaScript hands out zeroed memory only
+  }
+
+  /** A new tensor of zeros. */
+  static zeros<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
+    checkShape("shape", shape);
+    const device = checkDevice("device", options.device);
+    const dtype = options.dtype ?? "float32";
+    if (!isDType(dtype)) {
+      throw new FoveaError("ERR_FOVEA_DTYPE", `dtype: expected one of ${list(dtypes)}, got ${show(dtype)}`);
+    }
+    return wrap(allocate(dtype, product(shape)), dtype, shape, device) as Tensor<D>;
+  }
+
+  /** A new tensor of pseudo-random numbers, rounded to the dtype; the same for the same seed on every machine. */
+  static random<D extends FloatDType = "float32">(shape: readonly number[], options: RandomOptions<D>): Tensor<D> {
+    checkShape("shape", shape);
+    const { seed, dtype = "float32", distribution = "normal" } = (options as RandomOptions<D> | undefined) ?? {};
+    const device = checkDevice("device", options?.device);
+    if (!Number.isInteger(seed) || seed! < 0 || seed! > 0xffffffff) {
+      throw new FoveaError("ERR_FOVEA_OPTION", `seed: expected an integer from 0 to 4294967295, got ${show(seed)}`);
+    }
+    if (!isDType(dtype) || !isFloatDType(dtype)) {
+      const message = `dtype: expected "float32", "float16" or "bfloat16", got ${show(dtype)}`;
+      throw new FoveaError("ERR_FOVEA_DTYPE", message);
+    }
+    if (distribution !== "normal" && distribution !== "uniform") {
+      const message = `distribution: expected "normal" or "uniform", got ${show(distribution)}`;
+      throw new FoveaError("ERR_FOVEA_OPTION", message);
+    }
+    const numbers = randomNumbers(product(shape), seed!, distribution);
+    return wrap(encode(numbers, dtype), dtype, shape, device) as Tensor<D>;
+  }
+
+  /** Sizes of the dimensions. */
+  get shape(): readonly number[] {
+    return this.#view.shape;
+  }
+
+  /** Distance of neighbours along each dimension, in elements. */
+  get strides(): readonly number[] {
+    return this.#view.strides;
+  }
+
+  get dtype(): D {
+    return this.#view.dtype as D;
+  }
+
+  /** Where the memory lives. */
+  get device(): Device {
+    return this.#view.device;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.#view.size;
+  }
+
+  /** Whether the elements lie in logical order without gaps. */
+  get isContiguous(): boolean {
+    return isContiguous(this.#view);
+  }
+
+  /** Whether `dispose()` was called on this handle. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /**
+   * The memory, from the tensor's first element to its last: element (i, j, ...) is
+   * `data[i * strides[0] + j * strides[1] + ...]`. For a contiguous tensor exactly its elements. Not a copy; the 16-bit
+   * floats are a Uint16Array of their bits (see `toNumbers` and `cast`).
+   */
+  get data(): DataOf<D> {
+    const { storage, begin, end } = this.#live("tensor");
+    const array = storage!.array("tensor");
+    return (begin === 0 && end === array.length ? array : array.subarray(begin, end)) as DataOf<D>;
+  }
+
+  /** A view with two dimensions exchanged, or (given one number per dimension) with all of them in the order named. */
+  transpose(...dims: number[]): Tensor<D> {
+    const view = this.#live("tensor");
+    const rank = view.shape.length;
+    const named = dims.map((dim) => checkDim(view, dim));
+    let order = named;
+    if (named.length === 2) {
+      order = view.shape.map((_, i) => i);
+      [order[named[0]!], order[named[1]!]] = [named[1]!, named[0]!];
+    }
+    if (order.length !== rank || new Set(order).size !== rank) {
+      const message = `transpose: expected 2 dimensions or each of ${rank} once, got ${list(dims)}`;
+      throw new FoveaError("ERR_FOVEA_SHAPE", message);
+    }
+    const shape = order.map((dim) => view.shape[dim]!);
+    const strides = order.map((dim) => view.strides[dim]!);
+    return makeTensor(reshaped(view, shape, strides, view.offset)) as Tensor<D>;
+  }
+
+  /** A view of the indices [start, end) of one dimension. As in `Array.slice`, a negative index counts from the end. */
+  slice(dim: number, start: number, end?: number): Tensor<D> {
+    const view = this.#live("tensor");
+    const along = checkDim(view, dim);
+    const length = view.shape[along]!;
+    const from = start < 0 ? start + length : start;
+    const to = end === undefined ? length : end < 0 ? end + length : end;
+    if (!(Number.isInteger(from) && Number.isInteger(to) && 0 <= from && from <= to && to <= length)) {
+      const message = `slice: expected a range within the ${length} indices of dimension ${along}, got ${start} to ${end}`;
+      throw new FoveaError("ERR_FOVEA_SHAPE", message);
+    }
+    const shape = view.shape.with(along, to - from);
+    const offset = view.size === 0 ? view.offset : view.offset + from * view.strides[along]!;
+    return makeTensor(reshaped(view, shape, view.strides, offset)) as Tensor<D>;
+  }
+
+  /**
+   * A view with another shape of the same size; one dimension may be -1, which means what is left. Where only a copy could
+   * show the elements in that shape it is an error: call `contiguous()` first.
+   */
+  reshape(shape: readonly number[]): Tensor<D> {
+    const view = this.#live("tensor");
+    const wanted = completeShape(view, shape);
+    const strides = stridesFor(view, wanted);
+    if (strides === undefined) {
+      const from = `${list(view.shape)} with strides ${list(view.strides)}`;
+      const message = `reshape: ${from} cannot be viewed as ${list(wanted)}; call contiguous() first, which copies`;
+      throw new FoveaError("ERR_FOVEA_SHAPE", message);
+    }
+    return makeTensor(reshaped(view, wanted, strides, view.offset)) as Tensor<D>;
+  }
+
+  /** A contiguous tensor of the same elements: a view if this one is contiguous, else a copy. */
+  contiguous(): Tensor<D> {
+    const view = this.#live("tensor");
+    if (isContiguous(view)) return makeTensor(view) as Tensor<D>;
+    assertFree("tensor", view, false);
+    return makeTensor(packed("tensor", view)) as Tensor<D>;
+  }
+
+  /**
+   * A new, contiguous tensor of another float dtype: rounded to nearest, ties to even; what is too large becomes infinite,
+   * NaN stays NaN.
+   */
+  cast<To extends FloatDType>(dtype: To): Tensor<To> {
+    const view = this.#live("tensor");
+    if (!isDType(dtype) || !isFloatDType(dtype) || !isFloatDType(view.dtype)) {
+      const message = `cast: expected float dtypes, got ${show(view.dtype)} to ${show(dtype)}`;
+      throw new FoveaError("ERR_FOVEA_DTYPE", message);
+    }
+    return wrap(encode(this.toNumbers(), dtype), dtype, view.shape, view.device) as Tensor<To>;
+  }
+
+  /** The elements as numbers, in logical order; exact for every dtype. Always a copy. */
+  toNumbers(): Float64Array {
+    const view = this.#live("tensor");
+    const { dtype } = view;
+    const from = readable(view);
+    const to = new Float64Array(view.size);
+    forEachIndex(view, (index, position) => (to[position] = decode(dtype, from, index)));
+    return to;
+  }
+
+  /** This tensor on a device: a view where it is there already. */
+  async to(device: Device): Promise<Tensor<D>> {
+    checkDevice("device", device);
+    const view = this.#live("tensor");
+    readable(view);
+    return makeTensor(view) as Tensor<D>;
+  }
+
+  /** This tensor on the host. */
+  async read(): Promise<Tensor<D>> {
+    return this.to("cpu");
+  }
+
+  /** Ends this handle. Idempotent. Calls in flight keep the memory until they are done. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#view.storage!.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  toString(): string {
+    return `Tensor ${this.dtype} ${list(this.shape)}${this.#disposed ? " (disposed)" : ""}`;
+  }
+
+  #live(name: string): View {
+    if (this.#disposed) throw new FoveaError("ERR_FOVEA_DISPOSED", `${name}: the tensor was disposed`);
+    return this.#view;
+  }
+}
+
+/** A tensor of all of `array`. */
+export function wrap(array: DataArray, dtype: DType, shape: readonly number[], device: Device): Tensor {
+  const sizes = Object.freeze([...shape]);
+  return makeTensor(makeView("tensor", new Storage(array), dtype, device, sizes, contiguousStrides(sizes), 0));
+}
+
+/** The memory to read elements from, which no call in flight may be writing. */
+function readable(view: View): DataArray {
+  assertFree("tensor", view, false);
+  return view.storage!.array("tensor");
+}
+
+function checkDim({ shape }: View, dim: number): number {
+  const index = dim < 0 ? dim + shape.length : dim;
+  if (!Number.isInteger(index) || index < 0 || index >= shape.length) {
+    throw new FoveaError("ERR_FOVEA_SHAPE", `tensor: ${list(shape)} has no dimension ${show(dim)}`);
+  }
+  return index;
+}
+
+/** `shape` with its -1 filled in. */
+function completeShape({ shape: from, size }: View, shape: readonly number[]): number[] {
+  const open = Array.isArray(shape) ? shape.indexOf(-1) : -1;
+  const wanted = open < 0 ? shape : shape.with(open, 1);
+  checkShape("reshape", wanted);
+  const complete = open < 0 ? wanted : wanted.with(open, size / product(wanted));
+  if (product(complete) !== size || !complete.every(Number.isInteger)) {
+    throw new FoveaError(
+      "ERR_FOVEA_SHAPE",
+      `reshape: ${list(from)} has ${size} elements, which do not fit ${list(shape)}`,
+    );
+  }
+  return [...complete];
+}

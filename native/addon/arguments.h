@@ -1,0 +1,21 @@
+// JavaScript arguments as memory. Plain Node-API: these run for every call, and neither handles nor objects are made.
+#pragma once
+#include <node_api.h>
+
+#include <span>
+#include <vector>
+
+#include "problem_reader.h"
+
+namespace fovea::addon {
+
+/// The memory of an ArrayBufferView; empty when its buffer is detached. Throws BoundsError for anything else.
+Bytes bytesOf(napi_env env, napi_value value, const char* name);
+
+/// The numbers of a Float64Array. Throws BoundsError for anything else.
+std::span<double> numbersOf(napi_env env, napi_value value, const char* name);
+
+/// The elements of an array. Throws BoundsError for anything else.
+std::vector<napi_value> elementsOf(napi_env env, napi_value value, const char* name);
+
+}  // namespace fovea::addon

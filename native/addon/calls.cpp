@@ -1,0 +1,105 @@
+#include "calls.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+namespace fovea::addon {
+
+struct Calls::Call {
+  uint32_t id;
+  OwnedProblem problem;
+  Napi::Reference<Napi::Array> storages;
+  Napi::FunctionReference settled;
+  std::shared_ptr<cpu::Execution> execution;
+  cpu::Outcome outcome = cpu::Outcome::done;
+};
+
+/// What pool threads touch. They hold it by shared_ptr, as it may outlive the environment by the end of a callback.
+struct Calls::Shared {
+  std::mutex mutex;
+  std::condition_variable idle;
+  int64_t running = 0;  // calls whose memory may still be touched
+  bool ended = false;   // the environment is going: nobody may be told
+};
+
+// Environments run their cleanup hooks last in, first out: end() comes before the queue closes, the queue before the
+// instance goes and memory is freed.
+Calls::Calls(Napi::Env env)
+    : env_(env), queue_(Queue::New(env, "fovea", 0, 1, this)), shared_(std::make_shared<Shared>()) {
+  queue_.Unref(env);
+  env.AddCleanupHook([](Calls* calls) { calls->end(); }, this);
+}
+
+Calls::~Calls() = default;
+
+uint32_t Calls::start(Napi::Env env, OwnedProblem problem, Plan plan, const std::vector<napi_value>& storages,
+                      Napi::Function settled) {
+  const uint32_t id = nextId_++;
+  auto owned = std::make_unique<Call>();
+  Call* call = owned.get();
+  call->id = id;
+  call->problem = std::move(problem);
+  // A list of our own: the caller may reuse the one it passed.
+  auto held = Napi::Array::New(env, storages.size());
+  for (uint32_t i = 0; i < storages.size(); ++i) held.Set(i, storages[i]);
+  call->storages = Napi::Persistent(held);
+  call->settled = Napi::Persistent(settled);
+
+  calls_.emplace(id, std::move(owned));
+  if (calls_.size() == 1) queue_.Ref(env);
+  {
+    const std::lock_guard lock(shared_->mutex);
+    ++shared_->running;
+  }
+  try {
+    call->execution = cpu::start(call->problem.problem, std::move(plan),
+                                 [shared = shared_, queue = queue_, call](cpu::Outcome outcome) {
+                                   const std::lock_guard lock(shared->mutex);
+                                   call->outcome = outcome;
+                                   if (!shared->ended) queue.NonBlockingCall(call);
+                                   if (--shared->running == 0) shared->idle.notify_all();
+                                 });
+  } catch (...) {
+    {
+      const std::lock_guard lock(shared_->mutex);
+      --shared_->running;
+    }
+    forget(id);
+    throw;
+  }
+  return id;
+}
+
+void Calls::cancel(uint32_t id) {
+  if (const auto found = calls_.find(id); found != calls_.end()) found->second->execution->cancel();
+}
+
+/// On the environment's thread, for every call that the queue delivers.
+void Calls::settle(Napi::Env env, Napi::Function, Calls* calls, Call* call) {
+  if (static_cast<napi_env>(env) == nullptr) return;  // the queue is closing
+  const Napi::HandleScope scope(env);
+  const Napi::Function settled = call->settled.Value();
+  const auto outcome = Napi::Number::New(env, static_cast<double>(call->outcome));
+  calls->forget(call->id);
+  settled.Call({outcome});
+}
+
+void Calls::forget(uint32_t id) {
+  calls_.erase(id);
+  if (calls_.empty()) queue_.Unref(env_);
+}
+
+/// The environment is going. Its memory is freed after this returns, so every call is stopped and waited for.
+void Calls::end() {
+  for (auto& [id, call] : calls_) call->execution->cancel();
+  {
+    std::unique_lock lock(shared_->mutex);
+    shared_->ended = true;
+    shared_->idle.wait(lock, [this] { return shared_->running == 0; });
+  }
+  queue_.Abort();
+  calls_.clear();
+}
+
+}  // namespace fovea::addon

@@ -1,0 +1,59 @@
+#include "plan_writer.h"
+
+#include <algorithm>
+#include <array>
+
+#include "errors.h"
+#include "fields.h"
+
+namespace fovea::addon {
+namespace {
+
+struct Part {
+  int64_t sequences = 0, queryBlock = 0, keyBlock = 0, splits = 0;
+  double flops = 0;
+};
+
+std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
+  std::array<Part, kernelCount> parts;
+  for (const SequencePlan& sequence : plan.sequences) {
+    Part& part = parts[static_cast<size_t>(sequence.kernel)];
+    part.sequences += 1;
+    part.queryBlock = std::max(part.queryBlock, sequence.queryBlock);
+    part.keyBlock = std::max(part.keyBlock, sequence.keyBlock);
+    part.splits = std::max(part.splits, sequence.splits);
+    part.flops += sequence.flops;
+  }
+  return parts;
+}
+
+}  // namespace
+
+void writePlan(const Plan& plan, std::span<double> fields) {
+  const auto parts = partsByKernel(plan);
+  const auto used = std::count_if(parts.begin(), parts.end(), [](const Part& part) { return part.sequences > 0; });
+  if (fields.size() < plan_field::count + used * plan_part_field::count) throw BoundsError("plan: too short");
+
+  fields[plan_field::algorithm] = static_cast<double>(plan.algorithm);
+  fields[plan_field::tasks] = static_cast<double>(plan.tasks);
+  fields[plan_field::workspaceBytes] = static_cast<double>(plan.workspaceBytes);
+  fields[plan_field::flops] = plan.flops;
+  fields[plan_field::usefulFlops] = plan.usefulFlops;
+  fields[plan_field::bytes] = plan.bytes;
+  fields[plan_field::parts] = static_cast<double>(used);
+
+  double* out = fields.data() + plan_field::count;
+  for (int kernel = 0; kernel < kernelCount; ++kernel) {
+    const Part& part = parts[kernel];
+    if (part.sequences == 0) continue;
+    out[plan_part_field::kernel] = kernel;
+    out[plan_part_field::sequences] = static_cast<double>(part.sequences);
+    out[plan_part_field::queryBlock] = static_cast<double>(part.queryBlock);
+    out[plan_part_field::keyBlock] = static_cast<double>(part.keyBlock);
+    out[plan_part_field::splits] = static_cast<double>(part.splits);
+    out[plan_part_field::flops] = part.flops;
+    out += plan_part_field::count;
+  }
+}
+
+}  // namespace fovea::addon

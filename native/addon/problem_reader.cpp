@@ -1,0 +1,242 @@
+#include "problem_reader.h"
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "errors.h"
+#include "fields.h"
+
+namespace fovea::addon {
+namespace {
+
+constexpr int64_t maxLength = int64_t{1} << 40;  // products with heads stay inside 64 bits
+constexpr int64_t maxHeads = 1 << 20;
+constexpr int64_t maxHeadDim = 512;
+constexpr int64_t anyInteger = int64_t{1} << 53;
+constexpr int64_t maxInt32 = std::numeric_limits<int32_t>::max();
+
+[[noreturn]] void failInteger(const char* name, double value, int64_t low, int64_t high) {
+  throw BoundsError(std::string(name) + ": expected an integer from " + std::to_string(low) + " to " +
+                    std::to_string(high) + ", got " + std::to_string(value));
+}
+
+int64_t toInteger(const char* name, double value, int64_t low, int64_t high) {
+  if (!(std::abs(value) <= static_cast<double>(anyInteger))) failInteger(name, value, low, high);
+  const auto integer = static_cast<int64_t>(value);
+  if (static_cast<double>(integer) != value || integer < low || integer > high) failInteger(name, value, low, high);
+  return integer;
+}
+
+/// How many elements a view spans, along each of its dimensions.
+struct Extent {
+  int64_t heads, rows, columns;
+  int64_t pages = 1;
+};
+
+/// None when the problem is read for planning only.
+using Storages = std::optional<std::span<const Bytes>>;
+
+class SequenceReader {
+ public:
+  SequenceReader(const Problem& problem, const double* fields, const Storages& storages)
+      : problem_(problem), fields_(fields), storages_(storages) {}
+
+  void readSizes(Sequence& sequence) const {
+    using namespace sequence_field;
+    sequence.queryLength = integer(queryLength, 0, maxLength);
+    sequence.queryRows = integer(queryRows, sequence.queryLength, maxLength);
+    sequence.keyLength = integer(keyLength, 0, maxLength);
+    sequence.keyColumns = integer(keyColumns, sequence.keyLength, maxLength);
+    sequence.queryOffset = integer(queryOffset, -anyInteger, anyInteger);
+    sequence.keyPageStride = integer(keyPageStride, -anyInteger, anyInteger);
+    sequence.valuePageStride = integer(valuePageStride, -anyInteger, anyInteger);
+  }
+
+  /// Page table entries that keyLength needs.
+  int64_t pageCount(const Sequence& sequence) const {
+    return problem_.pageSize == 0 ? 0 : (sequence.keyLength + problem_.pageSize - 1) / problem_.pageSize;
+  }
+
+  void readViews(Sequence& sequence) const {
+    using namespace sequence_field;
+    const int64_t heads = problem_.heads, queries = sequence.queryLength, outputRows = sequence.queryRows;
+    const int64_t element = byteSize(problem_.dtype);
+    Extent keys{problem_.kvHeads, sequence.keyLength, problem_.headDim};
+    Extent values{problem_.kvHeads, sequence.keyLength, problem_.valueDim};
+    if (problem_.pageSize > 0) {
+      keys.pages = values.pages = integer(pages, 0, maxInt32);
+      keys.rows = values.rows = problem_.pageSize;
+    }
+    require(query, readView(query, element, {heads, queries, problem_.headDim}, 0, sequence.query));
+    require(key, readView(key, element, keys, sequence.keyPageStride, sequence.key));
+    require(value, readView(value, element, values, sequence.valuePageStride, sequence.value));
+    require(output, readView(output, element, {heads, outputRows, problem_.valueDim}, 0, sequence.output));
+    readView(mask, 1, {heads, queries, sequence.keyLength}, 0, sequence.mask);
+    readView(bias, byteSize(problem_.biasDtype), {heads, queries, sequence.keyLength}, 0, sequence.bias);
+    readView(lse, sizeof(float), {heads, outputRows, 1}, 0, sequence.lse);
+    readView(weights, sizeof(float), {heads, outputRows, sequence.keyColumns}, 0, sequence.weights);
+    readView(scores, sizeof(float), {heads, outputRows, sequence.keyColumns}, 0, sequence.scores);
+    sequence.alibiSlopes = readArray<const float>(alibiSlopesStorage, alibiSlopesOffset, "alibiSlopes", heads);
+    sequence.sinks = readArray<const float>(sinksStorage, sinksOffset, "sinks", heads);
+  }
+
+  /// Appends the entries that keyLength needs, each a page that exists.
+  void readPageTable(const Sequence& sequence, std::vector<int32_t>& entries) const {
+    using namespace sequence_field;
+    if (!storages_ || problem_.pageSize == 0) return;
+    const int64_t needed = pageCount(sequence);
+    const auto* table = readArray<const int32_t>(pageTableStorage, pageTableOffset, "pageTable", needed);
+    if (!table) throw BoundsError("pageTable: absent, but pageSize is " + std::to_string(problem_.pageSize));
+    const size_t first = entries.size();
+    entries.insert(entries.end(), table, table + needed);
+    const int64_t limit = integer(pages, 0, maxInt32);
+    for (size_t i = first; i < entries.size(); ++i) {
+      if (entries[i] < 0 || entries[i] >= limit) {
+        throw BoundsError("pageTable: entry " + std::to_string(i - first) + " is " + std::to_string(entries[i]) +
+                          ", but there are " + std::to_string(limit) + " pages");
+      }
+    }
+  }
+
+ private:
+  int64_t integer(sequence_field::Field field, int64_t low, int64_t high) const {
+    return toInteger(sequenceScalarNames[field], fields_[field], low, high);
+  }
+
+  /// A group of view fields: what it names, and where in its storage.
+  struct Placement {
+    const char* name;
+    int64_t storage, offset;
+    int64_t elementBytes;
+  };
+
+  /// The address of element 0, after checking that elements [low, high] relative to it lie inside the storage.
+  /// `low` and `high` are exact up to 2^53 and cannot come back under a storage's size by rounding beyond it.
+  std::byte* address(const Placement& at, double low, double high, bool empty) const {
+    static std::byte nowhere[16];  // what must not be touched, but is present
+    if (!storages_) return nowhere;
+    if (static_cast<size_t>(at.storage) >= storages_->size()) {
+      throw BoundsError(std::string(at.name) + ": storage " + std::to_string(at.storage) + " of " +
+                        std::to_string(storages_->size()));
+    }
+    const Bytes storage = (*storages_)[at.storage];
+    if (empty) return nowhere;
+    const auto elements = static_cast<double>(storage.size() / at.elementBytes);
+    const auto offset = static_cast<double>(at.offset);
+    if (!(offset + low >= 0 && offset + high < elements)) {
+      throw BoundsError(std::string(at.name) + ": touches elements " + std::to_string(offset + low) + " to " +
+                        std::to_string(offset + high) + " of a storage of " + std::to_string(elements));
+    }
+    std::byte* first = storage.data() + at.offset * at.elementBytes;
+    if (reinterpret_cast<uintptr_t>(first) % at.elementBytes != 0) {
+      throw BoundsError(std::string(at.name) + ": its memory is not aligned to " + std::to_string(at.elementBytes) +
+                        " bytes");
+    }
+    return first;
+  }
+
+  template <class Element>
+  bool readView(sequence_field::View view, int64_t elementBytes, const Extent& extent, int64_t pageStride,
+                View<Element>& result) const {
+    using namespace sequence_field;
+    const double* group = fields_ + views + size_t{view} * viewFields;
+    const char* name = sequenceViewNames[view];
+    const int64_t storage = toInteger(name, group[Storage], -1, anyInteger);
+    if (storage < 0) return false;
+    result.headStride = toInteger(name, group[HeadStride], -anyInteger, anyInteger);
+    result.rowStride = toInteger(name, group[RowStride], -anyInteger, anyInteger);
+    result.columnStride = toInteger(name, group[ColumnStride], -anyInteger, anyInteger);
+
+    const bool empty = extent.heads == 0 || extent.rows == 0 || extent.columns == 0 || extent.pages == 0;
+    double low = 0, high = 0;
+    const auto reach = [&](int64_t size, int64_t stride) {
+      const double last = static_cast<double>(size - 1) * static_cast<double>(stride);
+      (last < 0 ? low : high) += last;
+    };
+    reach(extent.heads, result.headStride);
+    reach(extent.rows, result.rowStride);
+    reach(extent.columns, result.columnStride);
+    reach(extent.pages, pageStride);
+    const int64_t offset = toInteger(name, group[Offset], 0, anyInteger);
+    result.data = reinterpret_cast<Element*>(address({name, storage, offset, elementBytes}, low, high, empty));
+    return true;
+  }
+
+  template <class Element>
+  Element* readArray(sequence_field::Field storageField, sequence_field::Field offsetField, const char* name,
+                     int64_t count) const {
+    const int64_t storage = integer(storageField, -1, anyInteger);
+    if (storage < 0) return nullptr;
+    const int64_t offset = integer(offsetField, 0, anyInteger);
+    return reinterpret_cast<Element*>(
+        address({name, storage, offset, sizeof(Element)}, 0, static_cast<double>(count - 1), count == 0));
+  }
+
+  void require(sequence_field::View view, bool present) const {
+    if (!present && storages_) throw BoundsError(std::string(sequenceViewNames[view]) + ": absent");
+  }
+
+  const Problem& problem_;
+  const double* fields_;
+  const Storages& storages_;
+};
+
+OwnedProblem read(std::span<const double> fields, const Storages& storages) {
+  using namespace problem_field;
+  const auto integer = [&](Field field, int64_t low, int64_t high) {
+    return toInteger(problemFieldNames[field], fields[field], low, high);
+  };
+  if (fields.size() < count) throw BoundsError("problem: too short");
+
+  OwnedProblem owned;
+  Problem& problem = owned.problem;
+  problem.dtype = static_cast<DType>(integer(dtype, 0, 2));
+  problem.biasDtype = static_cast<DType>(integer(biasDtype, 0, 2));
+  problem.heads = static_cast<int32_t>(integer(heads, 1, maxHeads));
+  problem.kvHeads = static_cast<int32_t>(integer(kvHeads, 1, problem.heads));
+  if (problem.heads % problem.kvHeads != 0) throw BoundsError("kvHeads: does not divide heads");
+  problem.headDim = static_cast<int32_t>(integer(headDim, 1, maxHeadDim));
+  problem.valueDim = static_cast<int32_t>(integer(valueDim, 1, maxHeadDim));
+  problem.scale = fields[scale];
+  problem.softcap = fields[softcap];
+  problem.causal = integer(causal, 0, 1) != 0;
+  problem.windowLeft = integer(windowLeft, -1, anyInteger);
+  problem.windowRight = integer(windowRight, -1, anyInteger);
+  problem.pageSize = static_cast<int32_t>(integer(pageSize, 0, maxInt32));
+  problem.algorithm = static_cast<Algorithm>(integer(algorithm, 0, 2));
+  problem.scoreStage = static_cast<ScoreStage>(integer(scoreStage, 0, 3));
+  problem.sequenceCount = integer(sequences, 0, maxLength);
+  if (static_cast<size_t>(problem.sequenceCount) > (fields.size() - count) / sequence_field::count) {
+    throw BoundsError("problem: too short for " + std::to_string(problem.sequenceCount) + " sequences");
+  }
+
+  owned.sequences.resize(problem.sequenceCount);
+  problem.sequences = owned.sequences.data();
+  const auto readerOf = [&](int64_t i) {
+    return SequenceReader(problem, fields.data() + count + i * sequence_field::count, storages);
+  };
+  for (int64_t i = 0; i < problem.sequenceCount; ++i) {
+    const SequenceReader reader = readerOf(i);
+    reader.readSizes(owned.sequences[i]);
+    reader.readViews(owned.sequences[i]);
+    reader.readPageTable(owned.sequences[i], owned.pageTables);
+  }
+  const int32_t* pageTable = owned.pageTables.data();
+  for (int64_t i = 0; i < problem.sequenceCount && !owned.pageTables.empty(); ++i) {
+    owned.sequences[i].pageTable = pageTable;
+    pageTable += readerOf(i).pageCount(owned.sequences[i]);
+  }
+  return owned;
+}
+
+}  // namespace
+
+OwnedProblem readProblem(std::span<const double> fields, std::span<const Bytes> storages) {
+  return read(fields, storages);
+}
+
+OwnedProblem readProblemWithoutStorages(std::span<const double> fields) { return read(fields, std::nullopt); }
+
+}  // namespace fovea::addon

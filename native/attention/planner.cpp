@@ -1,0 +1,161 @@
+#include "planner.h"
+
+#include <algorithm>
+
+namespace fovea {
+
+const char* kernelName(Kernel kernel) {
+  switch (kernel) {
+    case Kernel::cpuStandard: return "cpu.standard";
+    case Kernel::cpuTiled: return "cpu.tiled";
+    case Kernel::cpuDecode: return "cpu.decode";
+  }
+  return "?";
+}
+
+namespace {
+
+int64_t roundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
+
+// Below this many rows per kv head, reading the keys costs more than the arithmetic: the decode kernel.
+constexpr int64_t decodeRows = 8;
+// Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (5 % of the time
+// at 192 rows, measured at headDim 128), but not so many that a short sequence leaves threads without work.
+constexpr int64_t rowsInPlace = 192, rowsStaged = 384;
+constexpr int64_t widestInPlace = 64;  // values wider than this are packed by the tiled kernel
+constexpr int64_t tiledKeyBlock = 128;   // P^T of a panel: 128 keys x 24 rows x 4 bytes = 12 KiB, in L1 with its query panel
+constexpr int64_t decodeKeyBlock = 256;
+constexpr int64_t standardRowBlock = 16;
+// A block of rows that is alone with its keys is split over them, so that more than one thread can work on it. The length is
+// a constant (not made from the number of threads) for the same bits everywhere; merging costs one output row per split.
+constexpr int64_t decodeSplit = 1024;
+constexpr int64_t tiledSplit = 2048;
+
+/// Keys that any row of the sequence sees: [begin, end).
+KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
+  KeyRange all{sequence.keyLength, 0};
+  // Both bounds grow with the query, so the first row with keys begins and the last one ends. Empty rows lie at the ends.
+  const int64_t last = sequence.queryLength - 1;
+  const KeyRange first = visibleKeys(problem, sequence, 0), final = visibleKeys(problem, sequence, last);
+  if (first.end > first.begin) all.begin = first.begin;
+  if (final.end > final.begin) all.end = final.end;
+  if (first.end <= first.begin || final.end <= final.begin) {
+    // Some rows are empty: bounds over the rows that could be otherwise.
+    all = {0, sequence.keyLength};
+  }
+  return all;
+}
+
+SequencePlan planSequence(const Problem& problem, const Sequence& sequence, const CpuTarget& target, Algorithm algorithm) {
+  SequencePlan plan;
+  plan.rows = sequence.queryLength * problem.groupSize();
+  plan.keySplit = std::max<int64_t>(sequence.keyLength, 1);
+  if (algorithm == Algorithm::standard) {
+    plan.kernel = Kernel::cpuStandard;
+    plan.rows = sequence.queryLength;
+    plan.queryBlock = standardRowBlock;
+    plan.keyBlock = sequence.keyLength;
+    return plan;
+  }
+  const bool decode = plan.rows < decodeRows && !sequence.weights;  // weights take a second visit, which the tiled kernel has
+  plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
+  plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
+  if (decode) {
+    plan.queryBlock = decodeRows;
+  } else {
+    const bool staged = problem.dtype != DType::float32 || problem.pageSize > 0 || problem.valueDim > widestInPlace;
+    const int64_t most = staged ? std::clamp(plan.rows / 4, rowsInPlace, rowsStaged) : rowsInPlace;
+    const int64_t panel = 3 * target.lanes, blocks = std::max<int64_t>(ceilDiv(plan.rows, most), 1);
+    plan.queryBlock = std::max(roundUp(ceilDiv(plan.rows, blocks), panel), panel);
+  }
+  if (plan.rows <= plan.queryBlock && !sequence.weights && sequence.queryLength > 0) {
+    const int64_t split = decode ? decodeSplit : tiledSplit;
+    const KeyRange keys = visibleToAny(problem, sequence);
+    const int64_t splits = keys.end > keys.begin ? ceilDiv(keys.end, split) - keys.begin / split : 1;
+    if (splits > 1) plan.keySplit = split, plan.splits = splits, plan.firstSplit = keys.begin / split;
+  }
+  return plan;
+}
+
+/// Multiply-adds of whole tiles, times two: what the kernel executes for one sequence.
+double executedFlops(const Problem& problem, const Sequence& sequence, const SequencePlan& plan, const CpuTarget& target) {
+  const double perPair = 2.0 * (problem.headDim + problem.valueDim);
+  if (plan.kernel == Kernel::cpuStandard)
+    return perPair * problem.heads * double(sequence.queryLength) * double(sequence.keyLength);
+  const int64_t panel = plan.kernel == Kernel::cpuDecode ? plan.queryBlock : 3 * target.lanes, group = problem.groupSize();
+  double pairs = 0;
+  for (int64_t row = 0; row < plan.rows; row += panel) {
+    const int64_t rows = std::min(panel, plan.rows - row);
+    const KeyRange first = visibleKeys(problem, sequence, row / group);
+    const KeyRange last = visibleKeys(problem, sequence, (row + rows - 1) / group);
+    const int64_t begin = first.end > first.begin ? first.begin / 4 * 4 : last.begin / 4 * 4;
+    const int64_t end = std::max(first.end, last.end);
+    const int64_t lanes = plan.kernel == Kernel::cpuDecode ? rows : roundUp(rows, target.lanes);
+    if (end > begin) pairs += double(lanes) * double(roundUp(end - begin, 4));
+  }
+  return perPair * pairs * problem.kvHeads;
+}
+
+double bytesTouched(const Problem& problem, const Sequence& sequence) {
+  const double size = double(byteSize(problem.dtype));
+  const KeyRange keys = sequence.queryLength > 0 ? visibleToAny(problem, sequence) : KeyRange{0, 0};
+  const double visited = double(std::max<int64_t>(keys.end - keys.begin, 0));
+  double bytes = size * problem.kvHeads * visited * (problem.headDim + problem.valueDim);
+  bytes += size * problem.heads * double(sequence.queryLength) * problem.headDim;
+  bytes += size * problem.heads * double(sequence.queryRows) * problem.valueDim;
+  const double matrix = double(problem.heads) * double(sequence.queryRows) * double(sequence.keyColumns);
+  if (sequence.lse) bytes += 4.0 * problem.heads * double(sequence.queryRows);
+  if (sequence.weights) bytes += 4 * matrix;
+  if (sequence.scores) bytes += 4 * matrix;
+  const double pairs = problem.heads * visiblePairs(problem, sequence);
+  if (sequence.mask) bytes += pairs;
+  if (sequence.bias) bytes += double(byteSize(problem.biasDtype)) * pairs;
+  return bytes;
+}
+
+}  // namespace
+
+double visiblePairs(const Problem& problem, const Sequence& sequence) {
+  if (!problem.causal && problem.windowLeft < 0 && problem.windowRight < 0)
+    return double(sequence.queryLength) * double(sequence.keyLength);
+  double pairs = 0;
+  for (int64_t query = 0; query < sequence.queryLength; query++) {
+    const KeyRange keys = visibleKeys(problem, sequence, query);
+    pairs += double(keys.end - keys.begin);
+  }
+  return pairs;
+}
+
+Plan planCpu(const Problem& problem, const CpuTarget& target) {
+  Plan plan;
+  plan.algorithm = problem.algorithm;
+  if (plan.algorithm == Algorithm::automatic)
+    plan.algorithm = problem.scoreStage == ScoreStage::none ? Algorithm::tiled : Algorithm::standard;
+  plan.sequences.reserve(size_t(problem.sequenceCount));
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    const Sequence& sequence = problem.sequences[i];
+    SequencePlan part = planSequence(problem, sequence, target, plan.algorithm);
+    part.flops = executedFlops(problem, sequence, part, target);
+    plan.flops += part.flops;
+    plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);
+    plan.bytes += bytesTouched(problem, sequence);
+    const int64_t blocks = ceilDiv(part.rows, part.queryBlock);
+    if (part.kernel == Kernel::cpuStandard) {
+      plan.tasks += blocks * problem.heads;
+      // One sequence at a time: the largest one's scores.
+      plan.workspaceBytes = std::max(plan.workspaceBytes, 4 * int64_t(problem.heads) * sequence.queryLength * sequence.keyLength);
+    } else {
+      plan.tasks += blocks * part.splits * problem.kvHeads;
+      if (part.splits > 1) {
+        // Every split's unnormalised output, sum and reference, whole cache lines each.
+        part.partialFloats = roundUp(part.rows * problem.valueDim, 16) + 2 * roundUp(part.rows, 16);
+        plan.workspaceBytes += 4 * part.partialFloats * part.splits * problem.kvHeads;
+      }
+    }
+    plan.sequences.push_back(part);
+  }
+  return plan;
+}
+
+}  // namespace fovea

@@ -1,0 +1,205 @@
+// fovea-native-bench: the CPU kernels against what the machine can do at most, without Node.
+//
+//   fovea-native-bench probe                          FMA peak and read bandwidth, one thread and all
+//   fovea-native-bench prefill [threads] [seconds]    share of FMA peak, full and causal
+//   fovea-native-bench decode [threads] [seconds]     share of read bandwidth
+//
+// One JSON object a line. Each sample stands between two probes of the peak and is left out when either is below 96 % of the
+// best seen: then somebody else had the machine. `share` is the median over the kept samples, `p90` a quiet stretch.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cpu/backend.h"
+#include "probe.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+using namespace fovea;
+using namespace fovea::bench;
+
+namespace {
+
+double quantile(std::vector<double> values, double at) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[size_t(at * double(values.size() - 1))];
+}
+
+/// The sum over `threads` threads of what `probe` measures.
+double onThreads(int threads, const std::function<double(int)>& probe) {
+  std::vector<double> rates(size_t(threads), 0.0);
+  std::vector<std::thread> others;
+  for (int i = 1; i < threads; i++) others.emplace_back([&, i] { rates[size_t(i)] = probe(i); });
+  rates[0] = probe(0);
+  for (std::thread& other : others) other.join();
+  double sum = 0;
+  for (const double rate : rates) sum += rate;
+  return sum;
+}
+
+struct Buffer {
+  float* data;
+  size_t floats;
+};
+
+Buffer randomBuffer(size_t floats) {
+  const size_t huge = size_t(2) << 20, bytes = (floats * 4 + huge - 1) / huge * huge;
+  float* data = static_cast<float*>(std::aligned_alloc(huge, bytes));
+#if defined(__linux__)
+  madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+  uint64_t state = 88172645463325252ull;
+  for (size_t i = 0; i < floats; i++) {  // sum of four uniform numbers: near enough to normal
+    float sum = 0;
+    for (int k = 0; k < 4; k++) {
+      state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+      sum += float(state >> 40) / 16777216.f - 0.5f;
+    }
+    data[i] = sum * 1.73f;
+  }
+  return {data, floats};
+}
+
+struct Shape {
+  int64_t batch, heads, queryLength, keyLength, dim;
+  bool causal;
+};
+
+struct Example {
+  Problem problem;
+  std::vector<Sequence> sequences;
+};
+
+Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, const Buffer& value, const Buffer& output) {
+  Example example;
+  Problem& problem = example.problem;
+  problem.heads = problem.kvHeads = int32_t(shape.heads);
+  problem.headDim = problem.valueDim = int32_t(shape.dim);
+  problem.scale = 1 / std::sqrt(double(shape.dim));
+  problem.causal = shape.causal;
+  for (int64_t b = 0; b < shape.batch; b++) {
+    Sequence sequence;
+    sequence.queryLength = sequence.queryRows = shape.queryLength;
+    sequence.keyLength = sequence.keyColumns = shape.keyLength;
+    sequence.queryOffset = shape.keyLength - shape.queryLength;
+    const int64_t q = shape.queryLength * shape.dim, k = shape.keyLength * shape.dim;
+    sequence.query = {query.data + b * shape.heads * q, q, shape.dim, 1};
+    sequence.key = {key.data + b * shape.heads * k, k, shape.dim, 1};
+    sequence.value = {value.data + b * shape.heads * k, k, shape.dim, 1};
+    sequence.output = {output.data + b * shape.heads * q, q, shape.dim, 1};
+    example.sequences.push_back(sequence);
+  }
+  problem.sequences = example.sequences.data();
+  problem.sequenceCount = shape.batch;
+  return example;
+}
+
+void prefill(int threads, double seconds) {
+  cpu::setThreads(threads);
+  const size_t most = size_t(16) * 2048 * 128;
+  const Buffer query = randomBuffer(most), key = randomBuffer(most), value = randomBuffer(most), output = randomBuffer(most);
+  double best = 0;
+  for (const Shape& base : {Shape{1, 8, 512, 512, 64, false}, Shape{1, 8, 1024, 1024, 64, false},
+                            Shape{1, 8, 2048, 2048, 64, false}, Shape{1, 8, 4096, 4096, 64, false},
+                            Shape{1, 16, 2048, 2048, 128, false}})
+    for (const bool causal : {false, true}) {
+      Shape shape = base;
+      shape.causal = causal;
+      const Example example = makeExample(shape, query, key, value, output);
+      const Plan plan = cpu::plan(example.problem);
+      const auto compute = [&] { cpu::run(example.problem, plan); };
+      compute();
+      double time = now();
+      compute();
+      const int repeats = std::max(1, int(2.5e-3 / (now() - time)));
+      std::vector<double> shares, rates;
+      const double deadline = now() + seconds;
+      for (int i = 0; i < 15 || now() < deadline; i++) {
+        const auto peak = [&] { return onThreads(threads, [](int) { return fmaPeak(2e-4); }); };
+        const double before = peak();
+        time = now();
+        for (int repeat = 0; repeat < repeats; repeat++) compute();
+        time = (now() - time) / repeats;
+        const double after = peak();
+        best = std::max({best, before, after});
+        if (std::min(before, after) < 0.96 * best) continue;
+        rates.push_back(plan.usefulFlops / time), shares.push_back(plan.usefulFlops / time / (0.5 * (before + after)));
+      }
+      std::printf("{\"shape\": \"H%lld D%lld L%lld %s\", \"threads\": %d, \"gflops\": %.1f, \"share\": %.3f, \"p90\": %.3f, "
+                  "\"samples\": %zu, \"peak\": %.1f}\n",
+                  (long long)shape.heads, (long long)shape.dim, (long long)shape.queryLength, causal ? "causal" : "full",
+                  threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9), shares.size(), best / 1e9);
+      std::fflush(stdout);
+    }
+}
+
+void decode(int threads, double seconds) {
+  cpu::setThreads(threads);
+  const Shape shape{8, 16, 1, 4096, 128, false};
+  const size_t floats = size_t(shape.batch * shape.heads * shape.keyLength * shape.dim);
+  const Buffer query = randomBuffer(size_t(shape.batch * shape.heads * shape.dim)), output = query;
+  const Buffer key = randomBuffer(floats), value = randomBuffer(floats);
+  for (const DType dtype : {DType::float32, DType::float16}) {
+    Example example = makeExample(shape, query, key, value, randomBuffer(query.floats));
+    example.problem.dtype = dtype;
+    const Plan plan = cpu::plan(example.problem);
+    const double bytes = double(floats) * 2 * double(byteSize(dtype));
+    std::vector<double> shares, rates, probes;
+    const double deadline = now() + seconds;
+    for (int i = 0; i < 5 || now() < deadline; i++) {
+      const size_t part = floats / size_t(threads);
+      const auto probe = [&] {
+        return onThreads(threads, [&](int t) { return readBandwidth(key.data + size_t(t) * part, part * 4); });
+      };
+      const double before = probe();
+      double time = now();
+      cpu::run(example.problem, plan);
+      time = now() - time;
+      const double after = probe();
+      rates.push_back(bytes / time), probes.push_back(0.5 * (before + after));
+      shares.push_back(rates.back() / probes.back());
+    }
+    std::printf("{\"shape\": \"decode B8 H16 D128 K4096 %s\", \"threads\": %d, \"gbytes\": %.1f, \"share\": %.3f, \"p90\": "
+                "%.3f, \"read\": %.1f}\n",
+                dtype == DType::float32 ? "float32" : "float16", threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5),
+                quantile(shares, 0.9), quantile(probes, 0.5) / 1e9);
+    std::fflush(stdout);
+  }
+}
+
+void probe() {
+  const Buffer memory = randomBuffer(size_t(64) << 20);
+  for (const int threads : {1, cpu::info().cores}) {
+    std::vector<double> peaks, reads;
+    const size_t part = memory.floats / size_t(threads);
+    for (int i = 0; i < 9; i++) {
+      peaks.push_back(onThreads(threads, [](int) { return fmaPeak(5e-3); }));
+      reads.push_back(onThreads(threads, [&](int t) { return readBandwidth(memory.data + size_t(t) * part, part * 4); }));
+    }
+    std::printf("{\"threads\": %d, \"fmaPeakGflops\": %.1f, \"readGbytes\": %.1f, \"bestReadGbytes\": %.1f}\n", threads,
+                quantile(peaks, 1) / 1e9, quantile(reads, 0.5) / 1e9, quantile(reads, 1) / 1e9);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "";
+  const int threads = argc > 2 ? std::atoi(argv[2]) : cpu::info().cores;
+  const double seconds = argc > 3 ? std::atof(argv[3]) : 1.5;
+  if (what == "probe") return probe(), 0;
+  if (what == "prefill") return prefill(threads, seconds), 0;
+  if (what == "decode") return decode(threads, seconds), 0;
+  std::fprintf(stderr, "usage: fovea-native-bench probe | prefill [threads] [seconds] | decode [threads] [seconds]\n");
+  return 2;
+}

@@ -1,0 +1,65 @@
+#include "probe.h"
+
+#include <chrono>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace fovea::bench {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx2,fma"))) static double fmaRun(int iterations) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+  const __m256 x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(1e-3f), z = _mm256_setzero_ps();
+  // Twelve named registers: an array would live in memory under some compilers.
+  __m256 a0 = z, a1 = z, a2 = z, a3 = z, a4 = z, a5 = z, a6 = z, a7 = z, a8 = z, a9 = z, a10 = z, a11 = z;
+  const double begin = now();
+  for (int i = 0; i < iterations; i++) {
+#define FOVEA_FMA(n) asm volatile("vfmadd213ps %2,%1,%0" : "+x"(a##n) : "x"(x), "x"(y));
+    FOVEA_FMA(0)
+    FOVEA_FMA(1)
+    FOVEA_FMA(2) FOVEA_FMA(3) FOVEA_FMA(4) FOVEA_FMA(5) FOVEA_FMA(6) FOVEA_FMA(7) FOVEA_FMA(8) FOVEA_FMA(9) FOVEA_FMA(10)
+        FOVEA_FMA(11)
+#undef FOVEA_FMA
+  }
+  return double(iterations) * 12 * 16 / (now() - begin);
+}
+
+double fmaPeak(double seconds) { return fmaRun(int(seconds * 5e8) + 1); }
+
+__attribute__((target("avx2"))) double readBandwidth(const float* data, size_t bytes) {
+  __m256 a = _mm256_setzero_ps(), b = a, c = a, d = a;
+  const double begin = now();
+  for (size_t i = 0; i + 32 <= bytes / 4; i += 32) {
+    a = _mm256_max_ps(a, _mm256_loadu_ps(data + i)), b = _mm256_max_ps(b, _mm256_loadu_ps(data + i + 8));
+    c = _mm256_max_ps(c, _mm256_loadu_ps(data + i + 16)), d = _mm256_max_ps(d, _mm256_loadu_ps(data + i + 24));
+  }
+  const double seconds = now() - begin;
+  volatile float sink = _mm256_cvtss_f32(_mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d)));
+  (void)sink;
+  return double(bytes) / seconds;
+}
+
+#else
+
+double fmaPeak(double) { return 0; }
+
+double readBandwidth(const float* data, size_t bytes) {
+  const double begin = now();
+  uint64_t sum = 0;
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(data);
+  for (size_t i = 0; i < bytes / 8; i++) sum ^= words[i];
+  const double seconds = now() - begin;
+  volatile uint64_t sink = sum;
+  (void)sink;
+  return double(bytes) / seconds;
+}
+
+#endif
+
+}  // namespace fovea::bench

@@ -1,0 +1,189 @@
+#include "attention_job.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace fovea::cpu {
+
+namespace {
+
+int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
+int64_t roundUp(int64_t value, int64_t multiple) { return ceilDiv(value, multiple) * multiple; }
+
+/// Rows past queryLength: zeros, -inf for lse and for biased scores.
+void fillPadding(const Problem& problem, const Sequence& sequence) {
+  const size_t size = size_t(byteSize(problem.dtype));
+  const auto fillRow = [&](const View<float>& view, int64_t head, int64_t row, float value) {
+    if (!view) return;
+    float* to = view.data + head * view.headStride + row * view.rowStride;
+    for (int64_t key = 0; key < sequence.keyColumns; key++) to[key * view.columnStride] = value;
+  };
+  for (int64_t head = 0; head < problem.heads; head++)
+    for (int64_t row = sequence.queryLength; row < sequence.queryRows; row++) {
+      const View<void>& output = sequence.output;
+      char* to = static_cast<char*>(output.data) + (head * output.headStride + row * output.rowStride) * int64_t(size);
+      if (output.columnStride == 1)
+        std::memset(to, 0, size * size_t(problem.valueDim));
+      else
+        for (int64_t d = 0; d < problem.valueDim; d++) std::memset(to + d * output.columnStride * int64_t(size), 0, size);
+      if (sequence.lse) sequence.lse.data[head * sequence.lse.headStride + row * sequence.lse.rowStride] = -INFINITY;
+      fillRow(sequence.weights, head, row, 0);
+      fillRow(sequence.scores, head, row, problem.scoreStage == ScoreStage::biased ? -INFINITY : 0);
+    }
+}
+
+}  // namespace
+
+AttentionJob::AttentionJob(const Problem& problem, Plan plan, std::function<void(Outcome)> settled)
+    : problem_(problem), plan_(std::move(plan)), kernels_(kernels()), settled_(std::move(settled)) {
+  for (int64_t i = 0; i < problem_.sequenceCount; i++)
+    if (problem_.sequences[i].queryRows > problem_.sequences[i].queryLength) padded_.push_back(&problem_.sequences[i]);
+  if (plan_.algorithm == Algorithm::standard)
+    planStandard();
+  else
+    planTiled();
+}
+
+/// One phase: every (sequence, kv head, block of rows, split) at once. The sequence with most work comes first, and within a
+/// kv head the last block (under a causal mask the longest), so that the short tasks fill the end.
+void AttentionJob::planTiled() {
+  std::vector<int64_t> order(plan_.sequences.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return plan_.sequences[size_t(a)].flops > plan_.sequences[size_t(b)].flops; });
+  int64_t groups = 0, workspace = 0;
+  for (const int64_t index : order) {
+    const SequencePlan& plan = plan_.sequences[size_t(index)];
+    const int64_t blocks = ceilDiv(plan.rows, plan.queryBlock);
+    if (blocks == 0) continue;
+    parts_.push_back({&problem_.sequences[index], &plan, taskCount_, blocks, groups, workspace});
+    taskCount_ += blocks * plan.splits * problem_.kvHeads;
+    if (plan.splits > 1) {
+      groups += problem_.kvHeads;
+      workspace += plan.partialFloats * plan.splits * problem_.kvHeads;
+    }
+  }
+  if (groups > 0) {
+    pending_ = std::vector<std::atomic<int64_t>>(size_t(groups));
+    for (const Part& part : parts_)
+      if (part.plan->splits > 1)
+        for (int64_t head = 0; head < problem_.kvHeads; head++) pending_[size_t(part.firstGroup + head)] = part.plan->splits;
+  }
+  phaseEnds_ = {taskCount_ + int64_t(padded_.size())};
+  setPhases(phaseEnds_);
+}
+
+/// Three phases per sequence (scores, softmax, output), one sequence after the other: they share one matrix of scores.
+/// Padding is filled in the first phase.
+void AttentionJob::planStandard() {
+  const int64_t padding = int64_t(padded_.size());
+  for (size_t i = 0; i < plan_.sequences.size(); i++) {
+    const SequencePlan& plan = plan_.sequences[i];
+    const int64_t blocks = ceilDiv(plan.rows, plan.queryBlock);
+    if (blocks == 0) continue;
+    for (int stage = 0; stage < 3; stage++) {
+      parts_.push_back({&problem_.sequences[i], &plan, taskCount_, blocks, 0, 0});
+      taskCount_ += blocks * problem_.heads;
+      phaseEnds_.push_back(padding + taskCount_);
+    }
+  }
+  if (phaseEnds_.empty()) phaseEnds_.push_back(padding);
+  setPhases(phaseEnds_);
+}
+
+void AttentionJob::cancel() {
+  Outcome expected = Outcome::done;
+  outcome_.compare_exchange_strong(expected, Outcome::aborted);
+  ThreadPool::instance().cancel(*this);
+}
+
+void AttentionJob::fail() {
+  outcome_ = Outcome::outOfMemory;
+  ThreadPool::instance().cancel(*this);
+}
+
+void AttentionJob::settled() {
+  if (settled_) settled_(outcome_);
+}
+
+void AttentionJob::runInline() {
+  for (int64_t task = 0; task < phaseEnds_.back() && !isCancelled(); task++) runTask(task);
+}
+
+bool AttentionJob::prepareWorkspace() {
+  if (plan_.workspaceBytes == 0) return true;
+  // With the first task that runs: queued calls hold no memory.
+  std::call_once(workspaceOnce_, [&] { workspace_.allocate(size_t(plan_.workspaceBytes)); });
+  return workspace_.data() != nullptr;
+}
+
+void AttentionJob::runTask(int64_t task) {
+  const int64_t padding = int64_t(padded_.size());
+  if (task < padding) return fillPadding(problem_, *padded_[size_t(task)]);
+  task -= padding;
+  if (!prepareWorkspace()) return fail();
+  const auto after = std::upper_bound(parts_.begin(), parts_.end(), task,
+                                      [](int64_t number, const Part& part) { return number < part.firstTask; });
+  const size_t index = size_t(after - parts_.begin()) - 1;
+  if (plan_.algorithm == Algorithm::standard)
+    runStandard(task - parts_[index].firstTask, parts_[index], int(index % 3));
+  else
+    runTiled(task - parts_[index].firstTask, parts_[index]);
+}
+
+Partial AttentionJob::partialOf(const Part& part, int64_t kvHead, int64_t split) const {
+  const SequencePlan& plan = *part.plan;
+  float* base = workspace_.data() + part.workspace + (kvHead * plan.splits + split) * plan.partialFloats;
+  float* sum = base + roundUp(plan.rows * problem_.valueDim, 16);
+  return {base, sum, sum + roundUp(plan.rows, 16)};
+}
+
+void AttentionJob::runTiled(int64_t number, const Part& part) {
+  const SequencePlan& plan = *part.plan;
+  const bool decode = plan.kernel == Kernel::cpuDecode;
+  const int64_t split = number % plan.splits, rest = number / plan.splits;
+  const int64_t block = part.blocks - 1 - rest % part.blocks, kvHead = rest / part.blocks;
+
+  Task task{};
+  task.problem = &problem_, task.sequence = part.sequence, task.plan = &plan;
+  task.kvHead = kvHead;
+  task.rowBegin = block * plan.queryBlock;
+  task.rowEnd = std::min(plan.rows, task.rowBegin + plan.queryBlock);
+  task.keyBegin = (plan.firstSplit + split) * plan.keySplit;
+  task.keyEnd = std::min(part.sequence->keyLength, task.keyBegin + plan.keySplit);
+  task.cancelled = cancelledFlag();
+  if (plan.splits > 1) task.partial = partialOf(part, kvHead, split);
+
+  const int64_t floats = decode ? kernels_.decodeScratch(problem_, plan) : kernels_.tiledScratch(problem_, plan);
+  float* scratch = threadScratch(size_t(floats));
+  if (!scratch) return fail();
+  (decode ? kernels_.decode : kernels_.tiled)(task, scratch);
+
+  if (plan.splits == 1 || isCancelled()) return;
+  // Whoever ends last merges, always in the order of the splits.
+  if (pending_[size_t(part.firstGroup + kvHead)].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  std::vector<Partial> partials;
+  for (int64_t i = 0; i < plan.splits; i++) partials.push_back(partialOf(part, kvHead, i));
+  task.partial = {};
+  kernels_.merge(task, partials.data(), plan.splits, scratch);
+}
+
+void AttentionJob::runStandard(int64_t number, const Part& part, int stage) {
+  const SequencePlan& plan = *part.plan;
+  StandardTask task{};
+  task.problem = &problem_, task.sequence = part.sequence;
+  task.head = number / part.blocks;
+  task.rowBegin = number % part.blocks * plan.queryBlock;
+  task.rowEnd = std::min(plan.rows, task.rowBegin + plan.queryBlock);
+  task.scores = workspace_.data();
+  task.cancelled = cancelledFlag();
+  float* scratch = threadScratch(size_t(kernels_.standardScratch(problem_)));
+  if (!scratch) return fail();
+  if (stage == 0) kernels_.standardScores(task, scratch);
+  if (stage == 1) kernels_.standardSoftmax(task);
+  if (stage == 2) kernels_.standardOutput(task, scratch);
+}
+
+}  // namespace fovea::cpu

@@ -1,0 +1,60 @@
+// A Problem and its Plan as a job of the thread pool.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "backend.h"
+#include "dispatch.h"
+#include "memory.h"
+#include "thread_pool.h"
+
+namespace fovea::cpu {
+
+class AttentionJob : public Job, public Execution, public std::enable_shared_from_this<AttentionJob> {
+ public:
+  AttentionJob(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
+
+  void cancel() override;
+  /// All tasks one after the other on this thread, without the pool.
+  void runInline();
+  Outcome outcome() const { return outcome_.load(); }
+
+ private:
+  /// Tasks of one sequence: consecutive numbers from `firstTask`.
+  struct Part {
+    const Sequence* sequence;
+    const SequencePlan* plan;
+    int64_t firstTask, blocks;
+    int64_t firstGroup;      // of its split counters, one per kv head
+    int64_t workspace;       // floats before its partials
+  };
+
+  void planTiled();
+  void planStandard();
+  void runTask(int64_t task) override;
+  void settled() override;
+  void runTiled(int64_t number, const Part& part);
+  void runStandard(int64_t number, const Part& part, int stage);
+  Partial partialOf(const Part& part, int64_t kvHead, int64_t split) const;
+  bool prepareWorkspace();
+  void fail();
+
+  const Problem problem_;
+  const Plan plan_;
+  const KernelTable& kernels_;
+  std::function<void(Outcome)> settled_;
+  std::atomic<Outcome> outcome_{Outcome::done};
+
+  std::vector<int64_t> phaseEnds_;
+  std::vector<Part> parts_;                    // in the order they are served
+  std::vector<const Sequence*> padded_;        // sequences whose outputs have rows past queryLength
+  int64_t taskCount_ = 0;                      // without those that fill padding
+  std::vector<std::atomic<int64_t>> pending_;  // splits still to come, per (sequence, kv head)
+
+  std::once_flag workspaceOnce_;
+  Workspace workspace_;
+};
+
+}  // namespace fovea::cpu

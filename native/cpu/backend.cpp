@@ -1,0 +1,39 @@
+#include "backend.h"
+
+#include "../attention/planner.h"
+#include "attention_job.h"
+#include "processor.h"
+
+namespace fovea::cpu {
+
+namespace {
+
+// Below this a second thread costs more (waking it takes some 20 to 50 microseconds) than it brings.
+constexpr double inlineFlops = 4e6;
+
+}  // namespace
+
+Info info() {
+  return {processorName(), processorCount(), ThreadPool::instance().threads(), kernels().name, instructionSets()};
+}
+
+void setThreads(int count) { ThreadPool::instance().setThreads(count); }
+
+Plan plan(const Problem& problem) { return planCpu(problem, {kernels().lanes}); }
+
+Outcome run(const Problem& problem, const Plan& plan) {
+  const auto job = std::make_shared<AttentionJob>(problem, plan, nullptr);
+  if (plan.flops < inlineFlops)
+    job->runInline();
+  else
+    ThreadPool::instance().runWith(job);
+  return job->outcome();
+}
+
+std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled) {
+  const auto job = std::make_shared<AttentionJob>(problem, std::move(plan), std::move(settled));
+  ThreadPool::instance().submit(job);
+  return job;
+}
+
+}  // namespace fovea::cpu

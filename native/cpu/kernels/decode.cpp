@@ -1,0 +1,282 @@
+// Attention of very few rows against many keys: bound by reading keys and values, so each is read once, strictly in order
+// (what hardware prefetchers like best), and used for up to `lanes` rows at a time: the queries of a group share it.
+//
+//   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
+//                             online softmax per row, lanes along keys
+//                             output[row] += p[row][key] v_key, lanes along valueDim
+//
+// Floor: (headDim + valueDim) * keys * element size / memory bandwidth.
+#include "modifiers.h"
+#include "pack.h"
+#include "rows.h"
+#include "tasks.h"
+
+namespace fovea::cpu::FOVEA_ISA {
+namespace {
+
+constexpr int64_t maxRows = 8;
+
+/// Rows of keys or values as whole vectors of a dtype, or staged as float32 when they are not.
+struct Rows {
+  const char* data;     // first row
+  int64_t strideBytes;  // to the next
+};
+
+/// scores[row][key] for `count` keys; D-long rows padded to whole vectors, queries pre-scaled.
+template <DType type, int R>
+FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores,
+                              int64_t scoreStride) {
+  for (int64_t key = 0; key < count; key++) {
+    const char* row = keys.data + key * keys.strideBytes;
+    Vec even[R], odd[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) even[r] = odd[r] = zero();
+    int64_t d = 0;
+    for (; d + 2 * lanes <= dims; d += 2 * lanes) {
+      const Vec a = loadLanes<type>(row + d * byteSize(type)), b = loadLanes<type>(row + (d + lanes) * byteSize(type));
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) {
+        even[r] = fma(a, load(query + r * dims + d), even[r]);
+        odd[r] = fma(b, load(query + r * dims + d + lanes), odd[r]);
+      }
+    }
+    if (d < dims) {
+      const Vec a = loadLanes<type>(row + d * byteSize(type));
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) even[r] = fma(a, load(query + r * dims + d), even[r]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) scores[r * scoreStride + key] = sumLanes(even[r] + odd[r]);
+  }
+}
+
+/// output[row][d] += sum over keys of p[row][key] v[key][d], a few vectors of d at a time over eight rows of values.
+template <DType type, int R>
+FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
+                              int64_t dims) {
+  constexpr int columns = R == 1 ? 8 : R == 2 ? 4 : R == 4 ? 2 : 1;
+  constexpr int64_t keysAtOnce = 8;
+  const auto strip = [&]<int C>(int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
+    Vec sum[R][C];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+      for (int c = 0; c < C; c++) sum[r][c] = load(output + r * dims + d + c * lanes);
+    for (; key < stop; key++) {
+      const char* row = values.data + key * values.strideBytes + d * byteSize(type);
+      Vec p[R];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) p[r] = broadcast(probabilities[r * stride + key]);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; c++) {
+        const Vec v = loadLanes<type>(row + c * lanes * byteSize(type));
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) sum[r][c] = fma(v, p[r], sum[r][c]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+      for (int c = 0; c < C; c++) store(output + r * dims + d + c * lanes, sum[r][c]);
+  };
+  for (int64_t key = 0; key < count; key += keysAtOnce) {
+    const int64_t stop = least(count, key + keysAtOnce);
+    int64_t d = 0;
+    for (; d + columns * lanes <= dims; d += columns * lanes) strip.template operator()<columns>(key, stop, d);
+    for (; d < dims; d += lanes) strip.template operator()<1>(key, stop, d);
+  }
+}
+
+using ScoreKeys = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t);
+using AddValues = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t);
+
+template <DType type>
+ScoreKeys scoreKeysFor(int64_t rows) {
+  return rows == 1 ? scoreKeys<type, 1> : rows == 2 ? scoreKeys<type, 2> : rows == 4 ? scoreKeys<type, 4> : scoreKeys<type, 8>;
+}
+template <DType type>
+AddValues addValuesFor(int64_t rows) {
+  return rows == 1 ? addValues<type, 1> : rows == 2 ? addValues<type, 2> : rows == 4 ? addValues<type, 4> : addValues<type, 8>;
+}
+ScoreKeys scoreKeysFor(DType type, int64_t rows) {
+  return type == DType::float32   ? scoreKeysFor<DType::float32>(rows)
+         : type == DType::float16 ? scoreKeysFor<DType::float16>(rows)
+                                  : scoreKeysFor<DType::bfloat16>(rows);
+}
+AddValues addValuesFor(DType type, int64_t rows) {
+  return type == DType::float32   ? addValuesFor<DType::float32>(rows)
+         : type == DType::float16 ? addValuesFor<DType::float16>(rows)
+                                  : addValuesFor<DType::bfloat16>(rows);
+}
+
+struct Scratch {
+  float *query, *output, *scores, *staging, *modifier;
+};
+
+int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Scratch& scratch) {
+  const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
+  int64_t used = 0;
+  const auto take = [&](int64_t floats) {
+    float* at = base + used;
+    used += roundUp(floats, 16);
+    return at;
+  };
+  scratch.query = take(maxRows * headDims);
+  scratch.output = take(maxRows * valueDims);
+  scratch.scores = take(maxRows * plan.keyBlock);
+  scratch.modifier = take(plan.keyBlock);
+  scratch.staging = take(plan.keyBlock * most(headDims, valueDims));
+  return used;
+}
+
+/// Calls use(rows, dtype, first, count) for runs of keys [begin, end) that lie at one stride: all of them, or a page's. Rows
+/// that are not whole vectors of neighbours are staged as float32 first.
+template <class Use>
+void forRuns(const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims, int64_t begin, int64_t end,
+             float* staging, Use use) {
+  const Problem& problem = *task.problem;
+  const bool inPlace = (view.columnStride == 1 || dims == 1) && dims % lanes == 0;
+  const int64_t padded = roundUp(dims, lanes);
+  if (!inPlace) {
+    std::memset(staging, 0, sizeof(float) * size_t((end - begin) * padded));
+    for (int64_t key = begin; key < end; key++)
+      readRow(keyRow(problem, *task.sequence, view, pageStride, task.kvHead, key), problem.dtype, view.columnStride, dims,
+              staging + (key - begin) * padded);
+    use(Rows{(const char*)staging, padded * 4}, DType::float32, begin, end - begin);
+    return;
+  }
+  for (int64_t key = begin, next; key < end; key = next) {
+    next = problem.pageSize > 0 ? least(end, roundDown(key, problem.pageSize) + problem.pageSize) : end;
+    const char* first = (const char*)keyRow(problem, *task.sequence, view, pageStride, task.kvHead, key);
+    use(Rows{first, view.rowStride * byteSize(problem.dtype)}, problem.dtype, key, next - key);
+  }
+}
+
+/// scores[0, count) of one row become probabilities; its reference, sum and output follow a new maximum.
+void softmaxBlock(float* scores, int64_t count, float& reference, float& sum, float* output, int64_t dims) {
+  int64_t padded = roundUp(count, lanes);
+  for (int64_t i = count; i < padded; i++) scores[i] = -infinity;
+  Vec highest = broadcast(-infinity);
+  for (int64_t i = 0; i < padded; i += lanes) highest = max(highest, load(scores + i));
+  const float top = maxLanes(highest);
+  if (top > reference) {  // always so in the row's first block with a key
+    const Vec factor = exp2(broadcast(reference - top));
+    for (int64_t d = 0; d < dims; d += lanes) store(output + d, load(output + d) * factor);
+    sum *= factor[0];
+    reference = top;
+  }
+  const Vec base = broadcast(reference == -infinity ? 0 : reference);
+  Vec total = zero();
+  for (int64_t i = 0; i < padded; i += lanes) {
+    const Vec p = exp2(load(scores + i) - base);
+    store(scores + i, p);
+    total += p;
+  }
+  sum += sumLanes(total);
+}
+
+/// Softcap, modifiers and bounds of one row's scores of keys [begin, begin + count).
+void modifyScores(const Task& task, int64_t row, int64_t begin, int64_t count, float* modifier, float* scores) {
+  const Problem& problem = *task.problem;
+  if (problem.softcap > 0) {
+    const float cap = float(problem.softcap);
+    for (int64_t i = 0; i < count; i += lanes)  // scores are padded to whole vectors
+      store(scores + i, tanh(load(scores + i) / cap) * (cap * log2e));
+  }
+  modifierRow(problem, *task.sequence, headOfRow(problem, task.kvHead, row), queryOfRow(problem, row), begin,
+              begin + count, log2e, modifier);
+  for (int64_t i = 0; i < count; i++) scores[i] = modifier[i] == -infinity ? -infinity : scores[i] + modifier[i];
+}
+
+}  // namespace
+
+int64_t decodeScratch(const Problem& problem, const SequencePlan& plan) {
+  Scratch scratch;
+  return layOut(problem, plan, nullptr, scratch);
+}
+
+void decode(const Task& task, float* base) {
+  const Problem& problem = *task.problem;
+  const Sequence& sequence = *task.sequence;
+  Scratch scratch;
+  layOut(problem, *task.plan, base, scratch);
+  const int64_t rows = task.rowEnd - task.rowBegin;
+  const int64_t computed = rows <= 2 ? rows : rows <= 4 ? 4 : 8;  // kernels exist for 1, 2, 4 and 8 rows
+  const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
+  const int64_t keyBlock = task.plan->keyBlock;
+
+  const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
+  std::memset(scratch.query, 0, sizeof(float) * size_t(maxRows * headDims));
+  std::memset(scratch.output, 0, sizeof(float) * size_t(maxRows * valueDims));
+  float reference[maxRows], sum[maxRows] = {};
+  int64_t firstKey = INT64_MAX, lastKey = 0, innerBegin = 0, innerEnd = INT64_MAX;
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t row = task.rowBegin + r, query = queryOfRow(problem, row);
+    reference[r] = -infinity;
+    float* to = scratch.query + r * headDims;
+    readRow(elementAt(sequence.query.data, problem.dtype,
+                      headOfRow(problem, task.kvHead, row) * sequence.query.headStride + query * sequence.query.rowStride),
+            problem.dtype, sequence.query.columnStride, problem.headDim, to);
+    for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
+    const KeyRange visible = visibleKeys(problem, sequence, query);
+    const int64_t begin = most(visible.begin, task.keyBegin), end = least(visible.end, task.keyEnd);
+    innerBegin = most(innerBegin, begin), innerEnd = least(innerEnd, end);
+    if (end > begin) firstKey = least(firstKey, begin), lastKey = most(lastKey, end);
+  }
+
+  for (int64_t block = roundDown(firstKey, keyBlock); block < lastKey; block += keyBlock) {
+    if (isCancelled(task)) return;
+    const int64_t begin = most(block, firstKey), end = least(block + keyBlock, lastKey), count = end - begin;
+    forRuns(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
+            [&](Rows keys, DType type, int64_t first, int64_t number) {
+              scoreKeysFor(type, computed)(keys, number, scratch.query, headDims, scratch.scores + (first - begin), keyBlock);
+            });
+    const bool plain = !hasModifiers(sequence) && problem.softcap == 0 && begin >= innerBegin && end <= innerEnd;
+    for (int64_t r = 0; r < rows; r++) {
+      float* scores = scratch.scores + r * keyBlock;
+      if (!plain) modifyScores(task, task.rowBegin + r, begin, count, scratch.modifier, scores);
+      softmaxBlock(scores, count, reference[r], sum[r], scratch.output + r * valueDims, valueDims);
+    }
+    forRuns(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
+            [&](Rows values, DType type, int64_t first, int64_t number) {
+              addValuesFor(type, computed)(values, number, scratch.scores + (first - begin), keyBlock, scratch.output,
+                                           valueDims);
+            });
+  }
+
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t row = task.rowBegin + r, head = headOfRow(problem, task.kvHead, row), query = queryOfRow(problem, row);
+    float* output = scratch.output + r * valueDims;
+    if (task.partial.output) {
+      task.partial.sum[r] = sum[r], task.partial.reference[r] = sum[r] == 0 ? 0 : reference[r];
+      std::memcpy(task.partial.output + r * problem.valueDim, output, sizeof(float) * size_t(problem.valueDim));
+      continue;
+    }
+    writeResultRow(problem, sequence, head, query, sum[r], sum[r] == 0 ? 0 : reference[r], output);
+  }
+}
+
+void merge(const Task& task, const Partial* partials, int64_t splits, float* total) {
+  const Problem& problem = *task.problem;
+  const int64_t valueDim = problem.valueDim;
+  for (int64_t row = task.rowBegin; row < task.rowEnd; row++) {
+    const int64_t at = row - task.rowBegin;
+    float reference = -infinity;
+    for (int64_t split = 0; split < splits; split++)
+      if (partials[split].sum[at] != 0 && !(partials[split].reference[at] <= reference))
+        reference = partials[split].reference[at];
+    float sum = 0;
+    for (int64_t d = 0; d < valueDim; d++) total[d] = 0;
+    for (int64_t split = 0; split < splits; split++) {
+      if (partials[split].sum[at] == 0) continue;
+      const float factor = exp2(broadcast(partials[split].reference[at] - reference))[0];
+      const float* output = partials[split].output + at * valueDim;
+      sum += partials[split].sum[at] * factor;
+      for (int64_t d = 0; d < valueDim; d++) total[d] += output[d] * factor;
+    }
+    writeResultRow(problem, *task.sequence, headOfRow(problem, task.kvHead, row), queryOfRow(problem, row), sum,
+                   sum == 0 ? 0 : reference, total);
+  }
+}
+
+}  // namespace fovea::cpu::FOVEA_ISA

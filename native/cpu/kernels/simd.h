@@ -1,0 +1,190 @@
+// The vector type of one instruction set. Every file in this folder is compiled once per instruction set, with FOVEA_ISA as
+// the namespace; the algorithms only use what stands here, so that they read the same for all.
+//
+// GNU vector extensions carry the arithmetic (+ - * / and comparisons are lane-wise); what they lack is named below.
+// No standard containers in this folder: a template instantiated here would hold this instruction set's code, and the
+// linker may hand it to callers that run on a lesser processor.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "../../attention/problem.h"
+
+#define FOVEA_INLINE static inline __attribute__((always_inline))
+#define FOVEA_NOINLINE __attribute__((noinline))
+
+namespace fovea::cpu::FOVEA_ISA {
+
+#if defined(__AVX2__)
+constexpr int lanes = 8;
+#else
+constexpr int lanes = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(4 * lanes)));
+typedef int32_t IntVec __attribute__((vector_size(4 * lanes)));
+typedef uint16_t HalfBits __attribute__((vector_size(2 * lanes)));
+typedef float Quad __attribute__((vector_size(16)));  // four floats on every instruction set
+
+constexpr float infinity = __builtin_inff();
+
+template <class V>
+FOVEA_INLINE V loadAs(const void* from) {
+  V value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+template <class V>
+FOVEA_INLINE void storeAs(void* to, V value) {
+  std::memcpy(to, &value, sizeof value);
+}
+
+FOVEA_INLINE Vec load(const float* from) { return loadAs<Vec>(from); }
+FOVEA_INLINE void store(float* to, Vec value) { storeAs(to, value); }
+FOVEA_INLINE Vec zero() { return Vec{}; }
+
+FOVEA_INLINE IntVec bits(Vec value) { return (IntVec)value; }
+FOVEA_INLINE Vec fromBits(IntVec value) { return (Vec)value; }
+
+// ---- what each instruction set does in its own way
+
+#if defined(__AVX2__)
+
+FOVEA_INLINE Vec broadcast(float value) { return _mm256_set1_ps(value); }
+FOVEA_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+/// The larger one; `b` where either is NaN.
+FOVEA_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+FOVEA_INLINE Vec select(IntVec condition, Vec yes, Vec no) { return _mm256_blendv_ps(no, yes, (Vec)condition); }
+FOVEA_INLINE bool anyTrue(IntVec condition) { return _mm256_movemask_ps((Vec)condition) != 0; }
+
+FOVEA_INLINE Vec loadHalf(const uint16_t* from) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)); }
+FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
+  _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#else
+
+FOVEA_INLINE Vec broadcast(float value) { return Vec{value, value, value, value}; }
+FOVEA_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+FOVEA_INLINE Vec select(IntVec condition, Vec yes, Vec no) {
+  return fromBits((condition & bits(yes)) | (~condition & bits(no)));
+}
+#if defined(__SSE2__)
+FOVEA_INLINE Vec max(Vec a, Vec b) { return _mm_max_ps(a, b); }
+FOVEA_INLINE bool anyTrue(IntVec condition) { return _mm_movemask_ps((Vec)condition) != 0; }
+#else
+FOVEA_INLINE Vec max(Vec a, Vec b) { return select(a > b, a, b); }
+FOVEA_INLINE bool anyTrue(IntVec condition) {
+  return (condition[0] | condition[1] | condition[2] | condition[3]) != 0;
+}
+#endif
+
+// IEEE half to single: shift the fields into place, then mend the exponent of infinities, NaNs and subnormals.
+FOVEA_INLINE Vec loadHalf(const uint16_t* from) {
+  const IntVec half = __builtin_convertvector(loadAs<HalfBits>(from), IntVec);
+  const IntVec magnitude = (half & 0x7fff) << 13, exponent = magnitude & 0x0f800000;
+  const IntVec normal = magnitude + ((127 - 15) << 23);
+  const IntVec special = normal + ((128 - 16) << 23);
+  const Vec subnormal = fromBits(normal + (1 << 23)) - 6.103515625e-05f;  // 2^-14
+  IntVec single = bits(select(exponent == 0x0f800000, fromBits(special), fromBits(normal)));
+  single = bits(select(exponent == 0, subnormal, fromBits(single)));
+  return fromBits(single | ((half & 0x8000) << 16));
+}
+// Single to half, to nearest even. Subnormal results come from an addition that shifts the bits out at the right place.
+FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
+  const IntVec all = bits(value), sign = all & (int32_t)0x80000000, magnitude = all ^ sign;
+  const IntVec odd = (magnitude >> 13) & 1;
+  const IntVec normal = (magnitude - ((127 - 15) << 23) + 0xfff + odd) >> 13;
+  const IntVec subnormal = bits(fromBits(magnitude) + 0.5f) - 0x3f000000;
+  const IntVec overflow = bits(select(magnitude > 0x7f800000, fromBits(IntVec{} + 0x7e00), fromBits(IntVec{} + 0x7c00)));
+  IntVec half = bits(select(magnitude < (113 << 23), fromBits(subnormal), fromBits(normal)));
+  half = bits(select(magnitude >= (143 << 23), fromBits(overflow), fromBits(half)));
+  storeAs(to, __builtin_convertvector(half | ((sign >> 16) & 0x8000), HalfBits));
+}
+
+#endif
+
+FOVEA_INLINE Vec loadBfloat(const uint16_t* from) {
+  return fromBits(__builtin_convertvector(loadAs<HalfBits>(from), IntVec) << 16);
+}
+/// To nearest even; a NaN stays one.
+FOVEA_INLINE void storeBfloat(uint16_t* to, Vec value) {
+  const IntVec all = bits(value), rounded = all + 0x7fff + ((all >> 16) & 1);
+  const IntVec kept = bits(select(value != value, fromBits(all | 0x400000), fromBits(rounded)));
+  storeAs(to, __builtin_convertvector((kept >> 16) & 0xffff, HalfBits));
+}
+
+// ---- elements of a dtype: `lanes` neighbours to and from float32
+
+template <DType type>
+FOVEA_INLINE Vec loadLanes(const void* from) {
+  if constexpr (type == DType::float32) return load((const float*)from);
+  if constexpr (type == DType::float16) return loadHalf((const uint16_t*)from);
+  if constexpr (type == DType::bfloat16) return loadBfloat((const uint16_t*)from);
+}
+template <DType type>
+FOVEA_INLINE void storeLanes(void* to, Vec value) {
+  if constexpr (type == DType::float32) store((float*)to, value);
+  if constexpr (type == DType::float16) storeHalf((uint16_t*)to, value);
+  if constexpr (type == DType::bfloat16) storeBfloat((uint16_t*)to, value);
+}
+
+// ---- reductions (in a fixed order: results do not depend on the compiler's mood)
+
+FOVEA_INLINE float sumLanes(Vec value) {
+  float part[lanes];
+  store(part, value);
+  for (int width = lanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) part[i] += part[i + width];
+  return part[0];
+}
+FOVEA_INLINE float maxLanes(Vec value) {
+  float part[lanes];
+  store(part, value);
+  float top = part[0];
+  for (int i = 1; i < lanes; i++) top = part[i] > top ? part[i] : top;
+  return top;
+}
+
+// ---- elementary functions
+
+/// 2^x, within 2.1 ulp; 0 for x <= -127 (exactly, so a masked score needs no further AND), NaN stays NaN.
+/// x = n + f with n to nearest (adding 1.5 * 2^23 rounds), 2^f by a polynomial of degree 5 on [-1/2, 1/2] whose coefficients
+/// are the best float32 ones near the minimax fit, 2^n by adding n to the exponent. Valid up to x < 128.
+FOVEA_INLINE Vec exp2(Vec x) {
+  const Vec magic = broadcast(12582912.f);
+  x = max(broadcast(-127.f), x);
+  const Vec shifted = x + magic, f = x - (shifted - magic);
+  Vec r = fma(broadcast(0x1.5c0ba2p-10f), f, broadcast(0x1.3d0bc8p-7f));
+  r = fma(r, f, broadcast(0x1.c6b75ep-5f));
+  r = fma(r, f, broadcast(0x1.ebf93cp-3f));
+  r = fma(r, f, broadcast(0x1.62e424p-1f));
+  r = fma(r, f, broadcast(1.f));
+  return fromBits((bits(shifted) << 23) + bits(r));
+}
+
+/// tanh x, within a few ulp: an odd polynomial near 0 (Cephes' tanhf), 1 - 2 / (e^2x + 1) beyond 0.625.
+FOVEA_INLINE Vec tanh(Vec x) {
+  const Vec square = x * x;
+  Vec small = fma(broadcast(-5.70498872745e-3f), square, broadcast(2.06390887954e-2f));
+  small = fma(small, square, broadcast(-5.37397155531e-2f));
+  small = fma(small, square, broadcast(1.33314422036e-1f));
+  small = fma(small, square, broadcast(-3.33332819422e-1f));
+  small = fma(small * square, x, x);
+  const Vec magnitude = fromBits(bits(x) & 0x7fffffff);
+  // 2^(2 |x| log2 e); from 10 on tanh rounds to 1, and exp2 stays in range.
+  const Vec bounded = select(magnitude > broadcast(10.f), broadcast(10.f), magnitude);
+  const Vec large = 1.f - 2.f / (exp2(bounded * 2.8853900817779268f) + 1.f);
+  const Vec signedLarge = fromBits(bits(large) | (bits(x) & (int32_t)0x80000000));
+  return select(magnitude < broadcast(0.625f), small, select(x != x, x, signedLarge));
+}
+
+constexpr float log2e = 1.4426950408889634f;
+
+}  // namespace fovea::cpu::FOVEA_ISA

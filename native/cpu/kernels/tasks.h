@@ -1,0 +1,58 @@
+// The surface of one instruction set's kernels: plain structs and function pointers, nothing that emits shared code.
+#pragma once
+#include "../../attention/plan.h"
+
+namespace fovea::cpu {
+
+/// Unnormalised results of one (split of keys) x (block of rows), to be merged: for each row the sum over its keys of
+/// 2^(s log2 e - reference) v, the same sum without v, and the reference.
+struct Partial {
+  float* output = nullptr;     // [rows][valueDim]
+  float* sum = nullptr;        // [rows]; 0: no key was visible
+  float* reference = nullptr;  // [rows]
+};
+
+/// A block of rows of one kv head against a range of keys. Row r is query r / groupSize, head r % groupSize of the group.
+struct Task {
+  const Problem* problem;
+  const Sequence* sequence;
+  const SequencePlan* plan;
+  int64_t kvHead;
+  int64_t rowBegin, rowEnd;
+  int64_t keyBegin, keyEnd;  // a split, or all keys
+  Partial partial;           // where a split goes; absent: this task has all keys and writes the result itself
+  const bool* cancelled;     // read with relaxed order at every block of keys
+};
+
+inline bool isCancelled(const Task& task) { return __atomic_load_n(task.cancelled, __ATOMIC_RELAXED); }
+
+/// One stage of the standard algorithm for the rows [rowBegin, rowEnd) of one query head.
+struct StandardTask {
+  const Problem* problem;
+  const Sequence* sequence;
+  int64_t head;
+  int64_t rowBegin, rowEnd;
+  float* scores;  // [heads][queryLength][keyLength], float32
+  const bool* cancelled;
+};
+
+struct KernelTable {
+  const char* name;
+  int lanes;
+
+  /// Floats of scratch a task needs.
+  int64_t (*tiledScratch)(const Problem&, const SequencePlan&);
+  int64_t (*decodeScratch)(const Problem&, const SequencePlan&);
+  int64_t (*standardScratch)(const Problem&);
+
+  void (*tiled)(const Task&, float* scratch);
+  void (*decode)(const Task&, float* scratch);
+  /// Combines the splits of the rows of `task`: `partials[split]`, in order, all for the same rows.
+  void (*merge)(const Task&, const Partial* partials, int64_t splits, float* scratch);
+
+  void (*standardScores)(const StandardTask&, float* scratch);
+  void (*standardSoftmax)(const StandardTask&);
+  void (*standardOutput)(const StandardTask&, float* scratch);
+};
+
+}  // namespace fovea::cpu

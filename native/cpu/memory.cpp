@@ -1,0 +1,100 @@
+#include "memory.h"
+
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace fovea::cpu {
+
+namespace {
+
+constexpr size_t line = 64, hugePage = size_t(2) << 20;
+
+/// Aligned, and in huge pages where it pays: one fault instead of five hundred.
+float* allocateAligned(size_t bytes) {
+  const size_t alignment = bytes >= hugePage ? hugePage : line;
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  if (rounded < bytes) return nullptr;
+  void* data = std::aligned_alloc(alignment, rounded);
+#if defined(__linux__)
+  if (data && alignment == hugePage) madvise(data, rounded, MADV_HUGEPAGE);
+#endif
+  return static_cast<float*>(data);
+}
+
+struct Scratch {
+  float* data = nullptr;
+  size_t floats = 0;
+  ~Scratch() { std::free(data); }
+};
+
+/// Blocks given back, up to `limit` bytes in all.
+struct Kept {
+  static constexpr size_t limit = size_t(64) << 20;
+  struct Block {
+    float* data;
+    size_t bytes;
+  };
+  std::mutex mutex;
+  std::vector<Block> blocks;
+  size_t bytes = 0;
+};
+
+Kept& kept() {
+  static Kept* instance = new Kept;  // never destroyed: pool threads may outlive static destruction
+  return *instance;
+}
+
+}  // namespace
+
+float* threadScratch(size_t floats) {
+  thread_local Scratch scratch;
+  if (scratch.floats < floats) {
+    std::free(scratch.data);
+    scratch.floats = 0;
+    scratch.data = allocateAligned(floats * sizeof(float));
+    if (scratch.data) scratch.floats = floats;
+  }
+  return scratch.data;
+}
+
+bool Workspace::allocate(size_t bytes) {
+  {
+    Kept& store = kept();
+    std::lock_guard lock(store.mutex);
+    for (size_t i = 0; i < store.blocks.size(); i++) {
+      // Not one that is much too large: it may be what a larger call is about to need.
+      if (store.blocks[i].bytes < bytes || store.blocks[i].bytes / 4 > bytes) continue;
+      data_ = store.blocks[i].data, bytes_ = store.blocks[i].bytes;
+      store.bytes -= bytes_;
+      store.blocks.erase(store.blocks.begin() + ptrdiff_t(i));
+      return true;
+    }
+  }
+  data_ = allocateAligned(bytes);
+  bytes_ = data_ ? bytes : 0;
+  return data_ != nullptr;
+}
+
+Workspace::~Workspace() {
+  if (!data_) return;
+  Kept& store = kept();
+  std::lock_guard lock(store.mutex);
+  if (bytes_ > Kept::limit / 2) {
+    std::free(data_);
+    return;
+  }
+  store.blocks.push_back({data_, bytes_});
+  store.bytes += bytes_;
+  while (store.bytes > Kept::limit) {  // oldest first
+    store.bytes -= store.blocks.front().bytes;
+    std::free(store.blocks.front().data);
+    store.blocks.erase(store.blocks.begin());
+  }
+}
+
+}  // namespace fovea::cpu

@@ -1,0 +1,12 @@
+#!/usr/bin/env node
+"use strict";
+// prebuildify runs `node-gyp rebuild --target=… --devdir=… --arch=… --release`; this answers with cmake-js.
+const { spawnSync } = require("node:child_process");
+
+const given = process.argv.slice(2);
+const arch = given.find((argument) => argument.startsWith("--arch="))?.slice("--arch=".length);
+const rebuild = ["rebuild", "--config", given.includes("--debug") ? "Debug" : "Release"];
+if (arch) rebuild.push("--arch", arch);
+const cmakeJs = require.resolve("cmake-js/bin/cmake-js");
+const { status } = spawnSync(process.execPath, [cmakeJs, ...rebuild], { stdio: "inherit" });
+process.exit(status ?? 1);

@@ -1,0 +1,148 @@
+// The package as a user gets it: packed, compiled from nothing but what the tarball holds, packed again with the prebuilt
+// binary, installed where there is no compiler and no script may run, and used.
+import { execFile } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const execute = promisify(execFile);
+const root = fileURLToPath(new URL("..", import.meta.url));
+const temporary = mkdtempSync(path.join(realpathSync(tmpdir()), "fovea-package-"));
+const checkout = path.join(temporary, "checkout");
+const unpacked = path.join(temporary, "package");
+const consumer = path.join(temporary, "consumer");
+const bin = path.join(temporary, "bin");
+
+/** Without what npm tells the scripts it runs, which this process may be one of. */
+const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_|^FOVEA_/i.test(name)));
+
+const run = (folder: string, command: string, args: string[], env: NodeJS.ProcessEnv = environment) =>
+  execute(command, args, { cwd: folder, env, maxBuffer: 1 << 26 });
+
+interface Packed {
+  filename: string;
+  files: { path: string }[];
+}
+
+async function pack(folder: string, ...args: string[]): Promise<Packed> {
+  const { stdout } = await run(folder, "npm", ["pack", "--json", ...args]);
+  return (JSON.parse(stdout.slice(stdout.indexOf("[\n"))) as [Packed])[0];
+}
+
+/** A folder to be the whole PATH: what node and npm need, and no more. */
+async function makePath(): Promise<void> {
+  mkdirSync(bin);
+  for (const name of ["node", "npm", "sh", "env"]) {
+    const { stdout } = await execute("sh", ["-c", `command -v ${name}`]);
+    symlinkSync(realpathSync(stdout.trim()), path.join(bin, name));
+  }
+}
+
+const program = `
+  import { createRequire } from "node:module";
+  import { attention, attentionSync, explain, devices, Tensor } from "fovea";
+  const query = Tensor.from(Float32Array.of(1, 0, 0, 1), [1, 1, 2, 2]);
+  const value = Tensor.from(Float32Array.of(1, 2, 3, 4), [1, 1, 2, 2]);
+  const { output, plan } = await attention(query, query, value, { scale: Math.LN2 });
+  const sync = attentionSync(query, query, value, { causal: true });
+  console.log(JSON.stringify({
+    output: [...output.data],
+    causal: [...sync.output.data],
+    sameKernel: plan.kernel === explain(query, query, value).kernel,
+    device: devices()[0].device,
+    required: createRequire(import.meta.url)("fovea").attention === attention,
+    binaries: process.report.getReport().sharedObjects.filter((file) => file.endsWith(".node")),
+  }));
+`;
+
+let sources: string[];
+let shipped: string[];
+
+beforeAll(async () => {
+  const skipped = new Set(["node_modules", "dist", "out", "coverage", "prebuilds", ".git"]);
+  const filter = (file: string) => !skipped.has(path.basename(file)) && !path.relative(root, file).startsWith("build");
+  cpSync(root, checkout, { recursive: true, filter });
+  symlinkSync(path.join(root, "node_modules"), path.join(checkout, "node_modules"));
+  const first = await pack(checkout);
+  sources = first.files.map((file) => file.path);
+
+  await run(temporary, "tar", ["-xf", path.join(checkout, first.filename)]);
+  symlinkSync(path.join(root, "node_modules"), path.join(unpacked, "node_modules"));
+  const shim = path.join(root, "scripts", "cmake-js-as-node-gyp.cjs");
+  const prebuildify = path.join(root, "node_modules", "prebuildify", "bin.js");
+  await run(unpacked, process.execPath, [prebuildify, "--napi", "--strip", "--tag-libc", "--node-gyp", shim]);
+  const second = await pack(unpacked, "--ignore-scripts");
+  shipped = second.files.map((file) => file.path);
+
+  await makePath();
+  mkdirSync(consumer);
+  writeFileSync(
+    path.join(consumer, "package.json"),
+    JSON.stringify({ name: "consumer", private: true, type: "module" }),
+  );
+  writeFileSync(path.join(consumer, "program.js"), program);
+  const tarball = path.join(unpacked, second.filename);
+  const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
+  await run(consumer, "npm", ["install", ...quiet, tarball], { ...environment, PATH: bin });
+}, 900_000);
+
+afterAll(() => rmSync(temporary, { recursive: true, force: true }));
+
+describe("the tarball", () => {
+  it("holds what is needed and nothing else", () => {
+    expect(sources).toEqual(
+      expect.arrayContaining([
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "CMakeLists.txt",
+        "binding.d.ts",
+        "binding.js",
+        "dist/index.d.ts",
+        "dist/index.js",
+        "native/addon/addon.cpp",
+        "scripts/install.cjs",
+      ]),
+    );
+    const allowed =
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CMakeLists\.txt|binding(\.d\.ts|\.js)|scripts\/install\.cjs|(dist|lib|cmake|native\/(addon|attention|cpu))\/.+)$/;
+    expect(sources.filter((file) => !allowed.test(file))).toEqual([]);
+    expect(sources.filter((file) => /\.(so|node|o|a)$|\.test\.|(^|\/)test\//.test(file))).toEqual([]);
+  });
+
+  it("holds one binary for this platform once prebuilt", () => {
+    const added = shipped.filter((file) => !sources.includes(file));
+    expect(added).toEqual([
+      expect.stringMatching(new RegExp(`^prebuilds/${process.platform}-${process.arch}/fovea\\.[a-z]+\\.node$`)),
+    ]);
+  });
+});
+
+describe("the installed package", () => {
+  it("computes, with no compiler and no script run", async () => {
+    await expect(run(consumer, "cmake", [], { ...environment, PATH: bin })).rejects.toThrow("ENOENT");
+    expect(existsSync(path.join(consumer, "node_modules", "fovea", "build"))).toBe(false);
+    const { stdout, stderr } = await run(consumer, "node", ["program.js"], { ...environment, PATH: bin });
+    expect(stderr).toBe("");
+    const result = JSON.parse(stdout) as Record<string, unknown>;
+    // Scores are ln 2 and 0, so weights are 2/3 and 1/3.
+    const [third, e] = [1 / 3, 1 / (1 + Math.exp(Math.SQRT1_2))];
+    const close = (numbers: number[]) => numbers.map((x) => expect.closeTo(x, 5) as number);
+    expect(result["output"]).toEqual(close([5 * third, 8 * third, 7 * third, 10 * third]));
+    expect(result["causal"]).toEqual(close([1, 2, 3 - 2 * e, 4 - 2 * e]));
+    expect(result).toMatchObject({ sameKernel: true, device: "cpu", required: true });
+    expect(result["binaries"]).toEqual([expect.stringContaining(path.join("fovea", "prebuilds"))]);
+  });
+
+  it("has types that a program compiles against", async () => {
+    const typed = program.replace("process.report.getReport().sharedObjects", "([] as string[])");
+    writeFileSync(path.join(consumer, "program.ts"), typed);
+    const compiler = path.join(root, "node_modules", "typescript", "bin", "tsc");
+    const types = ["--typeRoots", path.join(root, "node_modules", "@types"), "--types", "node"];
+    const options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2023", ...types, "program.ts"];
+    await expect(run(consumer, process.execPath, [compiler, ...options])).resolves.toMatchObject({ stdout: "" });
+  });
+});
