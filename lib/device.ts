@@ -52,12 +52,12 @@ function cpu(): DeviceInfo {
 }
 
 /**
- * Sets the number of threads that compute, for the whole process (>= 1). FOVEA_NUM_THREADS sets it at the start; the default
+ * Sets the number of threads that compute, for the whole process (1 to 1024). FOVEA_NUM_THREADS sets it at the start; the default
  * is the number of processors this process may run on. Results do not depend on it, not in a single bit.
  */
 export function setThreads(count: number): void {
-  if (!Number.isInteger(count) || count < 1) {
-    throw new FoveaError("ERR_FOVEA_OPTION", `count: expected an integer >= 1, got ${show(count)}`);
+  if (!Number.isInteger(count) || count < 1 || count > 1024) {
+    throw new FoveaError("ERR_FOVEA_OPTION", `count: expected an integer from 1 to 1024, got ${show(count)}`);
   }
   const binding = native();
   try {

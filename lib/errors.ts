@@ -4,8 +4,9 @@
  * - `ERR_FOVEA_ARGUMENT`: an argument is not a tensor, or not of the kind asked for
  * - `ERR_FOVEA_SHAPE`: shapes that do not fit together, or sizes out of range
  * - `ERR_FOVEA_DTYPE`: a dtype that is not accepted here, or two that differ
- * - `ERR_FOVEA_OPTION`: an unknown option, a value it cannot take, or options that exclude each other
- * - `ERR_FOVEA_DEVICE`: a device that cannot be used, or settings of one that cannot be honoured
+ * - `ERR_FOVEA_OPTION`: an unknown option, a value it cannot take, options that exclude each other, or an
+ *   environment variable that cannot be honoured
+ * - `ERR_FOVEA_DEVICE`: a device that cannot be used
  * - `ERR_FOVEA_BOUNDS`: a length, index or stride that would reach outside a tensor's memory
  * - `ERR_FOVEA_BUFFER`: an ArrayBuffer that is resizable or detached
  * - `ERR_FOVEA_BUSY`: memory that an unsettled call is using

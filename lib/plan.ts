@@ -1,4 +1,4 @@
-import { native } from "./native.js";
+import { native, nativeError } from "./native.js";
 
 /** All sequences of a call that run by one kernel. */
 export interface PlanPart {
@@ -52,6 +52,15 @@ export const planNumbers: Float64Array = new Float64Array(planFields.length + ma
 const algorithms = [undefined, "standard", "tiled"] as const;
 let instructionSet: string | undefined;
 
+/** The processor's instruction set in use; it does not change while the process lives. */
+function instructionSetInUse(): string {
+  try {
+    return (instructionSet ??= native().cpu().instructionSet);
+  } catch (error) {
+    throw nativeError(error);
+  }
+}
+
 /** The plan in `planNumbers`. */
 export function readPlan(): Plan {
   const binding = native();
@@ -72,7 +81,7 @@ export function readPlan(): Plan {
   const part = parts[main];
   return {
     device: "cpu",
-    instructionSet: (instructionSet ??= binding.cpu().instructionSet),
+    instructionSet: instructionSetInUse(),
     algorithm: algorithms[numbers[0]!]!,
     kernel: part?.kernel ?? "none",
     queryBlock: part?.queryBlock ?? 0,

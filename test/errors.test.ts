@@ -502,8 +502,9 @@ const wrongUses: [() => unknown, string, string | RegExp][] = [
   ],
   [() => float(2).cast("int32" as never), "DTYPE", 'cast: expected float dtypes, got "float32" to "int32"'],
   [() => int32(2).cast("float32"), "DTYPE", 'cast: expected float dtypes, got "int32" to "float32"'],
-  [() => setThreads(0), "OPTION", "count: expected an integer >= 1, got 0"],
-  [() => setThreads(1.5), "OPTION", "count: expected an integer >= 1, got 1.5"],
+  [() => setThreads(0), "OPTION", "count: expected an integer from 1 to 1024, got 0"],
+  [() => setThreads(1.5), "OPTION", "count: expected an integer from 1 to 1024, got 1.5"],
+  [() => setThreads(5000), "OPTION", "count: expected an integer from 1 to 1024, got 5000"],
 ];
 
 test.each(wrongUses)("wrong use %#: %s", (use, code, message) => {

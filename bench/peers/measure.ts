@@ -52,7 +52,7 @@ export interface PointResult {
   othersBusy: number;
 }
 
-const pauseMs = 20; // the pools of both libraries spin for a while after a call; let the last one's die down
+const pauseMs = 20; // onnxruntime's pool spins for a while after a call; let it die down
 const wakeMs = 60; // untimed calls at the start of a turn: both pools are slower when they have just been asleep
 const turnMs = 60; // timed calls of a turn, at least
 const longMs = 250; // a call from here on needs no untimed one before it

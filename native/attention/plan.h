@@ -1,5 +1,5 @@
-// How to compute it. A Plan is plain data, made from a Problem alone (never from the number of threads or what else is in
-// the batch: a sequence's own part depends on that sequence only), shown by explain() and obeyed by the backend.
+// How to compute it. A Plan is plain data, made from a Problem alone (never from the number of threads or what else is
+// in the batch: a sequence's own part depends on that sequence only), shown by explain() and obeyed by the backend.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -16,24 +16,26 @@ const char* kernelName(Kernel kernel);
 /// One sequence's share. "Rows" are (query, head of the group) pairs of one kv head: row = query * groupSize + head.
 struct SequencePlan {
   Kernel kernel = Kernel::cpuTiled;
-  int64_t rows = 0;        // queryLength * groupSize
-  int64_t queryBlock = 0;  // rows per task
-  int64_t keyBlock = 0;    // keys packed (or scored) at a time
-  int64_t keySplit = 0;    // keys per split; splits start at its multiples
-  int64_t firstSplit = 0;  // number of the first split that some row sees
-  int64_t splits = 1;      // splits from there on, merged in order
+  int64_t rows = 0;           // queryLength * groupSize
+  int64_t queryBlock = 0;     // rows per task
+  int64_t keyBlock = 0;       // keys packed (or scored) at a time
+  int64_t keySplit = 0;       // keys per split; splits start at its multiples
+  int64_t firstSplit = 0;     // number of the first split that some row sees
+  int64_t splits = 1;         // splits from there on, merged in order
   int64_t partialFloats = 0;  // workspace of one split of one kv head
-  double flops = 0;        // executed by the matrix products, whole tiles
+  bool packValues = false;    // tiled: never read values where they lie
+  double flops = 0;           // executed by the matrix products, whole tiles
 };
 
 struct Plan {
   Algorithm algorithm = Algorithm::tiled;  // never automatic
   std::vector<SequencePlan> sequences;
-  int64_t tasks = 0;           // independent pieces of work
-  int64_t workspaceBytes = 0;  // memory beside inputs and outputs that the whole call shares (scratch per thread excluded)
-  double flops = 0;            // executed by the matrix products, whole tiles
-  double usefulFlops = 0;      // 2 (headDim + valueDim) per allowed (query, key) pair, bias and mask unknown
-  double bytes = 0;            // every visited input element read once, every output element written once
+  int64_t tasks = 0;  // independent pieces of work
+  int64_t workspaceBytes =
+      0;                   // memory beside inputs and outputs that the whole call shares (scratch per thread excluded)
+  double flops = 0;        // executed by the matrix products, whole tiles
+  double usefulFlops = 0;  // 2 (headDim + valueDim) per allowed (query, key) pair, bias and mask unknown
+  double bytes = 0;        // every visited input element read once, every output element written once
 };
 
 }  // namespace fovea

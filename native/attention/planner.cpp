@@ -6,9 +6,12 @@ namespace fovea {
 
 const char* kernelName(Kernel kernel) {
   switch (kernel) {
-    case Kernel::cpuStandard: return "cpu.standard";
-    case Kernel::cpuTiled: return "cpu.tiled";
-    case Kernel::cpuDecode: return "cpu.decode";
+    case Kernel::cpuStandard:
+      return "cpu.standard";
+    case Kernel::cpuTiled:
+      return "cpu.tiled";
+    case Kernel::cpuDecode:
+      return "cpu.decode";
   }
   return "?";
 }
@@ -20,22 +23,26 @@ int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 
 // Below this many rows per kv head, reading the keys costs more than the arithmetic: the decode kernel.
 constexpr int64_t decodeRows = 8;
-// Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (5 % of the time
-// at 192 rows, measured at headDim 128), but not so many that a short sequence leaves threads without work.
+// Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (5 % of
+// the time at 192 rows, measured at headDim 128), but not so many that a short sequence leaves threads without work.
 constexpr int64_t rowsInPlace = 192, rowsStaged = 384;
-constexpr int64_t widestInPlace = 64;  // values wider than this are packed by the tiled kernel
-constexpr int64_t tiledKeyBlock = 128;   // P^T of a panel: 128 keys x 24 rows x 4 bytes = 12 KiB, in L1 with its query panel
+// A column of values wider than this meets few of the L1 cache's sets: their tiles are packed.
+constexpr int64_t widestInPlace = 64;
+constexpr int64_t tiledKeyBlock =
+    128;  // P^T of a panel: 128 keys x 24 rows x 4 bytes = 12 KiB, in L1 with its query panel
 constexpr int64_t decodeKeyBlock = 256;
 constexpr int64_t standardRowBlock = 16;
-// A block of rows that is alone with its keys is split over them, so that more than one thread can work on it. The length is
-// a constant (not made from the number of threads) for the same bits everywhere; merging costs one output row per split.
+// A block of rows that is alone with its keys is split over them, so that more than one thread can work on it. The
+// length is a constant (not made from the number of threads) for the same bits everywhere; merging costs one output row
+// per split.
 constexpr int64_t decodeSplit = 1024;
 constexpr int64_t tiledSplit = 2048;
 
 /// Keys that any row of the sequence sees: [begin, end).
 KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
   KeyRange all{sequence.keyLength, 0};
-  // Both bounds grow with the query, so the first row with keys begins and the last one ends. Empty rows lie at the ends.
+  // Both bounds grow with the query, so the first row with keys begins and the last one ends. Empty rows lie at the
+  // ends.
   const int64_t last = sequence.queryLength - 1;
   const KeyRange first = visibleKeys(problem, sequence, 0), final = visibleKeys(problem, sequence, last);
   if (first.end > first.begin) all.begin = first.begin;
@@ -47,7 +54,8 @@ KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
   return all;
 }
 
-SequencePlan planSequence(const Problem& problem, const Sequence& sequence, const CpuTarget& target, Algorithm algorithm) {
+SequencePlan planSequence(const Problem& problem, const Sequence& sequence, const CpuTarget& target,
+                          Algorithm algorithm) {
   SequencePlan plan;
   plan.rows = sequence.queryLength * problem.groupSize();
   plan.keySplit = std::max<int64_t>(sequence.keyLength, 1);
@@ -58,13 +66,15 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
     plan.keyBlock = sequence.keyLength;
     return plan;
   }
-  const bool decode = plan.rows < decodeRows && !sequence.weights;  // weights take a second visit, which the tiled kernel has
+  const bool decode =
+      plan.rows < decodeRows && !sequence.weights;  // weights take a second visit, which the tiled kernel has
   plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
   plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
   if (decode) {
     plan.queryBlock = decodeRows;
   } else {
-    const bool staged = problem.dtype != DType::float32 || problem.pageSize > 0 || problem.valueDim > widestInPlace;
+    plan.packValues = problem.valueDim > widestInPlace;
+    const bool staged = problem.dtype != DType::float32 || problem.pageSize > 0 || plan.packValues;
     const int64_t most = staged ? std::clamp(plan.rows / 4, rowsInPlace, rowsStaged) : rowsInPlace;
     const int64_t panel = 3 * target.lanes, blocks = std::max<int64_t>(ceilDiv(plan.rows, most), 1);
     plan.queryBlock = std::max(roundUp(ceilDiv(plan.rows, blocks), panel), panel);
@@ -79,11 +89,13 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
 }
 
 /// Multiply-adds of whole tiles, times two: what the kernel executes for one sequence.
-double executedFlops(const Problem& problem, const Sequence& sequence, const SequencePlan& plan, const CpuTarget& target) {
+double executedFlops(const Problem& problem, const Sequence& sequence, const SequencePlan& plan,
+                     const CpuTarget& target) {
   const double perPair = 2.0 * (problem.headDim + problem.valueDim);
   if (plan.kernel == Kernel::cpuStandard)
     return perPair * problem.heads * double(sequence.queryLength) * double(sequence.keyLength);
-  const int64_t panel = plan.kernel == Kernel::cpuDecode ? plan.queryBlock : 3 * target.lanes, group = problem.groupSize();
+  const int64_t panel = plan.kernel == Kernel::cpuDecode ? plan.queryBlock : 3 * target.lanes,
+                group = problem.groupSize();
   double pairs = 0;
   for (int64_t row = 0; row < plan.rows; row += panel) {
     const int64_t rows = std::min(panel, plan.rows - row);
@@ -144,7 +156,8 @@ Plan planCpu(const Problem& problem, const CpuTarget& target) {
     if (part.kernel == Kernel::cpuStandard) {
       plan.tasks += blocks * problem.heads;
       // One sequence at a time: the largest one's scores.
-      plan.workspaceBytes = std::max(plan.workspaceBytes, 4 * int64_t(problem.heads) * sequence.queryLength * sequence.keyLength);
+      plan.workspaceBytes =
+          std::max(plan.workspaceBytes, 4 * int64_t(problem.heads) * sequence.queryLength * sequence.keyLength);
     } else {
       plan.tasks += blocks * part.splits * problem.kvHeads;
       if (part.splits > 1) {

@@ -1,5 +1,5 @@
-// Chooses how to compute a Problem. Pure functions of the Problem and the target; every sequence is planned by itself, so
-// that the same sequence gives the same bits alone or in any batch, on any number of threads.
+// Chooses how to compute a Problem. Pure functions of the Problem and the target; every sequence is planned by itself,
+// so that the same sequence gives the same bits alone or in any batch, on any number of threads.
 #pragma once
 #include "plan.h"
 

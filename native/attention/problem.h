@@ -1,7 +1,7 @@
 // What to compute. A Problem is a list of sequences that share one set of rules; dense, ragged, paged and batched calls
 // all become one. Plain data: no Node, no CUDA, no standard containers, so that every backend can read it.
 //
-// The meaning of every field is DESIGN "Semantics"; in short, for query row i and key j of one head, p = i + queryOffset:
+// For query row i and key j of one head, p = i + queryOffset:
 //   s = scale * q_i.k_j;  s = softcap * tanh(s / softcap);  s += bias[i,j];  s -= alibiSlope * |p - j|
 //   allowed: j < keyLength, causal -> j <= p, window -> p - windowLeft <= j <= p + windowRight, mask true, bias > -inf
 #pragma once
@@ -11,7 +11,8 @@ namespace fovea {
 
 enum class DType : uint8_t { float32, float16, bfloat16 };
 enum class Algorithm : uint8_t { automatic, standard, tiled };
-/// Which scores `Sequence::scores` receives: after the scale, after the softcap, or after bias and ALiBi (masked: -inf).
+/// Which scores `Sequence::scores` receives: after the scale, after the softcap, or after bias and ALiBi (masked:
+/// -inf).
 enum class ScoreStage : uint8_t { none, scaled, capped, biased };
 
 constexpr int64_t byteSize(DType type) { return type == DType::float32 ? 4 : 2; }
@@ -41,8 +42,8 @@ struct Sequence {
   View<float> lse;                     // optional; columnStride unused
   View<float> weights, scores;         // optional
 
-  // Paged keys and values (Problem::pageSize > 0): key j is row j % pageSize of page pageTable[j / pageSize], and page p
-  // starts p * keyPageStride elements after key.data.
+  // Paged keys and values (Problem::pageSize > 0): key j is row j % pageSize of page pageTable[j / pageSize], and page
+  // p starts p * keyPageStride elements after key.data.
   const int32_t* pageTable = nullptr;
   int64_t keyPageStride = 0, valuePageStride = 0;
 
@@ -56,11 +57,11 @@ struct Problem {
   int32_t heads = 0, kvHeads = 0;    // query head h reads kv head h / (heads / kvHeads)
   int32_t headDim = 0, valueDim = 0;
   double scale = 1;
-  double softcap = 0;         // 0: none
-  bool causal = false;        // j <= p
-  int64_t windowLeft = -1;    // -1: unlimited
-  int64_t windowRight = -1;   // -1: unlimited
-  int32_t pageSize = 0;       // 0: keys and values are contiguous
+  double softcap = 0;        // 0: none
+  bool causal = false;       // j <= p
+  int64_t windowLeft = -1;   // -1: unlimited
+  int64_t windowRight = -1;  // -1: unlimited
+  int32_t pageSize = 0;      // 0: keys and values are contiguous
   Algorithm algorithm = Algorithm::automatic;
   ScoreStage scoreStage = ScoreStage::none;
 

@@ -4,8 +4,9 @@
 //   fovea-native-bench prefill [threads] [seconds]    share of FMA peak, full and causal
 //   fovea-native-bench decode [threads] [seconds]     share of read bandwidth
 //
-// One JSON object a line. Each sample stands between two probes of the peak and is left out when either is below 96 % of the
-// best seen: then somebody else had the machine. `share` is the median over the kept samples, `p90` a quiet stretch.
+// One JSON object a line. Each sample stands between two probes of the peak and is left out when either is below 96 %
+// of the best seen: then somebody else had the machine. `share` is the median over the kept samples, `p90` a quiet
+// stretch.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -80,7 +81,8 @@ struct Example {
   std::vector<Sequence> sequences;
 };
 
-Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, const Buffer& value, const Buffer& output) {
+Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, const Buffer& value,
+                    const Buffer& output) {
   Example example;
   Problem& problem = example.problem;
   problem.heads = problem.kvHeads = int32_t(shape.heads);
@@ -107,11 +109,12 @@ Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, 
 void prefill(int threads, double seconds) {
   cpu::setThreads(threads);
   const size_t most = size_t(16) * 2048 * 128;
-  const Buffer query = randomBuffer(most), key = randomBuffer(most), value = randomBuffer(most), output = randomBuffer(most);
+  const Buffer query = randomBuffer(most), key = randomBuffer(most), value = randomBuffer(most),
+               output = randomBuffer(most);
   double best = 0;
-  for (const Shape& base : {Shape{1, 8, 512, 512, 64, false}, Shape{1, 8, 1024, 1024, 64, false},
-                            Shape{1, 8, 2048, 2048, 64, false}, Shape{1, 8, 4096, 4096, 64, false},
-                            Shape{1, 16, 2048, 2048, 128, false}})
+  for (const Shape& base :
+       {Shape{1, 8, 512, 512, 64, false}, Shape{1, 8, 1024, 1024, 64, false}, Shape{1, 8, 2048, 2048, 64, false},
+        Shape{1, 8, 4096, 4096, 64, false}, Shape{1, 16, 2048, 2048, 128, false}})
     for (const bool causal : {false, true}) {
       Shape shape = base;
       shape.causal = causal;
@@ -135,10 +138,11 @@ void prefill(int threads, double seconds) {
         if (std::min(before, after) < 0.96 * best) continue;
         rates.push_back(plan.usefulFlops / time), shares.push_back(plan.usefulFlops / time / (0.5 * (before + after)));
       }
-      std::printf("{\"shape\": \"H%lld D%lld L%lld %s\", \"threads\": %d, \"gflops\": %.1f, \"share\": %.3f, \"p90\": %.3f, "
-                  "\"samples\": %zu, \"peak\": %.1f}\n",
-                  (long long)shape.heads, (long long)shape.dim, (long long)shape.queryLength, causal ? "causal" : "full",
-                  threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9), shares.size(), best / 1e9);
+      std::printf(
+          "{\"shape\": \"H%lld D%lld L%lld %s\", \"threads\": %d, \"gflops\": %.1f, \"share\": %.3f, \"p90\": %.3f, "
+          "\"samples\": %zu, \"peak\": %.1f}\n",
+          (long long)shape.heads, (long long)shape.dim, (long long)shape.queryLength, causal ? "causal" : "full",
+          threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9), shares.size(), best / 1e9);
       std::fflush(stdout);
     }
 }
@@ -147,10 +151,11 @@ void decode(int threads, double seconds) {
   cpu::setThreads(threads);
   const Shape shape{8, 16, 1, 4096, 128, false};
   const size_t floats = size_t(shape.batch * shape.heads * shape.keyLength * shape.dim);
-  const Buffer query = randomBuffer(size_t(shape.batch * shape.heads * shape.dim)), output = query;
+  const Buffer query = randomBuffer(size_t(shape.batch * shape.heads * shape.dim));
+  const Buffer output = randomBuffer(query.floats);
   const Buffer key = randomBuffer(floats), value = randomBuffer(floats);
   for (const DType dtype : {DType::float32, DType::float16}) {
-    Example example = makeExample(shape, query, key, value, randomBuffer(query.floats));
+    Example example = makeExample(shape, query, key, value, output);
     example.problem.dtype = dtype;
     const Plan plan = cpu::plan(example.problem);
     const double bytes = double(floats) * 2 * double(byteSize(dtype));
@@ -169,10 +174,11 @@ void decode(int threads, double seconds) {
       rates.push_back(bytes / time), probes.push_back(0.5 * (before + after));
       shares.push_back(rates.back() / probes.back());
     }
-    std::printf("{\"shape\": \"decode B8 H16 D128 K4096 %s\", \"threads\": %d, \"gbytes\": %.1f, \"share\": %.3f, \"p90\": "
-                "%.3f, \"read\": %.1f}\n",
-                dtype == DType::float32 ? "float32" : "float16", threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5),
-                quantile(shares, 0.9), quantile(probes, 0.5) / 1e9);
+    std::printf(
+        "{\"shape\": \"decode B8 H16 D128 K4096 %s\", \"threads\": %d, \"gbytes\": %.1f, \"share\": %.3f, \"p90\": "
+        "%.3f, \"read\": %.1f}\n",
+        dtype == DType::float32 ? "float32" : "float16", threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5),
+        quantile(shares, 0.9), quantile(probes, 0.5) / 1e9);
     std::fflush(stdout);
   }
 }
@@ -184,7 +190,8 @@ void probe() {
     const size_t part = memory.floats / size_t(threads);
     for (int i = 0; i < 9; i++) {
       peaks.push_back(onThreads(threads, [](int) { return fmaPeak(5e-3); }));
-      reads.push_back(onThreads(threads, [&](int t) { return readBandwidth(memory.data + size_t(t) * part, part * 4); }));
+      reads.push_back(
+          onThreads(threads, [&](int t) { return readBandwidth(memory.data + size_t(t) * part, part * 4); }));
     }
     std::printf("{\"threads\": %d, \"fmaPeakGflops\": %.1f, \"readGbytes\": %.1f, \"bestReadGbytes\": %.1f}\n", threads,
                 quantile(peaks, 1) / 1e9, quantile(reads, 0.5) / 1e9, quantile(reads, 1) / 1e9);

@@ -23,7 +23,8 @@ __attribute__((target("avx2,fma"))) static double fmaRun(int iterations) {
 #define FOVEA_FMA(n) asm volatile("vfmadd213ps %2,%1,%0" : "+x"(a##n) : "x"(x), "x"(y));
     FOVEA_FMA(0)
     FOVEA_FMA(1)
-    FOVEA_FMA(2) FOVEA_FMA(3) FOVEA_FMA(4) FOVEA_FMA(5) FOVEA_FMA(6) FOVEA_FMA(7) FOVEA_FMA(8) FOVEA_FMA(9) FOVEA_FMA(10)
+    FOVEA_FMA(2)
+    FOVEA_FMA(3) FOVEA_FMA(4) FOVEA_FMA(5) FOVEA_FMA(6) FOVEA_FMA(7) FOVEA_FMA(8) FOVEA_FMA(9) FOVEA_FMA(10)
         FOVEA_FMA(11)
 #undef FOVEA_FMA
   }

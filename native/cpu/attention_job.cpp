@@ -27,7 +27,8 @@ void fillPadding(const Problem& problem, const Sequence& sequence) {
       if (output.columnStride == 1)
         std::memset(to, 0, size * size_t(problem.valueDim));
       else
-        for (int64_t d = 0; d < problem.valueDim; d++) std::memset(to + d * output.columnStride * int64_t(size), 0, size);
+        for (int64_t d = 0; d < problem.valueDim; d++)
+          std::memset(to + d * output.columnStride * int64_t(size), 0, size);
       if (sequence.lse) sequence.lse.data[head * sequence.lse.headStride + row * sequence.lse.rowStride] = -INFINITY;
       fillRow(sequence.weights, head, row, 0);
       fillRow(sequence.scores, head, row, problem.scoreStage == ScoreStage::biased ? -INFINITY : 0);
@@ -46,13 +47,14 @@ AttentionJob::AttentionJob(const Problem& problem, Plan plan, std::function<void
     planTiled();
 }
 
-/// One phase: every (sequence, kv head, block of rows, split) at once. The sequence with most work comes first, and within a
-/// kv head the last block (under a causal mask the longest), so that the short tasks fill the end.
+/// One phase: every (sequence, kv head, block of rows, split) at once. The sequence with most work comes first, and
+/// within a kv head the last block (under a causal mask the longest), so that the short tasks fill the end.
 void AttentionJob::planTiled() {
   std::vector<int64_t> order(plan_.sequences.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return plan_.sequences[size_t(a)].flops > plan_.sequences[size_t(b)].flops; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return plan_.sequences[size_t(a)].flops > plan_.sequences[size_t(b)].flops;
+  });
   int64_t groups = 0, workspace = 0;
   for (const int64_t index : order) {
     const SequencePlan& plan = plan_.sequences[size_t(index)];
@@ -69,7 +71,8 @@ void AttentionJob::planTiled() {
     pending_ = std::vector<std::atomic<int64_t>>(size_t(groups));
     for (const Part& part : parts_)
       if (part.plan->splits > 1)
-        for (int64_t head = 0; head < problem_.kvHeads; head++) pending_[size_t(part.firstGroup + head)] = part.plan->splits;
+        for (int64_t head = 0; head < problem_.kvHeads; head++)
+          pending_[size_t(part.firstGroup + head)] = part.plan->splits;
   }
   phaseEnds_ = {taskCount_ + int64_t(padded_.size())};
   setPhases(phaseEnds_);

@@ -27,8 +27,8 @@ class AttentionJob : public Job, public Execution, public std::enable_shared_fro
     const Sequence* sequence;
     const SequencePlan* plan;
     int64_t firstTask, blocks;
-    int64_t firstGroup;      // of its split counters, one per kv head
-    int64_t workspace;       // floats before its partials
+    int64_t firstGroup;  // of its split counters, one per kv head
+    int64_t workspace;   // floats before its partials
   };
 
   void planTiled();

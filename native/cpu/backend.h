@@ -39,8 +39,8 @@ class Execution {
   virtual void cancel() = 0;
 };
 
-/// Enqueues on the pool. `settled` is called exactly once, on a pool thread, when nothing touches the problem's memory any
-/// more. The sequences that `problem` points to, and all tensors, must live until then.
+/// Enqueues on the pool. `settled` is called exactly once, on a pool thread, when nothing touches the problem's memory
+/// any more. The sequences that `problem` points to, and all tensors, must live until then.
 std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
 
 }  // namespace fovea::cpu

@@ -4,8 +4,8 @@
 
 namespace fovea::cpu {
 
-/// This thread's scratch, at least `floats` long, 64-byte aligned; grows and stays until the thread ends. Null when memory
-/// is out.
+/// This thread's scratch, at least `floats` long, 64-byte aligned; grows and stays until the thread ends. Null when
+/// memory is out.
 float* threadScratch(size_t floats);
 
 /// Memory shared by the tasks of one call. Small blocks are kept for the next call, large ones go back at once.

@@ -1,6 +1,7 @@
 #include "processor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <thread>
 
@@ -10,12 +11,26 @@
 
 namespace fovea::cpu {
 
+namespace {
+
+/// What a container's CPU quota comes to (cgroup v2: "quota period" in microseconds, or "max"), rounded up; 0: none.
+int quotaCount() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  double quota = 0, period = 0;
+  if (!(file >> quota >> period) || period <= 0) return 0;
+  return int(std::ceil(quota / period));
+}
+
+}  // namespace
+
 int processorCount() {
+  int count = int(std::thread::hardware_concurrency());
 #if defined(__linux__)
   cpu_set_t set;  // respects taskset and cpusets
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
+  if (const int quota = quotaCount()) count = std::min(count, quota);
 #endif
-  return std::max(1, int(std::thread::hardware_concurrency()));
+  return std::max(1, count);
 }
 
 std::string processorName() {

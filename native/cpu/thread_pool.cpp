@@ -29,7 +29,8 @@ ThreadPool& ThreadPool::instance() {
     char* end = nullptr;
     const long count = std::strtol(wanted, &end, 10);
     if (*end || count < 1 || count > maxThreads)
-      return Instance{nullptr, std::string("FOVEA_NUM_THREADS: expected a number from 1 to 1024, got \"") + wanted + "\""};
+      return Instance{nullptr,
+                      std::string("FOVEA_NUM_THREADS: expected a number from 1 to 1024, got \"") + wanted + "\""};
     return Instance{new ThreadPool(int(count)), ""};
   }());
   if (!instance->pool) throw std::runtime_error(instance->error);

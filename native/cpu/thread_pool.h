@@ -1,8 +1,9 @@
 // One persistent pool of threads per process, shared by all calls.
 //
-// Work comes as jobs: numbered tasks in phases (a phase starts when the one before is done). Jobs are served in the order they
-// came, a later one as soon as the earlier have no task left to start. At most `threads` tasks run at a time, counting
-// threads from outside that work on their own job, so concurrent calls share the processors instead of oversubscribing them.
+// Work comes as jobs: numbered tasks in phases (a phase starts when the one before is done). Jobs are served in the
+// order they came, a later one as soon as the earlier have no task left to start. At most `threads` tasks run at a
+// time, counting threads from outside that work on their own job, so concurrent calls share the processors instead of
+// oversubscribing them.
 #pragma once
 #include <condition_variable>
 #include <cstdint>

@@ -25,11 +25,14 @@ std::string outputBits(const Example& example) {
     for (int64_t h = 0; h < example.problem.heads; h++)
       for (int64_t q = 0; q < sequence.queryRows; q++) {
         for (int64_t d = 0; d < example.problem.valueDim; d++) {
-          const int64_t at = h * sequence.output.headStride + q * sequence.output.rowStride + d * sequence.output.columnStride;
+          const int64_t at =
+              h * sequence.output.headStride + q * sequence.output.rowStride + d * sequence.output.columnStride;
           const int64_t size = byteSize(example.problem.dtype);
           bits.append(static_cast<const char*>(sequence.output.data) + at * size, size_t(size));
         }
-        bits.append(reinterpret_cast<const char*>(&sequence.lse.data[h * sequence.lse.headStride + q * sequence.lse.rowStride]), 4);
+        bits.append(
+            reinterpret_cast<const char*>(&sequence.lse.data[h * sequence.lse.headStride + q * sequence.lse.rowStride]),
+            4);
       }
   }
   return bits;
@@ -40,7 +43,8 @@ std::string outputBits(const Example& example) {
 TEST("sizes around every block boundary agree with the reference") {
   const int64_t lengths[] = {1, 2, 3, 7, 8, 9, 23, 24, 25, 31, 96, 97, 127, 128, 129, 191, 192, 193, 257, 400};
   uint32_t seed = 0;
-  for (const int64_t length : lengths)
+  for (const int64_t length : lengths) {
+    if (sanitized && length > 130) continue;
     for (const bool causal : {false, true})
       for (const Algorithm algorithm : {Algorithm::tiled, Algorithm::standard}) {
         Example example = makeExample({length, length, 2, 1, 24, 20}, DType::float32, ++seed);
@@ -50,24 +54,25 @@ TEST("sizes around every block boundary agree with the reference") {
         compute(example);
         checkAgainstReference(example);
       }
+  }
 }
 
 TEST("random problems agree with the reference") {
-  for (uint32_t seed = 1; seed <= 250; seed++) {
+  for (uint32_t seed = 1; seed <= (sanitized ? 40 : 250); seed++) {
     Example example = randomExample(seed);
     compute(example);
-    checkAgainstReference(example);
+    checkAgainstReference(example, sanitized ? 23 : 1);
   }
 }
 
 TEST("the error stays within the contract over long sequences") {
   for (const bool causal : {false, true}) {
-    Example example = makeExample({256, 16384, 1, 1, 64, 64}, DType::float32, 7);
+    Example example = makeExample({256, sanitized ? 2048 : 16384, 1, 1, 64, 64}, DType::float32, 7);
     example.problem.causal = causal;
     compute(example);
     double error = 0, size = 0;
     const Sequence& sequence = example.sequences[0];
-    for (int64_t query = 0; query < 256; query += 16) {
+    for (int64_t query = 0; query < 256; query += sanitized ? 64 : 16) {
       const Row row = referenceRow(example.problem, sequence, 0, query);
       for (int64_t d = 0; d < 64; d++) {
         const double got = static_cast<float*>(sequence.output.data)[query * 64 + d];
@@ -101,7 +106,7 @@ TEST("keys that grow without bound keep moving the reference") {
 }
 
 TEST("the same bits on any number of threads, alone or in a batch") {
-  for (uint32_t seed = 1000; seed < 1030; seed++) {
+  for (uint32_t seed = 1000; seed < (sanitized ? 1008 : 1030); seed++) {
     Example example = randomExample(seed);
     std::string bits;
     for (const int threads : {1, 2, 3, 8}) {
@@ -124,7 +129,8 @@ TEST("the same bits on any number of threads, alone or in a batch") {
 TEST("calls in flight all settle, cancelled ones too") {
   constexpr int calls = 60;
   std::vector<Example> examples;
-  for (int i = 0; i < calls; i++) examples.push_back(makeExample({200, 700, 2, 1, 64, 64}, DType::float32, uint32_t(i)));
+  for (int i = 0; i < calls; i++)
+    examples.push_back(makeExample({200, 700, 2, 1, 64, 64}, DType::float32, uint32_t(i)));
   std::mutex mutex;
   std::condition_variable changed;
   int settled = 0, aborted = 0;
@@ -140,15 +146,15 @@ TEST("calls in flight all settle, cancelled ones too") {
   changed.wait(lock, [&] { return settled == calls; });
   CHECK(aborted > 0) << "none of the cancelled calls was stopped";
   CHECK(aborted <= calls / 2) << aborted << " aborted";
-  for (int i = 0; i < calls / 2; i += 7) checkAgainstReference(examples[size_t(i)], 50);
+  for (int i = 0; i < calls / 2; i += 7) checkAgainstReference(examples[size_t(i)], 99);
 }
 
 TEST("synchronous calls run beside calls in flight") {
   std::atomic<int> settled{0};
-  Example slow = makeExample({600, 600, 4, 4, 64, 64}, DType::float32, 1), quick = makeExample({300, 300, 4, 4, 64, 64}, DType::float32, 2);
+  Example slow = makeExample({600, 600, 4, 4, 64, 64}, DType::float32, 1);
   std::mutex mutex;
   std::condition_variable changed;
-  for (int i = 0; i < 20; i++) {
+  for (int i = 0; i < (sanitized ? 4 : 20); i++) {
     Example own = makeExample({300, 300, 4, 4, 64, 64}, DType::float32, 2);
     auto execution = cpu::start(slow.problem, cpu::plan(slow.problem), [&](cpu::Outcome) {
       std::lock_guard lock(mutex);
@@ -156,7 +162,7 @@ TEST("synchronous calls run beside calls in flight") {
       changed.notify_all();
     });
     compute(own);
-    checkAgainstReference(own, 97);
+    checkAgainstReference(own, 150);
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return settled == i + 1; });
   }

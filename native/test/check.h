@@ -9,6 +9,13 @@
 
 namespace fovea::test {
 
+// Sanitizers make everything ten to fifty times slower: fewer examples then, the same paths.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
 struct Case {
   std::string name;
   std::function<void()> body;
@@ -26,14 +33,16 @@ struct Register {
 #define FOVEA_CONCAT2(a, b) a##b
 #define FOVEA_CONCAT(a, b) FOVEA_CONCAT2(a, b)
 /// TEST("what holds") { ... CHECK(condition) << "what was seen"; }
-#define TEST(name)                                                                                             \
-  static void FOVEA_CONCAT(test, __LINE__)();                                                                  \
-  static ::fovea::test::Register FOVEA_CONCAT(register, __LINE__)(name, FOVEA_CONCAT(test, __LINE__));         \
+#define TEST(name)                                                                                     \
+  static void FOVEA_CONCAT(test, __LINE__)();                                                          \
+  static ::fovea::test::Register FOVEA_CONCAT(register, __LINE__)(name, FOVEA_CONCAT(test, __LINE__)); \
   static void FOVEA_CONCAT(test, __LINE__)()
 
 class Failure {
  public:
-  Failure(const char* condition, const char* file, int line) { text_ << file << ":" << line << ": " << condition << " "; }
+  Failure(const char* condition, const char* file, int line) {
+    text_ << file << ":" << line << ": " << condition << " ";
+  }
   ~Failure() noexcept(false) { throw std::runtime_error(text_.str()); }
   template <class T>
   Failure& operator<<(const T& value) {

@@ -63,8 +63,8 @@ View<const void> allocateView(Example& example, DType type, int64_t heads, int64
   for (int64_t head = 0; head < heads; head++)
     for (int64_t row = 0; row < rows; row++)
       for (int64_t column = 0; column < columns; column++)
-        fromFloat(data + (head * view.headStride + row * view.rowStride + column * view.columnStride) * byteSize(type), type,
-                  normal(random));
+        fromFloat(data + (head * view.headStride + row * view.rowStride + column * view.columnStride) * byteSize(type),
+                  type, normal(random));
   view.data = data;
   return view;
 }
@@ -170,7 +170,8 @@ Example randomExample(uint32_t seed) {
     sequence.queryRows = sequence.queryLength + (chance(20) ? pick(1, 5) : 0);
     sequence.keyColumns = sequence.keyLength + (chance(20) ? pick(1, 5) : 0);
     sequence.queryOffset = chance(70) ? sequence.keyLength - sequence.queryLength : pick(-20, 50);
-    sequence.query = allocateView(example, problem.dtype, problem.heads, sequence.queryRows, problem.headDim, int(pick(0, 3)), random, 1);
+    sequence.query = allocateView(example, problem.dtype, problem.heads, sequence.queryRows, problem.headDim,
+                                  int(pick(0, 3)), random, 1);
     if (problem.pageSize > 0) {
       // Pages as "heads" of one view: page p, kv head h, row r.
       const int64_t needed = (sequence.keyLength + problem.pageSize - 1) / problem.pageSize, pages = needed + 2;
@@ -187,14 +188,18 @@ Example randomExample(uint32_t seed) {
       paged(problem.headDim, sequence.key, sequence.keyPageStride);
       paged(problem.valueDim, sequence.value, sequence.valuePageStride);
     } else {
-      sequence.key = allocateView(example, problem.dtype, problem.kvHeads, sequence.keyLength, problem.headDim, int(pick(0, 3)), random, 1);
-      sequence.value = allocateView(example, problem.dtype, problem.kvHeads, sequence.keyLength, problem.valueDim, int(pick(0, 3)), random, 1);
+      sequence.key = allocateView(example, problem.dtype, problem.kvHeads, sequence.keyLength, problem.headDim,
+                                  int(pick(0, 3)), random, 1);
+      sequence.value = allocateView(example, problem.dtype, problem.kvHeads, sequence.keyLength, problem.valueDim,
+                                    int(pick(0, 3)), random, 1);
     }
-    sequence.output = writable(allocateView(example, problem.dtype, problem.heads, sequence.queryRows, problem.valueDim, int(pick(0, 3)), random, NAN));
+    sequence.output = writable(allocateView(example, problem.dtype, problem.heads, sequence.queryRows, problem.valueDim,
+                                            int(pick(0, 3)), random, NAN));
     sequence.lse = allocateMatrix(example, problem.heads, sequence.queryRows, 1);
     if (weights) sequence.weights = allocateMatrix(example, problem.heads, sequence.queryRows, sequence.keyColumns);
     if (bias) {
-      sequence.bias = allocateView(example, problem.biasDtype, problem.heads, sequence.queryLength, sequence.keyLength, int(pick(0, 3)), random, 1);
+      sequence.bias = allocateView(example, problem.biasDtype, problem.heads, sequence.queryLength, sequence.keyLength,
+                                   int(pick(0, 3)), random, 1);
       if (chance(30)) sequence.bias.headStride = 0;
     }
     if (mask) {
@@ -221,7 +226,8 @@ Example randomExample(uint32_t seed) {
 
 Row referenceRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query) {
   const int64_t kvHead = head / problem.groupSize(), place = query + sequence.queryOffset;
-  Row row{std::vector<double>(size_t(problem.valueDim)), std::vector<double>(size_t(sequence.keyColumns)), -INFINITY, 0};
+  Row row{std::vector<double>(size_t(problem.valueDim)), std::vector<double>(size_t(sequence.keyColumns)), -INFINITY,
+          0};
   if (query >= sequence.queryLength) return row;
   std::vector<double> scores(size_t(sequence.keyLength), -INFINITY);
   double top = sequence.sinks ? sequence.sinks[head] : -INFINITY;
@@ -254,14 +260,16 @@ Row referenceRow(const Problem& problem, const Sequence& sequence, int64_t head,
     row.weights[size_t(key)] = weight;
     if (weight > 0)
       for (int64_t d = 0; d < problem.valueDim; d++)
-        row.output[size_t(d)] += weight * keyElement(problem, sequence, sequence.value, sequence.valuePageStride, kvHead, key, d);
+        row.output[size_t(d)] +=
+            weight * keyElement(problem, sequence, sequence.value, sequence.valuePageStride, kvHead, key, d);
   }
   return row;
 }
 
 void checkAgainstReference(const Example& example, int64_t every) {
   const Problem& problem = example.problem;
-  // float32: some roundings of a score per element (the contract, on the whole, is tested apart); 16 bit: the last place.
+  // float32: some roundings of a score per element (the contract, on the whole, is tested apart); 16 bit: the last
+  // place.
   const double precision = problem.dtype == DType::float32 ? 8e-6 : problem.dtype == DType::float16 ? 1e-3 : 8e-3;
   for (size_t s = 0; s < example.sequences.size(); s++) {
     const Sequence& sequence = example.sequences[s];
@@ -276,8 +284,8 @@ void checkAgainstReference(const Example& example, int64_t every) {
         for (int64_t d = 0; d < problem.valueDim; d++) {
           const double got = element(output, problem.dtype, head, query, d), want = row.output[size_t(d)];
           CHECK(std::fabs(got - want) <= allowed * size)
-              << example.describe << " sequence " << s << " head " << head << " query " << query << " dim " << d << ": got "
-              << got << ", want " << want;
+              << example.describe << " sequence " << s << " head " << head << " query " << query << " dim " << d
+              << ": got " << got << ", want " << want;
         }
         const double lse = sequence.lse.data[head * sequence.lse.headStride + query * sequence.lse.rowStride];
         CHECK(lse == row.lse || std::fabs(lse - row.lse) <= 1e-5 * std::max(1.0, std::fabs(row.lse)))
@@ -285,7 +293,8 @@ void checkAgainstReference(const Example& example, int64_t every) {
             << ", want " << row.lse;
         if (!sequence.weights) continue;
         for (int64_t key = 0; key < sequence.keyColumns; key++) {
-          const double got = sequence.weights.data[head * sequence.weights.headStride + query * sequence.weights.rowStride + key];
+          const double got =
+              sequence.weights.data[head * sequence.weights.headStride + query * sequence.weights.rowStride + key];
           const double want = row.weights[size_t(key)];
           CHECK(std::fabs(got - want) <= 1e-5 + 1e-4 * want * std::max(1.0, row.largest / 8))
               << example.describe << " sequence " << s << " head " << head << " query " << query << " key " << key

@@ -1,5 +1,6 @@
-// Attention of very few rows against many keys: bound by reading keys and values, so each is read once, strictly in order
-// (what hardware prefetchers like best), and used for up to `lanes` rows at a time: the queries of a group share it.
+// Attention of very few rows against many keys: bound by reading keys and values, so each is read once, strictly in
+// order (what hardware prefetchers like best), and used for up to `lanes` rows at a time: the queries of a group share
+// it.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
 //                             online softmax per row, lanes along keys
@@ -92,11 +93,17 @@ using AddValues = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t
 
 template <DType type>
 ScoreKeys scoreKeysFor(int64_t rows) {
-  return rows == 1 ? scoreKeys<type, 1> : rows == 2 ? scoreKeys<type, 2> : rows == 4 ? scoreKeys<type, 4> : scoreKeys<type, 8>;
+  return rows == 1   ? scoreKeys<type, 1>
+         : rows == 2 ? scoreKeys<type, 2>
+         : rows == 4 ? scoreKeys<type, 4>
+                     : scoreKeys<type, 8>;
 }
 template <DType type>
 AddValues addValuesFor(int64_t rows) {
-  return rows == 1 ? addValues<type, 1> : rows == 2 ? addValues<type, 2> : rows == 4 ? addValues<type, 4> : addValues<type, 8>;
+  return rows == 1   ? addValues<type, 1>
+         : rows == 2 ? addValues<type, 2>
+         : rows == 4 ? addValues<type, 4>
+                     : addValues<type, 8>;
 }
 ScoreKeys scoreKeysFor(DType type, int64_t rows) {
   return type == DType::float32   ? scoreKeysFor<DType::float32>(rows)
@@ -129,19 +136,19 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
   return used;
 }
 
-/// Calls use(rows, dtype, first, count) for runs of keys [begin, end) that lie at one stride: all of them, or a page's. Rows
-/// that are not whole vectors of neighbours are staged as float32 first.
+/// Calls use(rows, dtype, first, count) for runs of keys [begin, end) that lie at one stride: all of them, or a page's.
+/// Rows that are not whole vectors of neighbours are staged as float32 first.
 template <class Use>
-void forRuns(const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims, int64_t begin, int64_t end,
-             float* staging, Use use) {
+void forRuns(const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims, int64_t begin,
+             int64_t end, float* staging, Use use) {
   const Problem& problem = *task.problem;
   const bool inPlace = (view.columnStride == 1 || dims == 1) && dims % lanes == 0;
   const int64_t padded = roundUp(dims, lanes);
   if (!inPlace) {
     std::memset(staging, 0, sizeof(float) * size_t((end - begin) * padded));
     for (int64_t key = begin; key < end; key++)
-      readRow(keyRow(problem, *task.sequence, view, pageStride, task.kvHead, key), problem.dtype, view.columnStride, dims,
-              staging + (key - begin) * padded);
+      readRow(keyRow(problem, *task.sequence, view, pageStride, task.kvHead, key), problem.dtype, view.columnStride,
+              dims, staging + (key - begin) * padded);
     use(Rows{(const char*)staging, padded * 4}, DType::float32, begin, end - begin);
     return;
   }
@@ -214,9 +221,10 @@ void decode(const Task& task, float* base) {
     const int64_t row = task.rowBegin + r, query = queryOfRow(problem, row);
     reference[r] = -infinity;
     float* to = scratch.query + r * headDims;
-    readRow(elementAt(sequence.query.data, problem.dtype,
-                      headOfRow(problem, task.kvHead, row) * sequence.query.headStride + query * sequence.query.rowStride),
-            problem.dtype, sequence.query.columnStride, problem.headDim, to);
+    readRow(
+        elementAt(sequence.query.data, problem.dtype,
+                  headOfRow(problem, task.kvHead, row) * sequence.query.headStride + query * sequence.query.rowStride),
+        problem.dtype, sequence.query.columnStride, problem.headDim, to);
     for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
     const KeyRange visible = visibleKeys(problem, sequence, query);
     const int64_t begin = most(visible.begin, task.keyBegin), end = least(visible.end, task.keyEnd);
@@ -229,7 +237,8 @@ void decode(const Task& task, float* base) {
     const int64_t begin = most(block, firstKey), end = least(block + keyBlock, lastKey), count = end - begin;
     forRuns(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
             [&](Rows keys, DType type, int64_t first, int64_t number) {
-              scoreKeysFor(type, computed)(keys, number, scratch.query, headDims, scratch.scores + (first - begin), keyBlock);
+              scoreKeysFor(type, computed)(keys, number, scratch.query, headDims, scratch.scores + (first - begin),
+                                           keyBlock);
             });
     const bool plain = !hasModifiers(sequence) && problem.softcap == 0 && begin >= innerBegin && end <= innerEnd;
     for (int64_t r = 0; r < rows; r++) {
@@ -245,7 +254,8 @@ void decode(const Task& task, float* base) {
   }
 
   for (int64_t r = 0; r < rows; r++) {
-    const int64_t row = task.rowBegin + r, head = headOfRow(problem, task.kvHead, row), query = queryOfRow(problem, row);
+    const int64_t row = task.rowBegin + r, head = headOfRow(problem, task.kvHead, row),
+                  query = queryOfRow(problem, row);
     float* output = scratch.output + r * valueDims;
     if (task.partial.output) {
       task.partial.sum[r] = sum[r], task.partial.reference[r] = sum[r] == 0 ? 0 : reference[r];

@@ -1,10 +1,10 @@
 // The one matrix product: C[rows][NV vectors] += A[rows][depth] B[depth][NV * lanes].
 //
-// Scores and output use it alike, with queries as lanes: S^T = K Q^T takes 4 keys (depth = headDim) against a panel of queries;
-// O^T = V^T P^T takes 4 value dimensions (depth = keys) against the same panel. A is read one element at a time, broadcast, so
-// keys and values need no particular layout. With three vectors, 12 accumulators + 3 vectors + 1 broadcast fill the 16
-// registers of x86-64, and 12 FMAs cost 7 loads: bound by arithmetic. Lanes being queries, row maxima and sums need no
-// horizontal operation.
+// Scores and output use it alike, with queries as lanes: S^T = K Q^T takes 4 keys (depth = headDim) against a panel of
+// queries; O^T = V^T P^T takes 4 value dimensions (depth = keys) against the same panel. A is read one element at a
+// time, broadcast, so keys and values need no particular layout. With three vectors, 12 accumulators + 3 vectors + 1
+// broadcast fill the 16 registers of x86-64, and 12 FMAs cost 7 loads: bound by arithmetic. Lanes being queries, row
+// maxima and sums need no horizontal operation.
 #pragma once
 #include "simd.h"
 

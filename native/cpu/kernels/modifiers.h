@@ -5,8 +5,8 @@
 
 namespace fovea::cpu::FOVEA_ISA {
 
-/// Fills to[0, keyEnd - keyBegin) for keys [keyBegin, keyEnd) of one query row. Bias and mask are read for visible keys only.
-/// `unit`: 1 for natural scores, log2 e for base 2. Returns whether any key is left.
+/// Fills to[0, keyEnd - keyBegin) for keys [keyBegin, keyEnd) of one query row. Bias and mask are read for visible keys
+/// only. `unit`: 1 for natural scores, log2 e for base 2. Returns whether any key is left.
 static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query, int64_t keyBegin,
                         int64_t keyEnd, float unit, float* to) {
   const KeyRange visible = visibleKeys(problem, sequence, query);

@@ -62,7 +62,7 @@ FOVEA_INLINE const float* rowAsFloat(const void* from, DType type, int64_t strid
 
 /// Where key `key` of a kv head lies, through the page table if there is one.
 FOVEA_INLINE const void* keyRow(const Problem& problem, const Sequence& sequence, const View<const void>& view,
-                                 int64_t pageStride, int64_t kvHead, int64_t key) {
+                                int64_t pageStride, int64_t kvHead, int64_t key) {
   int64_t index = kvHead * view.headStride;
   if (problem.pageSize > 0)
     index += sequence.pageTable[key / problem.pageSize] * pageStride + key % problem.pageSize * view.rowStride;
@@ -95,7 +95,8 @@ static inline void interleaveFour(const float* const rows[4], int64_t count, flo
     for (int row = 0; row < 4; row++) to[i * stride + row] = rows[row][i] * factor;
 }
 
-/// The inverse of interleaveFour: four neighbouring columns of [count][stride] become four rows, each times its own factor.
+/// The inverse of interleaveFour: four neighbouring columns of [count][stride] become four rows, each times its own
+/// factor.
 static inline void separateFour(const float* from, int64_t count, int64_t stride, float* const rows[4],
                                 const float factors[4]) {
   const Quad factor = loadAs<Quad>(factors);

@@ -17,8 +17,8 @@ struct RowResult {
   float lse;     // natural logarithm
 };
 
-/// `sum` = sum of 2^(s log2 e - reference) over the row's keys. In double: once per row, and a sink may lie far from the
-/// scores. A NaN sum stays one.
+/// `sum` = sum of 2^(s log2 e - reference) over the row's keys. In double: once per row, and a sink may lie far from
+/// the scores. A NaN sum stays one.
 static inline RowResult finishRow(const Sequence& sequence, int64_t head, float sum, float reference) {
   constexpr double ln2 = 0.6931471805599453;
   const bool empty = sum == 0;
@@ -43,8 +43,8 @@ static inline void storeLse(const Sequence& sequence, int64_t head, int64_t quer
 }
 
 /// Normalises `output` (valueDim floats, in place), and writes it and the lse.
-static inline void writeResultRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query, float sum,
-                                  float reference, float* output) {
+static inline void writeResultRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query,
+                                  float sum, float reference, float* output) {
   const RowResult result = finishRow(sequence, head, sum, reference);
   for (int64_t d = 0; d < problem.valueDim; d++) output[d] = result.factor == 0 ? 0 : output[d] * result.factor;
   const int64_t at = head * sequence.output.headStride + query * sequence.output.rowStride;

@@ -1,5 +1,5 @@
-// The vector type of one instruction set. Every file in this folder is compiled once per instruction set, with FOVEA_ISA as
-// the namespace; the algorithms only use what stands here, so that they read the same for all.
+// The vector type of one instruction set. Every file in this folder is compiled once per instruction set, with
+// FOVEA_ISA as the namespace; the algorithms only use what stands here, so that they read the same for all.
 //
 // GNU vector extensions carry the arithmetic (+ - * / and comparisons are lane-wise); what they lack is named below.
 // No standard containers in this folder: a template instantiated here would hold this instruction set's code, and the
@@ -80,9 +80,7 @@ FOVEA_INLINE Vec max(Vec a, Vec b) { return _mm_max_ps(a, b); }
 FOVEA_INLINE bool anyTrue(IntVec condition) { return _mm_movemask_ps((Vec)condition) != 0; }
 #else
 FOVEA_INLINE Vec max(Vec a, Vec b) { return select(a > b, a, b); }
-FOVEA_INLINE bool anyTrue(IntVec condition) {
-  return (condition[0] | condition[1] | condition[2] | condition[3]) != 0;
-}
+FOVEA_INLINE bool anyTrue(IntVec condition) { return (condition[0] | condition[1] | condition[2] | condition[3]) != 0; }
 #endif
 
 // IEEE half to single: shift the fields into place, then mend the exponent of infinities, NaNs and subnormals.
@@ -102,7 +100,8 @@ FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
   const IntVec odd = (magnitude >> 13) & 1;
   const IntVec normal = (magnitude - ((127 - 15) << 23) + 0xfff + odd) >> 13;
   const IntVec subnormal = bits(fromBits(magnitude) + 0.5f) - 0x3f000000;
-  const IntVec overflow = bits(select(magnitude > 0x7f800000, fromBits(IntVec{} + 0x7e00), fromBits(IntVec{} + 0x7c00)));
+  const IntVec overflow =
+      bits(select(magnitude > 0x7f800000, fromBits(IntVec{} + 0x7e00), fromBits(IntVec{} + 0x7c00)));
   IntVec half = bits(select(magnitude < (113 << 23), fromBits(subnormal), fromBits(normal)));
   half = bits(select(magnitude >= (143 << 23), fromBits(overflow), fromBits(half)));
   storeAs(to, __builtin_convertvector(half | ((sign >> 16) & 0x8000), HalfBits));
@@ -155,8 +154,8 @@ FOVEA_INLINE float maxLanes(Vec value) {
 // ---- elementary functions
 
 /// 2^x, within 2.1 ulp; 0 for x <= -127 (exactly, so a masked score needs no further AND), NaN stays NaN.
-/// x = n + f with n to nearest (adding 1.5 * 2^23 rounds), 2^f by a polynomial of degree 5 on [-1/2, 1/2] whose coefficients
-/// are the best float32 ones near the minimax fit, 2^n by adding n to the exponent. Valid up to x < 128.
+/// x = n + f with n to nearest (adding 1.5 * 2^23 rounds), 2^f by a polynomial of degree 5 on [-1/2, 1/2] whose
+/// coefficients are the best float32 ones near the minimax fit, 2^n by adding n to the exponent. Valid up to x < 128.
 FOVEA_INLINE Vec exp2(Vec x) {
   const Vec magic = broadcast(12582912.f);
   x = max(broadcast(-127.f), x);

@@ -1,6 +1,6 @@
-// The standard algorithm, as textbooks write it: S = scale Q K^T (+ modifiers), W = softmax(S), O = W V, with S and W in
-// memory for all heads of a batch entry. A plain, vectorised baseline to measure the tiled kernel against, and the one that
-// can show its scores. Three stages, each over blocks of rows of one head.
+// The standard algorithm, as textbooks write it: S = scale Q K^T (+ modifiers), W = softmax(S), O = W V, with S and W
+// in memory for all heads of a batch entry. A plain, vectorised baseline to measure the tiled kernel against, and the
+// one that can show its scores. Three stages, each over blocks of rows of one head.
 #include "modifiers.h"
 #include "pack.h"
 #include "rows.h"
@@ -64,8 +64,8 @@ void standardScores(const StandardTask& task, float* scratch) {
     std::memset(query, 0, sizeof(float) * size_t(rowsAtOnce * dims));
     for (int64_t r = 0; r < count; r++) {
       const int64_t at = task.head * sequence.query.headStride + (row + r) * sequence.query.rowStride;
-      readRow(elementAt(sequence.query.data, problem.dtype, at), problem.dtype, sequence.query.columnStride, problem.headDim,
-              query + r * dims);
+      readRow(elementAt(sequence.query.data, problem.dtype, at), problem.dtype, sequence.query.columnStride,
+              problem.headDim, query + r * dims);
       for (int64_t d = 0; d < problem.headDim; d++) query[r * dims + d] *= float(problem.scale);
     }
     for (int64_t begin = 0; begin < keys; begin += keysStaged) {

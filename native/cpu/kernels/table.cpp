@@ -18,7 +18,8 @@ void standardSoftmax(const StandardTask&);
 void standardOutput(const StandardTask&, float*);
 
 extern const KernelTable table;
-const KernelTable table = {FOVEA_NAME(FOVEA_ISA), lanes,  tiledScratch,   decodeScratch,   standardScratch, tiled,
-                           decode,                merge,  standardScores, standardSoftmax, standardOutput};
+const KernelTable table = {FOVEA_NAME(FOVEA_ISA), lanes,           tiledScratch,  decodeScratch,
+                           standardScratch,       tiled,           decode,        merge,
+                           standardScores,        standardSoftmax, standardOutput};
 
 }  // namespace fovea::cpu::FOVEA_ISA

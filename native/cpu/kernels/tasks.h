@@ -12,7 +12,8 @@ struct Partial {
   float* reference = nullptr;  // [rows]
 };
 
-/// A block of rows of one kv head against a range of keys. Row r is query r / groupSize, head r % groupSize of the group.
+/// A block of rows of one kv head against a range of keys. Row r is query r / groupSize, head r % groupSize of the
+/// group.
 struct Task {
   const Problem* problem;
   const Sequence* sequence;

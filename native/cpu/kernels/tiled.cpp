@@ -1,231 +1,27 @@
-// Tiled attention: a block of rows against all its keys, key block by key block, with an online softmax. Scores never leave
-// the L1 cache, so extra memory does not depend on the sequence length.
+// Tiled attention: a block of rows against all its keys, key block by key block, with an online softmax. Scores never
+// leave the L1 cache, so extra memory does not depend on the sequence length.
 //
 //   for each block of keys:                    brought once for all panels of the block: converted, packed, or in place
 //     for each panel of rows (3 vectors):      rows are (query, head of the group): a group shares its packed keys
 //       S^T tile by tile -> P^T = 2^(S - m)    base 2: log2 e is folded into Q; the accumulators start at -m
 //       O^T += V^T P^T
 //
-// The reference m of a row (elsewhere its running maximum) moves rarely: it is the maximum of the first scores seen, and moves
-// only when a score exceeds it by `headroom`; then the row's sum, P^T of this block and O^T are rescaled. P up to 2^headroom
-// costs no precision in float32 (that m is small does help: the accumulators start there), only range: sums overflow for
-// values near 2^(127 - headroom - log2 keyLength). Each row decides for itself, so its bits do not depend on its neighbours.
+// The reference m of a row (elsewhere its running maximum) moves rarely: it is the maximum of the first scores seen,
+// and moves only when a score exceeds it by `headroom`; then the row's sum, P^T of this block and O^T are rescaled. P
+// up to 2^headroom costs no precision in float32 (that m is small does help: the accumulators start there), only range:
+// sums overflow for values near 2^(127 - headroom - log2 keyLength). Each row decides for itself, so its bits do not
+// depend on its neighbours.
 //
-// Floor per panel and block of 128 keys, D = 64, AVX2: 2 * 128 * 64 * 3 FMAs at two a cycle = 24.6k cycles, plus 128 * 3
-// exp2 of 11 operations on the same pipes, about 6 %.
-#include "microkernel.h"
+// Floor per panel and block of 128 keys, D = 64, AVX2: 2 * 128 * 64 * 3 FMAs at two a cycle = 24.6k cycles, plus 128 *
+// 3 exp2 of 11 operations on the same pipes, about 6 %.
 #include "modifiers.h"
 #include "pack.h"
-#include "tasks.h"
+#include "panel.h"
 #include "rows.h"
+#include "tasks.h"
 
 namespace fovea::cpu::FOVEA_ISA {
 namespace {
-
-constexpr float headroom = 24;  // log2
-
-/// What a tile of scores needs besides the product.
-enum class Edge : uint8_t {
-  none,      // every row sees every key
-  bounds,    // compare keys with each row's range
-  modifier,  // softcap, then add the modifier tile (bias, ALiBi; -inf where masked)
-};
-
-/// A panel: up to three vectors of rows that walk through the keys together.
-struct Panel {
-  int64_t width;             // rows, padded to whole vectors
-  int64_t rowBegin;          // first row
-  int64_t rows;              // real ones
-  int64_t keyBegin, keyEnd;  // keys that some row sees
-  int64_t innerBegin, innerEnd;  // keys that every row sees
-  int64_t begin[panelWidth], end[panelWidth];
-
-  float* query;             // Q^T [headDim][width], times scale (and log2 e, unless softcap comes between)
-  float* output;            // O^T [valueDim padded to tiles][width]
-  float minusReference[panelWidth];
-  float sum[panelWidth], blockSum[panelWidth];
-  int32_t unset[panelWidth];  // all ones: no score seen yet, reference still 0
-  bool anyUnset;
-};
-
-struct Block {
-  const Problem* problem;
-  const float* keys;  // [key][headDim], rows keyStride apart: where they lie, or staged
-  int64_t keyStride;
-  const float* values;  // value d of a key: values[key * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
-  int64_t valueStride, valueTileStride;
-  float* probabilities;   // P^T [keyBlock][width]
-  const float* modifier;  // [keyBlock][width] or null
-  float softcap;
-  float low[panelWidth], high[panelWidth];  // each row's range of keys, counted from the block's first
-};
-
-/// Rare: some score exceeds its row's reference (or is the row's first). Raises the reference of just those rows.
-template <int NV, int Rows>
-FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, Vec (&scores)[Rows][NV], int64_t keysBefore) {
-  bool anyUnset = false;
-  for (int v = 0; v < NV; v++) {
-    const int at = v * lanes;
-    Vec top = scores[0][v];
-    for (int i = 1; i < Rows; i++) top = max(top, scores[i][v]);
-    const IntVec unset = loadAs<IntVec>(panel.unset + at);
-    const IntVec first = unset & (top > -infinity);
-    const IntVec moved = first | (~unset & (top > headroom));
-    const Vec raise = select(moved, top, zero());
-    const Vec factor = select(first, broadcast(1.f), exp2(-raise));  // the first time there is nothing to rescale
-    store(panel.minusReference + at, load(panel.minusReference + at) - raise);
-    for (int i = 0; i < Rows; i++) scores[i][v] -= raise;
-    const IntVec stillUnset = unset & ~first;
-    storeAs(panel.unset + at, stillUnset);
-    anyUnset |= anyTrue(stillUnset);
-    if (!anyTrue(moved & ~first)) continue;
-    const auto rescale = [&](float* at) { store(at, load(at) * factor); };
-    rescale(panel.sum + at);
-    rescale(panel.blockSum + at);
-    for (int64_t key = 0; key < keysBefore; key++) rescale(block.probabilities + key * panel.width + at);
-    const int64_t dims = roundUp(block.problem->valueDim, tileRows);
-    for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
-  }
-  panel.anyUnset = anyUnset;
-}
-
-/// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first) become probabilities. `first` is the first
-/// key of this block that the panel visits: what lies before it in the buffer is not its own.
-template <int NV, int Tiles, Edge edge, bool online>
-FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
-  constexpr int rows = tileRows * Tiles;
-  const int64_t headDim = block.problem->headDim;
-  Vec s[rows][NV];
-#pragma GCC unroll 8
-  for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) s[i][v] = edge == Edge::modifier ? zero() : load(panel.minusReference + v * lanes);
-
-  multiply<NV, tileRows * Tiles>(block.keys + key * block.keyStride, block.keyStride, 1, panel.query, headDim, s);
-
-  if constexpr (edge == Edge::bounds) {
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) {
-      const Vec low = load(block.low + v * lanes), high = load(block.high + v * lanes);
-#pragma GCC unroll 8
-      for (int i = 0; i < rows; i++) {
-        const Vec place = broadcast(float(key + i));
-        s[i][v] = select((place >= low) & (place < high), s[i][v], broadcast(-infinity));
-      }
-    }
-  }
-  if constexpr (edge == Edge::modifier) {
-    for (int v = 0; v < NV; v++)
-      for (int i = 0; i < rows; i++) {
-        Vec score = s[i][v];
-        if (block.softcap > 0) score = tanh(score / block.softcap) * (block.softcap * log2e);
-        score += load(panel.minusReference + v * lanes);
-        if (block.modifier) {
-          const Vec added = load(block.modifier + (key + i) * panel.width + v * lanes);
-          score = select(added == -infinity, broadcast(-infinity), score + added);
-        }
-        s[i][v] = score;
-      }
-  }
-
-  float* probabilities = block.probabilities + key * NV * lanes;
-  if constexpr (!online) {  // second visit: the reference is final, only the weights are wanted
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) store(probabilities + (i * NV + v) * lanes, exp2(s[i][v]));
-    return;
-  }
-
-  Vec top = s[0][0];
-#pragma GCC unroll 8
-  for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) top = max(top, s[i][v]);
-  if (__builtin_expect(panel.anyUnset || anyTrue(top > headroom), 0)) {
-    Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
-    for (int i = 0; i < rows; i++)
-      for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
-    Block rescaled = block;
-    rescaled.probabilities += first * NV * lanes;
-    moveReference<NV, rows>(panel, rescaled, copy, key - first);
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) s[i][v] = copy[i][v];
-  }
-
-#pragma GCC unroll 3
-  for (int v = 0; v < NV; v++) {
-    Vec sum = zero();
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-      const Vec p = exp2(s[i][v]);
-      store(probabilities + (i * NV + v) * lanes, p);
-      sum += p;
-    }
-    store(panel.blockSum + v * lanes, load(panel.blockSum + v * lanes) + sum);
-  }
-}
-
-/// O^T += V^T P^T over keys [begin, end) of the block. Summed from zero and then added: one rounding per block instead of one
-/// per key keeps the error flat over long sequences.
-template <int NV>
-FOVEA_INLINE void accumulateOutput(Panel& panel, const Block& block, int64_t begin, int64_t end) {
-  const int64_t dims = roundUp(block.problem->valueDim, tileRows);
-  for (int64_t d = 0; d < dims; d += tileRows) {
-    Vec o[tileRows][NV];
-#pragma GCC unroll 4
-    for (int i = 0; i < tileRows; i++)
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) o[i][v] = zero();
-    multiply<NV, tileRows>(block.values + begin * block.valueStride + d / tileRows * block.valueTileStride, 1,
-                           block.valueStride, block.probabilities + begin * NV * lanes, end - begin, o);
-    float* output = panel.output + d * NV * lanes;
-#pragma GCC unroll 4
-    for (int i = 0; i < tileRows; i++)
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) {
-        float* at = output + (i * NV + v) * lanes;
-        store(at, load(at) + o[i][v]);
-      }
-  }
-}
-
-/// One panel against keys [begin, end) of the block; those in [innerBegin, innerEnd) are seen by every row.
-template <int NV, bool online>
-FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64_t end, int64_t innerBegin,
-                          int64_t innerEnd) {
-  constexpr int tiles = NV == 1 ? 2 : 1, step = tileRows * tiles;
-  const int64_t stop = roundUp(end, tileRows);
-  int64_t key = begin;
-  const auto walk = [&]<Edge edge>(int64_t to) __attribute__((always_inline)) {
-    for (; key + step <= to; key += step) scoreTile<NV, tiles, edge, online>(panel, block, key, begin);
-    if constexpr (tiles > 1)
-      for (; key + tileRows <= to; key += tileRows) scoreTile<NV, 1, edge, online>(panel, block, key, begin);
-  };
-  if (block.modifier || block.softcap > 0) {
-    walk.template operator()<Edge::modifier>(stop);
-  } else {
-    const int64_t inner = roundUp(innerBegin, tileRows);
-    if (inner + tileRows <= innerEnd) {
-      walk.template operator()<Edge::bounds>(inner < begin ? begin : inner);
-      walk.template operator()<Edge::none>(innerEnd);
-    }
-    walk.template operator()<Edge::bounds>(stop);
-  }
-  if constexpr (online) {
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) {
-      float *sum = panel.sum + v * lanes, *blockSum = panel.blockSum + v * lanes;
-      store(sum, load(sum) + load(blockSum));
-      store(blockSum, zero());
-    }
-    accumulateOutput<NV>(panel, block, begin, stop);
-  }
-}
-
-// ---- one task
 
 /// Floats between two value tiles: a line more than the keys take, so that tiles do not meet in the same cache sets.
 constexpr int64_t packedTileStride(int64_t keyBlock) { return keyBlock * tileRows + 16; }
@@ -258,12 +54,10 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
   return used;
 }
 
-/// A column of values wider than this meets few of the L1 cache's sets: their tiles are packed.
-constexpr int64_t widestInPlace = 64;
-
 /// Whether rows of keys or values up to `stop` can be read where they lie: float32, neighbours, at one stride.
 bool inPlace(const Problem& problem, const Sequence& sequence, const View<const void>& view, int64_t stop) {
-  return problem.dtype == DType::float32 && problem.pageSize == 0 && view.columnStride == 1 && stop <= sequence.keyLength;
+  return problem.dtype == DType::float32 && problem.pageSize == 0 && view.columnStride == 1 &&
+         stop <= sequence.keyLength;
 }
 
 /// The panel's rows: query packed and scaled, ranges of keys, empty output.
@@ -306,8 +100,8 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
   std::memset(panel.output, 0, sizeof(float) * size_t(dims * panel.width));
 }
 
-/// Keys [begin, end), rounded up to whole tiles, as float32 rows: in place if they are that, else staged; what is missing
-/// from the last tile is zero.
+/// Keys [begin, end), rounded up to whole tiles, as float32 rows: in place if they are that, else staged; what is
+/// missing from the last tile is zero.
 void bringKeys(const Task& task, const Scratch& scratch, int64_t begin, int64_t end, Block& block) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
@@ -333,12 +127,14 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   const auto row = [&](int64_t key) {
     return keyRow(problem, sequence, sequence.value, sequence.valuePageStride, task.kvHead, key);
   };
-  if (valueDim <= widestInPlace && whole == valueDim && inPlace(problem, sequence, sequence.value, roundUp(end, tileRows))) {
+  if (!task.plan->packValues && whole == valueDim &&
+      inPlace(problem, sequence, sequence.value, roundUp(end, tileRows))) {
     block.values = (const float*)row(begin);
     block.valueStride = sequence.value.rowStride, block.valueTileStride = tileRows;
     return;
   }
-  block.values = scratch.values, block.valueStride = tileRows, block.valueTileStride = packedTileStride(task.plan->keyBlock);
+  block.values = scratch.values, block.valueStride = tileRows,
+  block.valueTileStride = packedTileStride(task.plan->keyBlock);
   for (int64_t key = begin; key < end; key += tileRows) {
     const float* rows[4];
     for (int64_t i = 0; i < tileRows; i++) {
@@ -361,7 +157,8 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   }
 }
 
-/// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is masked.
+/// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is
+/// masked.
 bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, int64_t begin, int64_t end, float* to) {
   const int64_t count = roundUp(end - begin, tileRows), staging = task.plan->keyBlock + lanes;
   bool any = false;
@@ -453,7 +250,8 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
   }
 }
 
-/// Normalises and writes the rows, or hands the split's sums over. Leaves each row's final reference (for weights) behind.
+/// Normalises and writes the rows, or hands the split's sums over. Leaves each row's final reference (for weights)
+/// behind.
 void finishPanel(const Task& task, const Scratch& scratch, Panel& panel) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
@@ -485,9 +283,9 @@ void finishPanel(const Task& task, const Scratch& scratch, Panel& panel) {
       // A row without keys is 0, even where masked values were NaN.
       if (factors[i] == 0) std::memset(rows[i], 0, sizeof(float) * size_t(valueDim));
       writeRow(rows[i], valueDim,
-               (char*)sequence.output.data + byteSize(problem.dtype) *
-                                                 (headOfRow(problem, task.kvHead, row) * sequence.output.headStride +
-                                                  queryOfRow(problem, row) * sequence.output.rowStride),
+               (char*)sequence.output.data +
+                   byteSize(problem.dtype) * (headOfRow(problem, task.kvHead, row) * sequence.output.headStride +
+                                              queryOfRow(problem, row) * sequence.output.rowStride),
                problem.dtype, sequence.output.columnStride);
     }
   }

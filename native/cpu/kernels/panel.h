@@ -1,0 +1,214 @@
+// The inner half of tiled attention: one panel of rows against one block of keys. What surrounds it is in tiled.cpp.
+#pragma once
+#include "microkernel.h"
+#include "rows.h"
+
+namespace fovea::cpu::FOVEA_ISA {
+namespace {  // one user, tiled.cpp
+
+constexpr float headroom = 24;  // log2
+
+/// What a tile of scores needs besides the product.
+enum class Edge : uint8_t {
+  none,      // every row sees every key
+  bounds,    // compare keys with each row's range
+  modifier,  // softcap, then add the modifier tile (bias, ALiBi; -inf where masked)
+};
+
+/// A panel: up to three vectors of rows that walk through the keys together.
+struct Panel {
+  int64_t width;                 // rows, padded to whole vectors
+  int64_t rowBegin;              // first row
+  int64_t rows;                  // real ones
+  int64_t keyBegin, keyEnd;      // keys that some row sees
+  int64_t innerBegin, innerEnd;  // keys that every row sees
+  int64_t begin[panelWidth], end[panelWidth];
+
+  float* query;   // Q^T [headDim][width], times scale (and log2 e, unless softcap comes between)
+  float* output;  // O^T [valueDim padded to tiles][width]
+  float minusReference[panelWidth];
+  float sum[panelWidth], blockSum[panelWidth];
+  int32_t unset[panelWidth];  // all ones: no score seen yet, reference still 0
+  bool anyUnset;
+};
+
+struct Block {
+  const Problem* problem;
+  const float* keys;  // [key][headDim], rows keyStride apart: where they lie, or staged
+  int64_t keyStride;
+  const float*
+      values;  // value d of a key: values[key * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
+  int64_t valueStride, valueTileStride;
+  float* probabilities;   // P^T [keyBlock][width]
+  const float* modifier;  // [keyBlock][width] or null
+  float softcap;
+  float low[panelWidth], high[panelWidth];  // each row's range of keys, counted from the block's first
+};
+
+/// Rare: some score exceeds its row's reference (or is the row's first). Raises the reference of just those rows.
+template <int NV, int Rows>
+FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, Vec (&scores)[Rows][NV], int64_t keysBefore) {
+  bool anyUnset = false;
+  for (int v = 0; v < NV; v++) {
+    const int at = v * lanes;
+    Vec top = scores[0][v];
+    for (int i = 1; i < Rows; i++) top = max(top, scores[i][v]);
+    const IntVec unset = loadAs<IntVec>(panel.unset + at);
+    const IntVec first = unset & (top > -infinity);
+    const IntVec moved = first | (~unset & (top > headroom));
+    const Vec raise = select(moved, top, zero());
+    const Vec factor = select(first, broadcast(1.f), exp2(-raise));  // the first time there is nothing to rescale
+    store(panel.minusReference + at, load(panel.minusReference + at) - raise);
+    for (int i = 0; i < Rows; i++) scores[i][v] -= raise;
+    const IntVec stillUnset = unset & ~first;
+    storeAs(panel.unset + at, stillUnset);
+    anyUnset |= anyTrue(stillUnset);
+    if (!anyTrue(moved & ~first)) continue;
+    const auto rescale = [&](float* at) { store(at, load(at) * factor); };
+    rescale(panel.sum + at);
+    rescale(panel.blockSum + at);
+    for (int64_t key = 0; key < keysBefore; key++) rescale(block.probabilities + key * panel.width + at);
+    const int64_t dims = roundUp(block.problem->valueDim, tileRows);
+    for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
+  }
+  panel.anyUnset = anyUnset;
+}
+
+/// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first) become probabilities. `first` is the
+/// first key of this block that the panel visits: what lies before it in the buffer is not its own.
+template <int NV, int Tiles, Edge edge, bool online>
+FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
+  constexpr int rows = tileRows * Tiles;
+  const int64_t headDim = block.problem->headDim;
+  Vec s[rows][NV];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; v++) s[i][v] = edge == Edge::modifier ? zero() : load(panel.minusReference + v * lanes);
+
+  multiply<NV, tileRows * Tiles>(block.keys + key * block.keyStride, block.keyStride, 1, panel.query, headDim, s);
+
+  if constexpr (edge == Edge::bounds) {
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; v++) {
+      const Vec low = load(block.low + v * lanes), high = load(block.high + v * lanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; i++) {
+        const Vec place = broadcast(float(key + i));
+        s[i][v] = select((place >= low) & (place < high), s[i][v], broadcast(-infinity));
+      }
+    }
+  }
+  if constexpr (edge == Edge::modifier) {
+    for (int v = 0; v < NV; v++)
+      for (int i = 0; i < rows; i++) {
+        Vec score = s[i][v];
+        if (block.softcap > 0) score = tanh(score / block.softcap) * (block.softcap * log2e);
+        score += load(panel.minusReference + v * lanes);
+        if (block.modifier) {
+          const Vec added = load(block.modifier + (key + i) * panel.width + v * lanes);
+          score = select(added == -infinity, broadcast(-infinity), score + added);
+        }
+        s[i][v] = score;
+      }
+  }
+
+  float* probabilities = block.probabilities + key * NV * lanes;
+  if constexpr (!online) {  // second visit: the reference is final, only the weights are wanted
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; v++) store(probabilities + (i * NV + v) * lanes, exp2(s[i][v]));
+    return;
+  }
+
+  Vec top = s[0][0];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; v++) top = max(top, s[i][v]);
+  if (__builtin_expect(panel.anyUnset || anyTrue(top > headroom), 0)) {
+    Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
+    for (int i = 0; i < rows; i++)
+      for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
+    Block rescaled = block;
+    rescaled.probabilities += first * NV * lanes;
+    moveReference<NV, rows>(panel, rescaled, copy, key - first);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; v++) s[i][v] = copy[i][v];
+  }
+
+#pragma GCC unroll 3
+  for (int v = 0; v < NV; v++) {
+    Vec sum = zero();
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+      const Vec p = exp2(s[i][v]);
+      store(probabilities + (i * NV + v) * lanes, p);
+      sum += p;
+    }
+    store(panel.blockSum + v * lanes, load(panel.blockSum + v * lanes) + sum);
+  }
+}
+
+/// O^T += V^T P^T over keys [begin, end) of the block. Summed from zero and then added: one rounding per block instead
+/// of one per key keeps the error flat over long sequences.
+template <int NV>
+FOVEA_INLINE void accumulateOutput(Panel& panel, const Block& block, int64_t begin, int64_t end) {
+  const int64_t dims = roundUp(block.problem->valueDim, tileRows);
+  for (int64_t d = 0; d < dims; d += tileRows) {
+    Vec o[tileRows][NV];
+#pragma GCC unroll 4
+    for (int i = 0; i < tileRows; i++)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; v++) o[i][v] = zero();
+    multiply<NV, tileRows>(block.values + begin * block.valueStride + d / tileRows * block.valueTileStride, 1,
+                           block.valueStride, block.probabilities + begin * NV * lanes, end - begin, o);
+    float* output = panel.output + d * NV * lanes;
+#pragma GCC unroll 4
+    for (int i = 0; i < tileRows; i++)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; v++) {
+        float* at = output + (i * NV + v) * lanes;
+        store(at, load(at) + o[i][v]);
+      }
+  }
+}
+
+/// One panel against keys [begin, end) of the block; those in [innerBegin, innerEnd) are seen by every row.
+template <int NV, bool online>
+FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64_t end, int64_t innerBegin,
+                          int64_t innerEnd) {
+  constexpr int tiles = NV == 1 ? 2 : 1, step = tileRows * tiles;
+  const int64_t stop = roundUp(end, tileRows);
+  int64_t key = begin;
+  const auto walk = [&]<Edge edge>(int64_t to) __attribute__((always_inline)) {
+    for (; key + step <= to; key += step) scoreTile<NV, tiles, edge, online>(panel, block, key, begin);
+    if constexpr (tiles > 1)
+      for (; key + tileRows <= to; key += tileRows) scoreTile<NV, 1, edge, online>(panel, block, key, begin);
+  };
+  if (block.modifier || block.softcap > 0) {
+    walk.template operator()<Edge::modifier>(stop);
+  } else {
+    const int64_t inner = roundUp(innerBegin, tileRows);
+    if (inner + tileRows <= innerEnd) {
+      walk.template operator()<Edge::bounds>(inner < begin ? begin : inner);
+      walk.template operator()<Edge::none>(innerEnd);
+    }
+    walk.template operator()<Edge::bounds>(stop);
+  }
+  if constexpr (online) {
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; v++) {
+      float *sum = panel.sum + v * lanes, *blockSum = panel.blockSum + v * lanes;
+      store(sum, load(sum) + load(blockSum));
+      store(blockSum, zero());
+    }
+    accumulateOutput<NV>(panel, block, begin, stop);
+  }
+}
+
+}  // namespace
+}  // namespace fovea::cpu::FOVEA_ISA

@@ -1,0 +1,208 @@
+// Scores of any size, infinities and NaN where they are masked, rows to which nothing is left. Answers are worked out by hand
+// or by the float64 reference.
+import { describe, expect, test } from "vitest";
+import { Tensor, type AttentionOptions } from "../../lib/index.js";
+import { referenceAttentionFloat64 } from "../../lib/reference.js";
+import { algorithms, backends, run } from "../support/backends.js";
+import { compareEach } from "../support/compare.js";
+
+const [headDim, valueDim, heads] = [16, 8, 2];
+const everything = { returnLse: true, returnWeights: true } as const;
+/** Rows for the decode kernel, for one panel, and for several. */
+const queryLengths = [1, 3, 20, 60];
+
+interface Inputs {
+  query: Tensor<"float32">;
+  key: Tensor<"float32">;
+  value: Tensor<"float32">;
+}
+
+function inputs(queryLength: number, keyLength: number, queryFactor = 1): Inputs {
+  const query = Tensor.random([1, heads, queryLength, headDim], { seed: 1 });
+  query.data.forEach((x, i) => (query.data[i] = x * queryFactor));
+  return {
+    query,
+    key: Tensor.random([1, heads, keyLength, headDim], { seed: 2 }),
+    value: Tensor.random([1, heads, keyLength, valueDim], { seed: 3 }),
+  };
+}
+
+/** Puts a number wherever a key or value is one of `keys`. */
+function poison(tensor: Tensor<"float32">, keys: readonly number[], number: number): Tensor<"float32"> {
+  const copy = Tensor.from(tensor.data.slice(), tensor.shape);
+  const [, kvHeads, length, dim] = copy.shape as [number, number, number, number];
+  for (let h = 0; h < kvHeads; h++) {
+    for (const j of keys) copy.data.fill(number, (h * length + j) * dim, (h * length + j + 1) * dim);
+  }
+  return copy;
+}
+
+const bools = (shape: readonly number[], of: (i: number) => boolean) =>
+  Tensor.from(
+    Uint8Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Number(of(i))),
+    shape,
+    { dtype: "bool" },
+  );
+const floats = (shape: readonly number[], of: (i: number) => number) =>
+  Tensor.from(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => of(i)),
+    shape,
+  );
+
+describe.each(backends)("$name", (backend) => {
+  describe.each(algorithms)("%s", (algorithm) => {
+    /** Output, lse and weights as numbers, with and without asking for weights (they take another way). */
+    async function compute({ query, key, value }: Inputs, options: AttentionOptions) {
+      const plain = await run(backend, [query, key, value], { ...options, algorithm, returnLse: true });
+      const all = await run(backend, [query, key, value], { ...options, algorithm, ...everything });
+      return [plain, all].map(({ output, lse, weights }) => ({
+        output: output.toNumbers(),
+        lse: lse!.toNumbers(),
+        weights: weights?.toNumbers(),
+      }));
+    }
+
+    /** As the reference has it, to `tolerance` relative to the values (of size 1), and lse to the contract's. */
+    async function expectReference(given: Inputs, options: AttentionOptions, tolerance = 1e-4, clean = given) {
+      const { query, key, value } = clean;
+      const expected = referenceAttentionFloat64(query, key, value, { ...options, ...everything });
+      for (const actual of await compute(given, options)) {
+        const limit = () => tolerance;
+        expect(compareEach("output", actual.output, expected.output, limit)).toBeUndefined();
+        const ofLse = (lse: number) => 1e-5 * Math.max(1, Math.abs(lse));
+        expect(compareEach("lse", actual.lse, expected.lse, ofLse)).toBeUndefined();
+        if (actual.weights) expect(compareEach("weights", actual.weights, expected.weights, limit)).toBeUndefined();
+      }
+    }
+
+    describe.each(queryLengths)("%i queries", (queryLength) => {
+      const keyLength = 140;
+      const masked = [0, 3, 4, 50, 127, 128, 139];
+      const open = (j: number) => !masked.includes(j);
+
+      test.each([NaN, Infinity, -Infinity])(
+        "%f in a key or query never reaches a row that masks it",
+        async (number) => {
+          const clean = inputs(queryLength, keyLength);
+          const given = { ...clean, key: poison(clean.key, masked, number) };
+          await expectReference(given, { mask: bools([1, keyLength], open) }, 1e-5, clean);
+          await expectReference(given, { bias: floats([1, keyLength], (j) => (open(j) ? 0 : -Infinity)) }, 1e-5, clean);
+        },
+      );
+
+      test.each([NaN, Infinity])("%f in a key after a row's place, or before its window", async (number) => {
+        const clean = inputs(queryLength, keyLength);
+        const options = { causal: true, window: { left: 60 }, queryOffset: 70 };
+        const beyond = Array.from({ length: keyLength }, (_, j) => j).filter((j) => j < 10 || j >= 70 + queryLength);
+        await expectReference({ ...clean, key: poison(clean.key, beyond, number) }, options, 1e-5, clean);
+        // Rows see different keys: those that see a poisoned one are NaN, the others as if nothing were.
+        const seen = 70 + Math.floor(queryLength / 2);
+        const given = { ...clean, key: poison(clean.key, [seen], number) };
+        const expected = referenceAttentionFloat64(clean.query, clean.key, clean.value, options);
+        const rowsBefore = (seen - 70) * valueDim;
+        for (const { output } of await compute(given, options)) {
+          const own = output.subarray(0, rowsBefore);
+          expect(compareEach("rows before", own, expected.output.subarray(0, rowsBefore), () => 1e-5)).toBeUndefined();
+          expect(output.subarray(rowsBefore, rowsBefore + valueDim).every(Number.isFinite)).toBe(false);
+        }
+      });
+
+      test("a NaN that a row sees is NaN in its output, and in no other's", async () => {
+        const given = inputs(queryLength, keyLength);
+        given.query.data.fill(NaN, 0, headDim);
+        const clean = inputs(queryLength, keyLength);
+        const expected = referenceAttentionFloat64(clean.query, clean.key, clean.value).output;
+        for (const { output, lse } of await compute(given, {})) {
+          expect(output.subarray(0, valueDim).every(Number.isNaN)).toBe(true);
+          expect(lse[0]).toBeNaN();
+          const others = output.subarray(valueDim);
+          expect(compareEach("others", others, expected.subarray(valueDim), () => 1e-5)).toBeUndefined();
+        }
+      });
+
+      test("rows without a key: 0, weights 0, lse -Infinity or the sink, even among NaN", async () => {
+        const clean = inputs(queryLength, keyLength);
+        const given = {
+          query: clean.query,
+          key: poison(clean.key, [...Array(keyLength).keys()], NaN),
+          value: poison(clean.value, [...Array(keyLength).keys()], NaN),
+        };
+        const nothing: AttentionOptions[] = [
+          { mask: bools([1, 1], () => false) },
+          { bias: floats([1, 1], () => -Infinity) },
+          { causal: true, queryOffset: -100 },
+          { window: { left: 3 }, queryOffset: 1000 },
+          { keyLengths: Int32Array.of(0) },
+          { queryLengths: Int32Array.of(0) },
+        ];
+        for (const options of nothing) {
+          for (const sinks of [undefined, Float32Array.of(3, -200)]) {
+            for (const { output, lse, weights } of await compute(given, { ...options, sinks })) {
+              expect(output.every((x) => x === 0)).toBe(true);
+              expect(weights?.every((x) => x === 0) ?? true).toBe(true);
+              // Past the sequence's queries there is no row, hence no sink.
+              const sink = options.queryLengths ? undefined : sinks;
+              expect([...lse]).toEqual(Array.from(lse, (_, i) => sink?.[Math.floor(i / queryLength)] ?? -Infinity));
+            }
+          }
+        }
+      });
+
+      test("some rows without a key among others", async () => {
+        const given = inputs(queryLength, keyLength);
+        const mask = bools([queryLength, keyLength], (i) => Math.floor(i / keyLength) % 3 !== 0 && i % 5 !== 0);
+        await expectReference(given, { mask }, 1e-5);
+        await expectReference(given, { mask, sinks: Float32Array.of(-1, 2) }, 1e-5);
+        await expectReference(given, { bias: floats([queryLength, 1], (i) => (i % 2 === 0 ? -Infinity : 2)) }, 1e-5);
+      });
+
+      test.each([30, 1e3, 1e10, 1e18])("queries %f times as large: the best key takes all", async (factor) => {
+        // Beyond some size every softmax is one-hot, and the output one of the values.
+        await expectReference(inputs(queryLength, keyLength, factor), {}, factor > 100 ? 1e-3 : 1e-4);
+        await expectReference(inputs(queryLength, keyLength, -factor), { causal: true }, factor > 100 ? 1e-3 : 1e-4);
+      });
+
+      test.each([1e3, -1e3, 1e9, -1e9, 1e30, -1e30, 3.4e38, -3.4e38])("scores all near %f", async (size) => {
+        // The same for every key: weights are even.
+        const given = inputs(queryLength, keyLength, 0);
+        await expectReference(given, { bias: floats([1, 1], () => size) });
+      });
+
+      test.each([-1e4, -1e9, -1e30, -3.4e38])(
+        "a bias of %f in place of a mask, before and after others",
+        async (low) => {
+          const given = inputs(queryLength, keyLength);
+          const after = floats([1, keyLength], (j) => (j >= 70 ? low : 0));
+          const before = floats([1, keyLength], (j) => (j < 70 ? low : 0));
+          const between = floats([1, keyLength], (j) => (j % 9 < 4 ? low : 0));
+          for (const bias of [after, before, between]) await expectReference(given, { bias }, 1e-5);
+        },
+      );
+
+      test("scores that climb from key to key, and fall", async () => {
+        const given = inputs(queryLength, keyLength);
+        for (const step of [0.3, 7, 100]) {
+          // Rounding is relative to the scores, up to 140 steps.
+          const tolerance = 1e-5 * Math.max(1, step);
+          await expectReference(given, { bias: floats([1, keyLength], (j) => step * (j - 70)) }, tolerance);
+          await expectReference(given, { bias: floats([1, keyLength], (j) => step * (70 - j)) }, tolerance);
+        }
+      });
+
+      test("sinks far above and below the scores", async () => {
+        const given = inputs(queryLength, keyLength);
+        for (const sinks of [Float32Array.of(1e4, -1e4), Float32Array.of(100, -100), Float32Array.of(-3e38, 3e38)]) {
+          await expectReference(given, { sinks }, 1e-5);
+        }
+      });
+
+      test("large values", async () => {
+        const given = inputs(queryLength, keyLength);
+        given.value.data.fill(1e30);
+        for (const { output } of await compute(given, {})) {
+          for (const x of output) expect(x / 1e30).toBeCloseTo(1, 5);
+        }
+      });
+    });
+  });
+});

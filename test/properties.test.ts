@@ -1,0 +1,56 @@
+// Random problems, all options in combination, against the reference. A failure is shrunk, and says what to paste into a test.
+//
+// Every run tries the same problems; `npm run sweep` tries many others. FOVEA_SWEEP_RUNS and FOVEA_SWEEP_SEED say how many,
+// and which.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { referenceAttentionFloat64 } from "../lib/reference.js";
+import { specs } from "./support/arbitrary.js";
+import { build } from "./support/build.js";
+import { check } from "./support/check.js";
+import { compareEach } from "./support/compare.js";
+import { oracle } from "./support/oracle.js";
+import { complete, show, type SomeSpec } from "./support/spec.js";
+
+const runs = Number(process.env["FOVEA_SWEEP_RUNS"] ?? 120);
+const seed = Number(process.env["FOVEA_SWEEP_SEED"] ?? 20250701);
+const timeout = 60_000 + 500 * runs;
+
+test("every algorithm, whatever the options", { timeout }, async () => {
+  await fc.assert(fc.asyncProperty(specs, check), { numRuns: runs, seed });
+});
+
+test("the reference, whatever layout, strides and padding", { timeout }, () => {
+  fc.assert(
+    fc.property(specs, (some: SomeSpec) => {
+      const spec = complete(some);
+      const problem = build(spec);
+      const expected = oracle(problem);
+      const result = referenceAttentionFloat64(problem.query, problem.key, problem.value, problem.options);
+      for (const name of ["output", "lse", "weights", "scores"] as const) {
+        const wrong = compareEach(name, result[name], expected[name], () => 0);
+        if (wrong !== undefined) throw new Error(`${wrong}\n\n  ${show(some)}\n`);
+      }
+    }),
+    { numRuns: Math.ceil(runs / 4), seed: seed + 1 },
+  );
+});
+
+test("a mistake is found, and shrunk to a problem one can read", async () => {
+  const mistaken = (some: SomeSpec) => {
+    const spec = complete(some);
+    const { query, key, value, options } = build(spec);
+    // As if windows reached one key further to the left than they were told.
+    const { left } = spec.window ?? {};
+    const window = left === undefined ? spec.window : { ...spec.window, left: left + 1 };
+    const { output } = referenceAttentionFloat64(query, key, value, { ...options, window });
+    const wrong = compareEach("output", output, oracle(build(spec)).output, () => 1e-6);
+    if (wrong !== undefined) throw new Error(wrong);
+  };
+  const { failed, counterexample } = await fc.check(fc.property(specs, mistaken), { numRuns: 1000, seed });
+  expect(failed).toBe(true);
+  const [found] = counterexample!;
+  expect(Object.keys(found.window!)).toEqual(["left"]);
+  expect(found.queries).toHaveLength(1);
+  expect(show(found).length, show(found)).toBeLessThan(150);
+});
