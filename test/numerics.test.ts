@@ -5,7 +5,7 @@
 // output to the dtype; also with outliers, N(0,1) + N(0,100) * Bernoulli(0.001).
 // lse: within 1e-5 * max(1, |lse|). Weights: within 1e-5 + 1e-4 * w.
 import { describe, expect, test } from "vitest";
-import { Tensor, type AttentionOptions, type FloatDType } from "../lib/index.js";
+import { Tensor, type FloatDType } from "../lib/index.js";
 import { randomNumbers } from "../lib/random.js";
 import { referenceAttentionFloat64 } from "../lib/reference.js";
 import { backends, run } from "./support/backends.js";
@@ -48,69 +48,82 @@ function inputs(example: Case, dtype: FloatDType) {
   ] as const;
 }
 
-/** Of the rows that the reference is asked for: all, or a few where there are many keys. */
-const sampled = (queries: number, keys: number) => {
-  const step = queries * keys > 2e6 ? Math.floor(queries / 7) : 1;
-  return Array.from({ length: Math.ceil(queries / step) }, (_, i) => Math.min(queries - 1, i * step));
-};
-
 type Inputs = ReturnType<typeof inputs>;
 
-/** The reference for some rows, as [heads, rows, ...], each row asked with its own place. */
-function exact(
-  [query, key, value]: Inputs,
-  rows: readonly number[],
-  { causal = false, queries, keys, heads = 1 }: Case,
-) {
-  const rest = { key: key.cast("float32"), value: value.cast("float32"), query: query.cast("float32") };
-  return rows.map((row) => {
-    const options = {
-      causal,
-      queryOffset: row + keys - queries,
+/** Query rows that are looked at: all, or where there are many keys some of them, the last among them. */
+function sample(queries: number, keys: number): number[] {
+  const count = Math.min(queries, Math.max(8, Math.floor(5e4 / keys)));
+  return Array.from({ length: count }, (_, i) => queries - 1 - Math.floor((i * queries) / count));
+}
+
+interface ExactRow {
+  readonly row: number;
+  readonly head: number;
+  readonly output: Float64Array;
+  readonly lse: number;
+  readonly weights: Float64Array;
+  readonly scores: Float64Array;
+}
+
+/** The reference for some rows of all heads. */
+function exact([query, key, value]: Inputs, { causal = false, queries, keys, heads = 1, dim }: Case): ExactRow[] {
+  const rows = sample(queries, keys);
+  const numbers = query.toNumbers();
+  const chosen = Array.from({ length: heads }, (_, h) => rows.map((row) => (h * queries + row) * dim)).flat();
+  const chosenQueries = Float32Array.from(chosen.flatMap((at) => [...numbers.subarray(at, at + dim)]));
+  const seen = rows.flatMap((row) =>
+    Array.from({ length: keys }, (_, j) => Number(!causal || j <= row + keys - queries)),
+  );
+  const all = referenceAttentionFloat64(
+    Tensor.from(chosenQueries, [1, heads, rows.length, dim]),
+    key.cast("float32"),
+    value.cast("float32"),
+    {
+      mask: Tensor.from(Uint8Array.from(seen), [rows.length, keys], { dtype: "bool" }),
       returnLse: true,
       returnWeights: true,
       returnScores: "biased",
-    };
-    const one = rest.query.slice(2, row, row + 1);
-    return { row, heads, ...referenceAttentionFloat64(one, rest.key, rest.value, options as AttentionOptions) };
-  });
+    },
+  );
+  return chosen.map((at, i) => ({
+    row: (at / dim) % queries,
+    head: Math.floor(at / dim / queries),
+    output: all.output.subarray(i * dim, (i + 1) * dim),
+    lse: all.lse![i]!,
+    weights: all.weights!.subarray(i * keys, (i + 1) * keys),
+    scores: all.scores!.subarray(i * keys, (i + 1) * keys),
+  }));
 }
 
 /** What arithmetic in the dtype itself comes to, everything else exact: the yardstick of 16-bit results. */
-function emulate(
-  { scores, heads }: ReturnType<typeof exact>[number],
-  value: Float64Array,
-  dim: number,
-  dtype: FloatDType,
-): Float64Array {
-  const keys = scores!.length / heads;
-  const output = new Float64Array(heads * dim);
-  for (let h = 0; h < heads; h++) {
-    const row = round(scores!.subarray(h * keys, (h + 1) * keys), dtype);
-    const largest = row.reduce((a, b) => Math.max(a, b));
-    const powers = row.map((score) => Math.exp(score - largest));
-    const sum = powers.reduce((a, b) => a + b);
-    const weights = round(
-      powers.map((p) => p / sum),
-      dtype,
-    );
-    weights.forEach((w, j) => {
-      for (let d = 0; d < dim; d++) output[h * dim + d]! += w * value[(h * keys + j) * dim + d]!;
-    });
-  }
+function emulate({ scores, head }: ExactRow, value: Float64Array, dim: number, dtype: FloatDType): Float64Array {
+  const keys = scores.length;
+  const rounded = round(scores, dtype);
+  const largest = rounded.reduce((a, b) => Math.max(a, b));
+  const powers = rounded.map((score) => Math.exp(score - largest));
+  const sum = powers.reduce((a, b) => a + b);
+  const weights = round(
+    powers.map((p) => p / sum),
+    dtype,
+  );
+  const output = new Float64Array(dim);
+  weights.forEach((w, j) => {
+    const from = (head * keys + j) * dim;
+    for (let d = 0; d < dim; d++) output[d]! += w * value[from + d]!;
+  });
   return round(output, dtype);
 }
 
-function norms(rows: ReturnType<typeof exact>, actual: (row: number, head: number, d: number) => number, dim: number) {
+/** L2 norms of the errors and of what is right. */
+function norms(rows: readonly ExactRow[], actual: (row: ExactRow) => ArrayLike<number>) {
   let error = 0;
   let size = 0;
-  for (const { row, output, heads } of rows) {
-    for (let h = 0; h < heads; h++) {
-      for (let d = 0; d < dim; d++) {
-        error += (actual(row, h, d) - output[h * dim + d]!) ** 2;
-        size += output[h * dim + d]! ** 2;
-      }
-    }
+  for (const row of rows) {
+    const got = actual(row);
+    row.output.forEach((x, d) => {
+      error += (got[d]! - x) ** 2;
+      size += x ** 2;
+    });
   }
   return { error: Math.sqrt(error), size: Math.sqrt(size) };
 }
@@ -130,57 +143,53 @@ const large: Case[] = [3, 10, 30].flatMap((spread) => [
   { queries: 60, keys: 2000, dim: 64, spread, causal: true },
 ]);
 
+const algorithms = ["standard", "tiled"] as const;
+const halves = ["float16", "bfloat16"] as const;
+const halfSizes = sizes.filter(({ keys }) => keys <= 5000);
+const halfCases = halves.flatMap((dtype) =>
+  [...halfSizes, ...halfSizes.map((size) => ({ ...size, outliers: true }))].map((example) => ({ dtype, example })),
+);
+
 describe.each(backends)("$name", (backend) => {
-  describe.each(["standard", "tiled"] as const)("%s", (algorithm) => {
-    test.each([...sizes, ...large])("float32, %o", async (example) => {
-      const { queries, keys, dim, heads = 1, causal = false } = example;
-      const given = inputs(example, "float32");
-      const rows = exact(given, sampled(queries, keys), example);
+  test.each([...sizes, ...large])("float32, %o", async (example) => {
+    const { queries, keys, dim, causal = false, spread } = example;
+    const given = inputs(example, "float32");
+    const rows = exact(given, example);
+    const largest = Math.max(
+      ...rows.map(({ scores }) => scores.reduce((a, b) => (b > -Infinity ? Math.max(a, Math.abs(b)) : a), 0)),
+    );
+    const growth = spread === undefined ? 1 : Math.max(1, largest / 8);
+    for (const algorithm of algorithms) {
       // Weights only where they are not too many.
       const options = { algorithm, causal, returnLse: true, returnWeights: queries * keys < 1e6 };
       const { output, lse, weights } = await run(backend, given, options);
-
-      const { error, size } = norms(rows, (row, h, d) => output.data[(h * queries + row) * dim + d]!, dim);
-      let growth = 1;
-      for (const { scores } of rows) {
-        for (const score of scores!) if (score > -Infinity) growth = Math.max(growth, Math.abs(score) / 8);
+      const at = ({ row, head }: ExactRow) => head * queries + row;
+      const outputRow = (row: ExactRow) => output.data.subarray(at(row) * dim, (at(row) + 1) * dim) as Float32Array;
+      const { error, size } = norms(rows, outputRow);
+      expect(error / size, algorithm).toBeLessThanOrEqual(backend.bounds.float32 * growth);
+      for (const row of rows) {
+        const off = Math.abs(lse!.data[at(row)]! - row.lse);
+        expect(off, algorithm).toBeLessThanOrEqual(1e-5 * Math.max(1, Math.abs(row.lse)));
+        if (!weights) continue;
+        const got = weights.data.subarray(at(row) * keys, (at(row) + 1) * keys);
+        const worst = row.weights.reduce((most, w, j) => Math.max(most, Math.abs(got[j]! - w) / (1e-5 + 1e-4 * w)), 0);
+        expect(worst, algorithm).toBeLessThanOrEqual(1);
       }
-      if (example.spread === undefined) growth = 1;
-      expect(error / size).toBeLessThanOrEqual(backend.bounds.float32 * growth);
+    }
+  });
 
-      for (const expected of rows) {
-        for (let h = 0; h < heads; h++) {
-          const wanted = expected.lse![h]!;
-          const off = Math.abs(lse!.data[h * queries + expected.row]! - wanted);
-          expect(off).toBeLessThanOrEqual(1e-5 * Math.max(1, Math.abs(wanted)));
-          let worst = 0;
-          for (let j = 0; weights && j < keys; j++) {
-            const weight = expected.weights![h * keys + j]!;
-            const got = weights.data[(h * queries + expected.row) * keys + j]!;
-            worst = Math.max(worst, Math.abs(got - weight) / (1e-5 + 1e-4 * weight));
-          }
-          expect(worst).toBeLessThanOrEqual(1);
-        }
-      }
-    });
-
-    const halves = ["float16", "bfloat16"] as const;
-    const some = sizes.filter(({ keys }) => keys <= 5000);
-    test.each(
-      halves.flatMap((dtype) =>
-        [...some, ...some.map((size) => ({ ...size, outliers: true }))].map((size) => ({ dtype, size })),
-      ),
-    )("$dtype, $size", async ({ dtype, size: example }) => {
-      const { queries, keys, dim, causal = false } = example;
-      const given = inputs(example, dtype);
-      const rows = exact(given, sampled(queries, keys), example);
+  test.each(halfCases)("$dtype, $example", async ({ dtype, example }) => {
+    const { queries, dim, causal = false } = example;
+    const given = inputs(example, dtype);
+    const rows = exact(given, example);
+    const value = given[2].toNumbers();
+    const yardstick = norms(rows, (row) => emulate(row, value, dim, dtype)).error;
+    expect(yardstick).toBeGreaterThan(0);
+    for (const algorithm of algorithms) {
       const output = (await run(backend, given, { algorithm, causal })).output.toNumbers();
-      const value = given[2].toNumbers();
-      const emulated = new Map(rows.map((row) => [row.row, emulate(row, value, dim, dtype)]));
-      const own = norms(rows, (row, h, d) => output[(h * queries + row) * dim + d]!, dim).error;
-      const yardstick = norms(rows, (row, h, d) => emulated.get(row)![h * dim + d]!, dim).error;
-      expect(yardstick).toBeGreaterThan(0);
-      expect(own).toBeLessThanOrEqual(2 * yardstick);
-    });
+      const at = ({ row, head }: ExactRow) => (head * queries + row) * dim;
+      const own = norms(rows, (row) => output.subarray(at(row), at(row) + dim)).error;
+      expect(own, algorithm).toBeLessThanOrEqual(2 * yardstick);
+    }
   });
 });

@@ -1,0 +1,131 @@
+// The same sequence gives the same bits: alone or among others, in any layout, by any number of threads, every time, with or
+// without others computing at the same time.
+import { afterAll, describe, expect, test } from "vitest";
+import { attention, attentionSync, devices, setThreads, type AttentionOptions, type Tensor } from "../lib/index.js";
+import { algorithms, backends, run } from "./support/backends.js";
+import { build } from "./support/build.js";
+import { complete, type SomeSpec } from "./support/spec.js";
+
+const [cpu] = devices();
+const threadsAtFirst = cpu?.available ? cpu.threads : 1;
+afterAll(() => setThreads(threadsAtFirst));
+
+const bits = (tensor: Tensor | undefined) => {
+  if (tensor === undefined) return undefined;
+  const { data } = tensor.contiguous();
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("base64");
+};
+
+/** Several sequences of very different sizes: decode, split decode, one block, many. */
+const mixed: SomeSpec = {
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  valueDim: 24,
+  queries: [1, 130, 3, 40, 2],
+  keys: [3000, 200, 17, 2500, 1],
+  causal: true,
+  sinks: true,
+  alibi: "bh",
+  lse: true,
+};
+
+describe.each(backends)("$name", (backend) => {
+  const compute = async (spec: SomeSpec, options: AttentionOptions = {}) => {
+    const problem = build(complete(spec));
+    const { output, lse, weights } = await run(backend, [problem.query, problem.key, problem.value], {
+      ...problem.options,
+      ...options,
+    });
+    return { problem, output, lse, weights };
+  };
+
+  describe.each(algorithms)("%s", (algorithm) => {
+    test.each(["float32", "bfloat16"] as const)(
+      "each sequence alone as in a batch, ragged or dense, %s",
+      async (dtype) => {
+        const dense = await compute({ ...mixed, dtype }, { algorithm });
+        const ragged = await compute({ ...mixed, dtype, layout: "thd" }, { algorithm });
+        const { queries, keys } = complete(mixed);
+        let start = 0;
+        for (const [b, length] of queries.entries()) {
+          const { problem } = dense;
+          // The sequence itself, cut out of the batch.
+          const cut = (input: unknown, rows: number) => {
+            const {
+              data,
+              shape,
+              dtype: type,
+            } = (input as Tensor)
+              .slice(0, b, b + 1)
+              .slice(2, 0, rows)
+              .contiguous();
+            return { data, shape, dtype: type };
+          };
+          const slopes = (problem.options.alibiSlopes as Tensor).slice(0, b, b + 1);
+          const alone = await run(
+            backend,
+            [cut(problem.query, length), cut(problem.key, keys[b]!), cut(problem.value, keys[b]!)],
+            { algorithm, causal: true, sinks: problem.options.sinks, alibiSlopes: slopes, returnLse: true },
+          );
+          const own = bits(alone.output);
+          expect(bits(dense.output.slice(0, b, b + 1).slice(2, 0, length)), `dense ${b}`).toBe(own);
+          const tokens = ragged.output.slice(0, start, start + length).transpose(0, 1);
+          expect(bits(tokens), `ragged ${b}`).toBe(own);
+          expect(bits(dense.lse!.slice(0, b, b + 1).slice(2, 0, length))).toBe(bits(alone.lse));
+          expect(bits(ragged.lse!.slice(1, start, start + length))).toBe(bits(alone.lse));
+          start += length;
+        }
+      },
+    );
+
+    test("whatever the number of threads, and again", async () => {
+      const problems: SomeSpec[] = [
+        mixed,
+        { ...mixed, layout: "thd", dtype: "float16" },
+        { queries: [1], keys: [5000], headDim: 16, heads: 3, kvHeads: 1, lse: true },
+        { queries: [300], keys: [300], headDim: 9, mask: "qk", softcap: 9, weights: true },
+      ];
+      for (const problem of problems) {
+        const results = new Set<string>();
+        for (const threads of [1, 2, 3, 8, 2]) {
+          setThreads(threads);
+          for (let time = 0; time < 3; time++) {
+            const { output, lse, weights } = await compute(problem, { algorithm });
+            results.add([bits(output), bits(lse), bits(weights)].join());
+          }
+        }
+        expect(results.size).toBe(1);
+      }
+    });
+
+    test("many calls in flight at once as one after the other, and as attentionSync", async () => {
+      setThreads(3);
+      const specs = Array.from({ length: 24 }, (_, i): SomeSpec => ({
+        ...mixed,
+        seed: i,
+        pageSize: i % 3 === 0 ? 16 : 0,
+      }));
+      const problems = specs.map((spec) => build(complete(spec)));
+      const together = await Promise.all(
+        problems.map(({ query, key, value, options }) => attention(query, key, value, { ...options, algorithm })),
+      );
+      for (const [i, { query, key, value, options }] of problems.entries()) {
+        const sync = attentionSync(query, key, value, { ...options, algorithm });
+        expect(bits(together[i]!.output)).toBe(bits(sync.output));
+        expect(bits(together[i]!.lse)).toBe(bits(sync.lse));
+        expect(together[i]!.plan).toEqual(sync.plan);
+      }
+    });
+
+    test("paged keys as contiguous ones, strided ones as dense ones", async () => {
+      const dense = await compute(mixed, { algorithm });
+      for (const pageSize of [1, 16]) {
+        expect(bits((await compute({ ...mixed, pageSize }, { algorithm })).output)).toBe(bits(dense.output));
+      }
+      for (const strides of [1, 2, 3]) {
+        expect(bits((await compute({ ...mixed, strides }, { algorithm })).output)).toBe(bits(dense.output));
+      }
+    });
+  });
+});
