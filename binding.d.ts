@@ -46,7 +46,12 @@ export interface Binding {
   /** Computes before it returns. */
   attentionSync(problem: Float64Array, storages: readonly Storage[], plan: Float64Array): void;
   /** Enqueues, writes the plan, and calls `settled` exactly once, from the event loop. Returns an id for `cancel`. */
-  attention(problem: Float64Array, storages: readonly Storage[], plan: Float64Array, settled: (how: Settled) => void): number;
+  attention(
+    problem: Float64Array,
+    storages: readonly Storage[],
+    plan: Float64Array,
+    settled: (how: Settled) => void,
+  ): number;
   /** Drops or stops a call; it still settles (aborted, or done if it had finished). Unknown ids are ignored. */
   cancel(id: number): void;
 }

@@ -1,5 +1,6 @@
 import type { Settled, Storage } from "../binding.js";
 import { allocate } from "./dtype.js";
+import { onAbort } from "./abort.js";
 import { abortError, FoveaError } from "./errors.js";
 import { takeOff } from "./flight.js";
 import { placeholder, type FloatDTypeOf, type ShapeInput, type TensorInput } from "./input.js";
@@ -96,7 +97,7 @@ function enqueue(
   const land = takeOff(inputsOf(call), call.out?.view);
   let plan: Plan;
   const settled = (how: Settled): void => {
-    signal?.removeEventListener("abort", abort);
+    unwatch?.();
     land();
     if (how === 2) reject(new FoveaError("ERR_FOVEA_OUT_OF_MEMORY", "attention: not enough memory for the workspace"));
     else if (how === 1 || signal?.aborted === true) reject(abortError(signal!));
@@ -110,8 +111,7 @@ function enqueue(
     throw nativeError(error);
   }
   plan = readPlan();
-  const abort = (): void => binding.cancel(id);
-  signal?.addEventListener("abort", abort);
+  const unwatch = signal && onAbort(signal, () => binding.cancel(id));
 }
 
 /** The last check before a call runs, and the memory for its results. */

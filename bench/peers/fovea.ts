@@ -39,8 +39,8 @@ export function fovea({ name, layout, sync, out }: Form, point: Point, inputs: M
     name,
     layout,
     call: sync
-      ? () => attentionSync(query, key, value, options).output.data as Float32Array
-      : async () => (await attention(query, key, value, options)).output.data as Float32Array,
+      ? () => attentionSync(query, key, value, options).output.data
+      : async () => (await attention(query, key, value, options)).output.data,
     release: async () => {},
   };
 }

@@ -20,12 +20,19 @@ __attribute__((target("avx2,fma"))) static double fmaRun(int iterations) {
   __m256 a0 = z, a1 = z, a2 = z, a3 = z, a4 = z, a5 = z, a6 = z, a7 = z, a8 = z, a9 = z, a10 = z, a11 = z;
   const double begin = now();
   for (int i = 0; i < iterations; i++) {
-#define FOVEA_FMA(n) asm volatile("vfmadd213ps %2,%1,%0" : "+x"(a##n) : "x"(x), "x"(y));
-    FOVEA_FMA(0)
-    FOVEA_FMA(1)
-    FOVEA_FMA(2)
-    FOVEA_FMA(3) FOVEA_FMA(4) FOVEA_FMA(5) FOVEA_FMA(6) FOVEA_FMA(7) FOVEA_FMA(8) FOVEA_FMA(9) FOVEA_FMA(10)
-        FOVEA_FMA(11)
+#define FOVEA_FMA(n) asm volatile("vfmadd213ps %2,%1,%0" : "+x"(a##n) : "x"(x), "x"(y))
+    FOVEA_FMA(0);
+    FOVEA_FMA(1);
+    FOVEA_FMA(2);
+    FOVEA_FMA(3);
+    FOVEA_FMA(4);
+    FOVEA_FMA(5);
+    FOVEA_FMA(6);
+    FOVEA_FMA(7);
+    FOVEA_FMA(8);
+    FOVEA_FMA(9);
+    FOVEA_FMA(10);
+    FOVEA_FMA(11);
 #undef FOVEA_FMA
   }
   return double(iterations) * 12 * 16 / (now() - begin);

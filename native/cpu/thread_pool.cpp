@@ -59,8 +59,11 @@ bool ThreadPool::hasTask(const Job& job) const {
 }
 
 std::shared_ptr<Job> ThreadPool::nextJob() const {
+  // What only waits to be settled (cancelled while queued) does not wait for the work before it.
   for (const auto& job : jobs_)
-    if (hasTask(*job) || (isOver(*job) && !job->joined_)) return job;
+    if (isOver(*job) && !job->joined_) return job;
+  for (const auto& job : jobs_)
+    if (hasTask(*job)) return job;
   return nullptr;
 }
 

@@ -5,10 +5,6 @@
 #include "check.h"
 #include "cpu/backend.h"
 
-// One test asks for more memory than there is.
-extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
-extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
-
 int main(int argc, char** argv) {
   const char* filter = argc > 1 ? argv[1] : "";
   int passed = 0, failed = 0;

@@ -29,6 +29,7 @@ constexpr int lanes = 4;
 
 typedef float Vec __attribute__((vector_size(4 * lanes)));
 typedef int32_t IntVec __attribute__((vector_size(4 * lanes)));
+typedef uint32_t UintVec __attribute__((vector_size(4 * lanes)));  // where additions may wrap
 typedef uint16_t HalfBits __attribute__((vector_size(2 * lanes)));
 typedef float Quad __attribute__((vector_size(16)));  // four floats on every instruction set
 
@@ -114,9 +115,9 @@ FOVEA_INLINE Vec loadBfloat(const uint16_t* from) {
 }
 /// To nearest even; a NaN stays one.
 FOVEA_INLINE void storeBfloat(uint16_t* to, Vec value) {
-  const IntVec all = bits(value), rounded = all + 0x7fff + ((all >> 16) & 1);
-  const IntVec kept = bits(select(value != value, fromBits(all | 0x400000), fromBits(rounded)));
-  storeAs(to, __builtin_convertvector((kept >> 16) & 0xffff, HalfBits));
+  const UintVec all = (UintVec)value, rounded = all + 0x7fff + ((all >> 16) & 1);
+  const UintVec kept = (UintVec)select(value != value, (Vec)(all | 0x400000), (Vec)rounded);
+  storeAs(to, __builtin_convertvector(kept >> 16, HalfBits));
 }
 
 // ---- elements of a dtype: `lanes` neighbours to and from float32
@@ -165,7 +166,7 @@ FOVEA_INLINE Vec exp2(Vec x) {
   r = fma(r, f, broadcast(0x1.ebf93cp-3f));
   r = fma(r, f, broadcast(0x1.62e424p-1f));
   r = fma(r, f, broadcast(1.f));
-  return fromBits((bits(shifted) << 23) + bits(r));
+  return (Vec)(((UintVec)shifted << 23) + (UintVec)r);
 }
 
 /// tanh x, within a few ulp: an odd polynomial near 0 (Cephes' tanhf), 1 - 2 / (e^2x + 1) beyond 0.625.
