@@ -113,6 +113,7 @@ void AttentionJob::settled() {
 
 void AttentionJob::runInline() {
   for (int64_t task = 0; task < phaseEnds_.back() && !isCancelled(); task++) runTask(task);
+  settled();
 }
 
 bool AttentionJob::prepareWorkspace() {

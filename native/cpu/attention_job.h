@@ -17,7 +17,7 @@ class AttentionJob : public Job, public Execution, public std::enable_shared_fro
   AttentionJob(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
 
   void cancel() override;
-  /// All tasks one after the other on this thread, without the pool.
+  /// All tasks one after the other on this thread, without the pool; settles.
   void runInline();
   Outcome outcome() const { return outcome_.load(); }
 

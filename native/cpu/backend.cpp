@@ -10,6 +10,9 @@ namespace {
 
 // Below this a second thread costs more (waking it takes some 20 to 50 microseconds) than it brings.
 constexpr double inlineFlops = 4e6;
+// Below this (some 5 microseconds) handing a call over to another thread and back costs more of the caller's time than
+// computing it.
+constexpr double handOverFlops = 2.5e5;
 
 }  // namespace
 
@@ -31,8 +34,12 @@ Outcome run(const Problem& problem, const Plan& plan) {
 }
 
 std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled) {
+  const bool compute = plan.flops < handOverFlops && plan.bytes < handOverFlops;
   const auto job = std::make_shared<AttentionJob>(problem, std::move(plan), std::move(settled));
-  ThreadPool::instance().submit(job);
+  if (compute)
+    job->runInline();
+  else
+    ThreadPool::instance().submit(job);
   return job;
 }
 

@@ -87,7 +87,7 @@ export function scattered(
   const memoryShape = order.flatMap((dim) => [room[dim]!, steps[dim]!]);
   let tensor: Tensor = Tensor.from(data as Uint16Array, memoryShape, { dtype: dtype as "float16" });
   order.forEach((dim, i) => {
-    tensor = tensor.slice(2 * i, 0, shape[dim]!).slice(2 * i + 1, 0, 1);
+    tensor = tensor.slice(2 * i, 0, shape[dim]).slice(2 * i + 1, 0, 1);
   });
   tensor = tensor.reshape(order.map((dim) => shape[dim]!));
   tensor = tensor.transpose(...shape.map((_, dim) => order.indexOf(dim)));
