@@ -23,31 +23,48 @@ struct Rows {
   int64_t strideBytes;  // to the next
 };
 
-/// scores[row][key] for `count` keys; D-long rows padded to whole vectors, queries pre-scaled.
+/// q . k for one key and R rows, lanes not yet summed. Two chains per row hide the latency of the FMAs.
+template <DType type, int R>
+FOVEA_INLINE void scoreKey(const char* key, const float* query, int64_t dims, Vec (&sum)[R]) {
+  Vec even[R], odd[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) even[r] = odd[r] = zero();
+  int64_t d = 0;
+  for (; d + 2 * lanes <= dims; d += 2 * lanes) {
+    const Vec a = loadLanes<type>(key + d * byteSize(type)), b = loadLanes<type>(key + (d + lanes) * byteSize(type));
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      even[r] = fma(a, load(query + r * dims + d), even[r]);
+      odd[r] = fma(b, load(query + r * dims + d + lanes), odd[r]);
+    }
+  }
+  if (d < dims) {
+    const Vec a = loadLanes<type>(key + d * byteSize(type));
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) even[r] = fma(a, load(query + r * dims + d), even[r]);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) sum[r] = even[r] + odd[r];
+}
+
+/// scores[row][key] for `count` keys, row after row of memory; rows are whole vectors, queries pre-scaled. Four keys
+/// share the sums over lanes: the fewer instructions per byte, the more bytes the processor has on their way at once.
 template <DType type, int R>
 FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores,
                               int64_t scoreStride) {
-  for (int64_t key = 0; key < count; key++) {
-    const char* row = keys.data + key * keys.strideBytes;
-    Vec even[R], odd[R];
+  int64_t key = 0;
+  for (; key + 4 <= count; key += 4) {
+    Vec sum[4][R];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) scoreKey<type, R>(keys.data + (key + i) * keys.strideBytes, query, dims, sum[i]);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++) even[r] = odd[r] = zero();
-    int64_t d = 0;
-    for (; d + 2 * lanes <= dims; d += 2 * lanes) {
-      const Vec a = loadLanes<type>(row + d * byteSize(type)), b = loadLanes<type>(row + (d + lanes) * byteSize(type));
-#pragma GCC unroll 8
-      for (int r = 0; r < R; r++) {
-        even[r] = fma(a, load(query + r * dims + d), even[r]);
-        odd[r] = fma(b, load(query + r * dims + d + lanes), odd[r]);
-      }
-    }
-    if (d < dims) {
-      const Vec a = loadLanes<type>(row + d * byteSize(type));
-#pragma GCC unroll 8
-      for (int r = 0; r < R; r++) even[r] = fma(a, load(query + r * dims + d), even[r]);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) scores[r * scoreStride + key] = sumLanes(even[r] + odd[r]);
+    for (int r = 0; r < R; r++)
+      storeAs(scores + r * scoreStride + key, sumFour(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
+  }
+  for (; key < count; key++) {
+    Vec sum[R];
+    scoreKey<type, R>(keys.data + key * keys.strideBytes, query, dims, sum);
+    for (int r = 0; r < R; r++) scores[r * scoreStride + key] = sumFour(sum[r], zero(), zero(), zero())[0];
   }
 }
 

@@ -144,6 +144,15 @@ FOVEA_INLINE float sumLanes(Vec value) {
     for (int i = 0; i < width; i++) part[i] += part[i + width];
   return part[0];
 }
+/// The sums of four vectors' lanes, in a few instructions.
+FOVEA_INLINE Quad sumFour(Vec a, Vec b, Vec c, Vec d) {
+#if defined(__AVX2__)
+  const Vec pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  return _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1);
+#else
+  return Quad{sumLanes(a), sumLanes(b), sumLanes(c), sumLanes(d)};
+#endif
+}
 FOVEA_INLINE float maxLanes(Vec value) {
   float part[lanes];
   store(part, value);
