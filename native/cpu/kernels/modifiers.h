@@ -5,6 +5,12 @@
 
 namespace fovea::cpu::FOVEA_ISA {
 
+FOVEA_INLINE float inUnit(float value, float unit) {
+  const float product = value * unit, magnitude = __builtin_fabsf(value);
+  return magnitude <= __FLT_MAX__ && __builtin_fabsf(product) > __FLT_MAX__ ? (value > 0 ? __FLT_MAX__ : -__FLT_MAX__)
+                                                                            : product;
+}
+
 /// Fills to[0, keyEnd - keyBegin) for keys [keyBegin, keyEnd) of one query row. Bias and mask are read for visible keys
 /// only. `unit`: 1 for natural scores, log2 e for base 2. Returns whether any key is left.
 static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query, int64_t keyBegin,
@@ -20,7 +26,8 @@ static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_
     const auto& bias = sequence.bias;
     const int64_t at = head * bias.headStride + query * bias.rowStride + begin * bias.columnStride;
     readRow(elementAt(bias.data, problem.biasDtype, at), problem.biasDtype, bias.columnStride, count, row);
-    for (int64_t i = 0; i < count; i++) row[i] *= unit;
+    // A finite bias stays finite: the lowest float, say, is no mask.
+    for (int64_t i = 0; i < count; i++) row[i] = inUnit(row[i], unit);
   } else {
     for (int64_t i = 0; i < count; i++) row[i] = 0;
   }

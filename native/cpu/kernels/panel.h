@@ -28,6 +28,7 @@ struct Panel {
   float* output;  // O^T [valueDim padded to tiles][width]
   float minusReference[panelWidth];
   float sum[panelWidth], blockSum[panelWidth];
+  float factor[panelWidth];   // 1 / sum, sink included; for the second visit
   int32_t unset[panelWidth];  // all ones: no score seen yet, reference still 0
   bool anyUnset;
 };
@@ -36,8 +37,7 @@ struct Block {
   const Problem* problem;
   const float* keys;  // [key][headDim], rows keyStride apart: where they lie, or staged
   int64_t keyStride;
-  const float*
-      values;  // value d of a key: values[key * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
+  const float* values;  // d of a key: [key * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
   int64_t valueStride, valueTileStride;
   float* probabilities;   // P^T [keyBlock][width]
   const float* modifier;  // [keyBlock][width] or null
@@ -45,48 +45,17 @@ struct Block {
   float low[panelWidth], high[panelWidth];  // each row's range of keys, counted from the block's first
 };
 
-/// Rare: some score exceeds its row's reference (or is the row's first). Raises the reference of just those rows.
-template <int NV, int Rows>
-FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, Vec (&scores)[Rows][NV], int64_t keysBefore) {
-  bool anyUnset = false;
-  for (int v = 0; v < NV; v++) {
-    const int at = v * lanes;
-    Vec top = scores[0][v];
-    for (int i = 1; i < Rows; i++) top = max(top, scores[i][v]);
-    const IntVec unset = loadAs<IntVec>(panel.unset + at);
-    const IntVec first = unset & (top > -infinity);
-    const IntVec moved = first | (~unset & (top > headroom));
-    const Vec raise = select(moved, top, zero());
-    const Vec factor = select(first, broadcast(1.f), exp2(-raise));  // the first time there is nothing to rescale
-    store(panel.minusReference + at, load(panel.minusReference + at) - raise);
-    for (int i = 0; i < Rows; i++) scores[i][v] -= raise;
-    const IntVec stillUnset = unset & ~first;
-    storeAs(panel.unset + at, stillUnset);
-    anyUnset |= anyTrue(stillUnset);
-    if (!anyTrue(moved & ~first)) continue;
-    const auto rescale = [&](float* at) { store(at, load(at) * factor); };
-    rescale(panel.sum + at);
-    rescale(panel.blockSum + at);
-    for (int64_t key = 0; key < keysBefore; key++) rescale(block.probabilities + key * panel.width + at);
-    const int64_t dims = roundUp(block.problem->valueDim, tileRows);
-    for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
-  }
-  panel.anyUnset = anyUnset;
-}
-
-/// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first) become probabilities. `first` is the
-/// first key of this block that the panel visits: what lies before it in the buffer is not its own.
-template <int NV, int Tiles, Edge edge, bool online>
-FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
+/// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference.
+template <int NV, int Tiles, Edge edge>
+FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
+                            Vec (&s)[tileRows * Tiles][NV]) {
   constexpr int rows = tileRows * Tiles;
-  const int64_t headDim = block.problem->headDim;
-  Vec s[rows][NV];
 #pragma GCC unroll 8
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) s[i][v] = edge == Edge::modifier ? zero() : load(panel.minusReference + v * lanes);
+    for (int v = 0; v < NV; v++) s[i][v] = edge == Edge::modifier ? zero() : load(minusReference + v * lanes);
 
-  multiply<NV, tileRows * Tiles>(block.keys + key * block.keyStride, block.keyStride, 1, panel.query, headDim, s);
+  multiply<NV, rows>(block.keys + key * block.keyStride, block.keyStride, 1, panel.query, block.problem->headDim, s);
 
   if constexpr (edge == Edge::bounds) {
 #pragma GCC unroll 3
@@ -104,21 +73,70 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
       for (int i = 0; i < rows; i++) {
         Vec score = s[i][v];
         if (block.softcap > 0) score = tanh(score / block.softcap) * (block.softcap * log2e);
-        score += load(panel.minusReference + v * lanes);
         if (block.modifier) {
           const Vec added = load(block.modifier + (key + i) * panel.width + v * lanes);
           score = select(added == -infinity, broadcast(-infinity), score + added);
         }
-        s[i][v] = score;
+        s[i][v] = score + load(minusReference + v * lanes);
       }
   }
+}
+
+/// Rare: some score exceeds its row's reference by more than the headroom, or is the row's first. Raises the reference
+/// of just those rows. Their scores are computed anew: relative to a reference far away (a bias of -1e9, say) they had
+/// no digits left.
+template <int NV, int Tiles, Edge edge>
+FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key, int64_t firstKey,
+                                  Vec (&scores)[tileRows * Tiles][NV]) {
+  constexpr int rows = tileRows * Tiles;
+  const float nothing[panelWidth] = {};
+  Vec absolute[rows][NV];
+  scoreKeys<NV, Tiles, edge>(panel, block, key, nothing, absolute);
+  bool anyUnset = false;
+  for (int v = 0; v < NV; v++) {
+    const int at = v * lanes;
+    Vec top = scores[0][v], absoluteTop = absolute[0][v];
+    for (int i = 1; i < rows; i++) {
+      top = max(top, scores[i][v]);
+      absoluteTop = max(absoluteTop, absolute[i][v]);
+    }
+    const IntVec unset = loadAs<IntVec>(panel.unset + at);
+    const IntVec first = unset & (absoluteTop > -infinity);
+    const IntVec moved = first | (~unset & (top > headroom));
+    const Vec before = load(panel.minusReference + at), after = select(moved, -absoluteTop, before);
+    store(panel.minusReference + at, after);
+    for (int i = 0; i < rows; i++) scores[i][v] = select(moved, absolute[i][v] + after, scores[i][v]);
+    const IntVec stillUnset = unset & ~first;
+    storeAs(panel.unset + at, stillUnset);
+    anyUnset |= anyTrue(stillUnset);
+    if (!anyTrue(moved & ~first)) continue;
+    // The first time there is nothing to rescale.
+    const Vec factor = select(moved & ~first, exp2(after - before), broadcast(1.f));
+    const auto rescale = [&](float* at) { store(at, load(at) * factor); };
+    rescale(panel.sum + at);
+    rescale(panel.blockSum + at);
+    for (int64_t done = firstKey; done < key; done++) rescale(block.probabilities + done * panel.width + at);
+    const int64_t dims = roundUp(block.problem->valueDim, tileRows);
+    for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
+  }
+  panel.anyUnset = anyUnset;
+}
+
+/// Scores of `4 * Tiles` keys starting at `key` become probabilities. `first` is the first key of this block that the
+/// panel visits: what lies before it in the buffer is not its own.
+template <int NV, int Tiles, Edge edge, bool online>
+FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
+  constexpr int rows = tileRows * Tiles;
+  Vec s[rows][NV];
+  scoreKeys<NV, Tiles, edge>(panel, block, key, panel.minusReference, s);
 
   float* probabilities = block.probabilities + key * NV * lanes;
   if constexpr (!online) {  // second visit: the reference is final, only the weights are wanted
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) store(probabilities + (i * NV + v) * lanes, exp2(s[i][v]));
+      for (int v = 0; v < NV; v++)
+        store(probabilities + (i * NV + v) * lanes, exp2(s[i][v]) * load(panel.factor + v * lanes));
     return;
   }
 
@@ -131,9 +149,7 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
     Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
     for (int i = 0; i < rows; i++)
       for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
-    Block rescaled = block;
-    rescaled.probabilities += first * NV * lanes;
-    moveReference<NV, rows>(panel, rescaled, copy, key - first);
+    moveReference<NV, Tiles, edge>(panel, block, key, first, copy);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3

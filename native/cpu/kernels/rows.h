@@ -17,20 +17,21 @@ struct RowResult {
   float lse;     // natural logarithm
 };
 
-/// `sum` = sum of 2^(s log2 e - reference) over the row's keys. In double: once per row, and a sink may lie far from
+constexpr double ln2 = 0.6931471805599453;
+
+/// `sum` = sum of e^(s - reference) over the row's keys. In double: once per row, and a sink may lie far from
 /// the scores. A NaN sum stays one.
-static inline RowResult finishRow(const Sequence& sequence, int64_t head, float sum, float reference) {
-  constexpr double ln2 = 0.6931471805599453;
+static inline RowResult finishRow(const Sequence& sequence, int64_t head, float sum, double reference) {
   const bool empty = sum == 0;
   if (!sequence.sinks) {
     if (empty) return {0, -infinity};
-    return {float(1.0 / sum), float(reference * ln2 + __builtin_log(double(sum)))};
+    return {float(1.0 / sum), float(reference + __builtin_log(double(sum)))};
   }
   const double sink = sequence.sinks[head];
   if (empty) return {0, float(sink)};
-  const double total = sum + __builtin_exp(sink - reference * ln2);
+  const double total = sum + __builtin_exp(sink - reference);
   if (total == double(__builtin_inf())) return {0, float(sink)};
-  return {float(1.0 / total), float(reference * ln2 + __builtin_log(total))};
+  return {float(1.0 / total), float(reference + __builtin_log(total))};
 }
 
 FOVEA_INLINE int64_t headOfRow(const Problem& problem, int64_t kvHead, int64_t row) {
@@ -45,7 +46,7 @@ static inline void storeLse(const Sequence& sequence, int64_t head, int64_t quer
 /// Normalises `output` (valueDim floats, in place), and writes it and the lse.
 static inline void writeResultRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query,
                                   float sum, float reference, float* output) {
-  const RowResult result = finishRow(sequence, head, sum, reference);
+  const RowResult result = finishRow(sequence, head, sum, reference * ln2);
   for (int64_t d = 0; d < problem.valueDim; d++) output[d] = result.factor == 0 ? 0 : output[d] * result.factor;
   const int64_t at = head * sequence.output.headStride + query * sequence.output.rowStride;
   writeRow(output, problem.valueDim, (char*)sequence.output.data + at * byteSize(problem.dtype), problem.dtype,

@@ -115,19 +115,19 @@ void standardSoftmax(const StandardTask& task) {
     float* scores = scoreRow(task, row);
     float top = -infinity;
     for (int64_t key = 0; key < keys; key++) top = scores[key] > top ? scores[key] : top;
-    const Vec base = broadcast(top == -infinity ? 0 : top * log2e);
+    const float base = top == -infinity ? 0 : top;
     Vec total = zero();
     for (int64_t key = 0; key < keys; key += lanes) {
       float part[lanes];
       const int64_t length = least(lanes, keys - key);
       for (int i = 0; i < lanes; i++) part[i] = -infinity;
       std::memcpy(part, scores + key, sizeof(float) * size_t(length));
-      const Vec p = exp2(load(part) * log2e - base);
+      const Vec p = exp2((load(part) - base) * log2e);
       total += p;
       store(part, p);
       std::memcpy(scores + key, part, sizeof(float) * size_t(length));
     }
-    const RowResult result = finishRow(sequence, task.head, sumLanes(total), base[0]);
+    const RowResult result = finishRow(sequence, task.head, sumLanes(total), base);
     storeLse(sequence, task.head, row, result.lse);
     for (int64_t key = 0; key < keys; key++) scores[key] *= result.factor;
     if (sequence.weights) showRow(task, sequence.weights, row, scores, 0);

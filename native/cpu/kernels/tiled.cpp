@@ -250,8 +250,7 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
   }
 }
 
-/// Normalises and writes the rows, or hands the split's sums over. Leaves each row's final reference (for weights)
-/// behind.
+/// Normalises and writes the rows, or hands the split's sums over. Leaves each row's factor (for weights) behind.
 void finishPanel(const Task& task, const Scratch& scratch, Panel& panel) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
@@ -271,10 +270,10 @@ void finishPanel(const Task& task, const Scratch& scratch, Panel& panel) {
         rows[i] = task.partial.output + at * valueDim;
         continue;
       }
-      const RowResult result = finishRow(sequence, head, sum, reference);
+      const RowResult result = finishRow(sequence, head, sum, reference * ln2);
       factors[i] = result.factor;
       storeLse(sequence, head, queryOfRow(problem, row), result.lse);
-      panel.minusReference[lane + i] = result.lse == -infinity ? -infinity : -result.lse * log2e;
+      panel.factor[lane + i] = result.factor;
     }
     separateFour(panel.output + lane, valueDim, panel.width, rows, factors);
     if (task.partial.output) continue;
@@ -326,9 +325,9 @@ void tiled(const Task& task, float* base) {
   if (isCancelled(task)) return;
   for (int64_t p = 0; p < count; p++) finishPanel(task, scratch, scratch.panels[p]);
   if (!task.sequence->weights) return;
-  for (int64_t p = 0; p < count; p++)  // lanes that repeat the last row repeat its reference too
+  for (int64_t p = 0; p < count; p++)
     for (int64_t lane = scratch.panels[p].rows; lane < scratch.panels[p].width; lane++)
-      scratch.panels[p].minusReference[lane] = scratch.panels[p].minusReference[scratch.panels[p].rows - 1];
+      scratch.panels[p].factor[lane] = 0;
   clearWeights(task);
   walkKeys<false>(task, scratch, count);
 }
