@@ -128,17 +128,21 @@ template <int NV, int Tiles, Edge edge, bool online>
 FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
   constexpr int rows = tileRows * Tiles;
   Vec s[rows][NV];
-  scoreKeys<NV, Tiles, edge>(panel, block, key, panel.minusReference, s);
-
   float* probabilities = block.probabilities + key * NV * lanes;
-  if constexpr (!online) {  // second visit: the reference is final, only the weights are wanted
+  if constexpr (!online) {
+    // The second visit: the reference is final, only the weights are wanted. Absolute scores, as when the reference
+    // moved.
+    const float nothing[panelWidth] = {};
+    scoreKeys<NV, Tiles, edge>(panel, block, key, nothing, s);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
       for (int v = 0; v < NV; v++)
-        store(probabilities + (i * NV + v) * lanes, exp2(s[i][v]) * load(panel.factor + v * lanes));
+        store(probabilities + (i * NV + v) * lanes,
+              exp2(s[i][v] + load(panel.minusReference + v * lanes)) * load(panel.factor + v * lanes));
     return;
   }
+  scoreKeys<NV, Tiles, edge>(panel, block, key, panel.minusReference, s);
 
   Vec top = s[0][0];
 #pragma GCC unroll 8
