@@ -6,12 +6,13 @@ import { promisify } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
-import native, { type Binding } from "../binding.js";
+import type { Binding } from "../binding.js";
 import { planFields, planPartFields } from "../lib/plan.js";
 import { problemFields, sequenceFields } from "../lib/problem.js";
+import native from "./support/native.js";
 import { denseProblem, planLength, run } from "./support/problem.js";
 
-const binding = new URL("../binding.js", import.meta.url).href;
+const binding = new URL("support/native.js", import.meta.url).href;
 
 /** Runs an ES module in a process of its own. */
 const runModule = (source: string, env: Record<string, string> = {}) =>

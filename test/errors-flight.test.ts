@@ -149,6 +149,27 @@ describe("memory of an unsettled call", () => {
     await call;
   });
 
+  // Runtimes without `transfer` (Node 20) have nothing to refuse.
+  test.runIf("transfer" in ArrayBuffer.prototype)("its buffers cannot transfer themselves", async () => {
+    const [query, key, value] = inputs();
+    const call = attention(query, key, value);
+    for (const method of ["transfer", "transferToFixedLength"] as const) {
+      const buffer = key.data.buffer as unknown as Record<typeof method, () => ArrayBuffer>;
+      expect(() => buffer[method]()).toThrow(/fovea.* copy it instead/);
+    }
+    expect(key.data.length).toBe(40);
+    done();
+    await call;
+  });
+
+  test("a frozen buffer is no error", async () => {
+    const [query, key, value] = inputs();
+    Object.freeze(key.data.buffer);
+    const call = attention(query, key, value);
+    done();
+    await expect(call).resolves.toHaveProperty("output");
+  });
+
   test("attentionSync alone leaves buffers transferable", () => {
     const [query, key, value] = inputs();
     attentionSync(query, key, value);

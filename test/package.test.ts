@@ -100,7 +100,6 @@ describe("the tarball", () => {
         "CHANGELOG.md",
         "CMakeLists.txt",
         "binding.d.ts",
-        "binding.js",
         "dist/index.d.ts",
         "dist/index.js",
         "native/addon/addon.cpp",
@@ -108,7 +107,7 @@ describe("the tarball", () => {
       ]),
     );
     const allowed =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CMakeLists\.txt|binding(\.d\.ts|\.js)|scripts\/install\.cjs|(dist|lib|cmake|native\/(addon|attention|cpu))\/.+)$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CMakeLists\.txt|binding\.d\.ts|scripts\/install\.cjs|(dist|lib|cmake|native\/(addon|attention|cpu))\/.+)$/;
     expect(sources.filter((file) => !allowed.test(file))).toEqual([]);
     expect(sources.filter((file) => /\.(so|node|o|a)$|\.test\.|(^|\/)test\//.test(file))).toEqual([]);
   });

@@ -357,6 +357,22 @@ describe("sizes of zero, and many sequences", () => {
     expect(problemOf(counted(queryShape), counted(keyShape), counted(keyShape)).problem.sequences).toBe(sequences);
   });
 
+  test("what has no rows starts at 0: the place of its first row may lie outside the memory", () => {
+    const data = Float32Array.from({ length: 12 }, (_, i) => i);
+    const reversed = { data, shape: [3, 1, 4], strides: [-4, 4, 1], offset: 8 };
+    const cuSeqlens = Int32Array.of(0, 3, 3);
+    const options = { layout: "thd", cuSeqlensQuery: cuSeqlens, cuSeqlensKey: cuSeqlens } as const;
+    const { sequences, storages } = problemOf(reversed, reversed, reversed, options);
+    expect(at(storages, sequences[0]!, "key", 0, 2, 3)).toBe(3);
+    const starts = { queryStart: 0, keyOffset: 0, valueOffset: 0, outputOffset: 0 };
+    expect(sequences[1]).toMatchObject({ queryRows: 0, keyLength: 0, ...starts });
+    // The same of a batch that runs backwards, in keys and mask without columns.
+    const none = { data: new Float32Array(0), shape: [2, 1, 0, 4], strides: [-4, 4, 4, 1] };
+    const mask = { data: new Uint8Array(0), dtype: "bool", shape: [2, 1, 3, 0], strides: [-1, 1, 1, 1] };
+    const batch = problemOf(counted([2, 1, 3, 4]), none, none, { mask }).sequences;
+    expect(batch[1]).toMatchObject({ keyOffset: 0, valueOffset: 0, maskOffset: 0 });
+  });
+
   test("no ragged sequences at all: every row is past the last", () => {
     const none = Int32Array.of(0);
     const tensor = counted([3, 1, 2]);

@@ -120,6 +120,7 @@ describe("views", () => {
     expect(numbers(tensor.slice(1, -1).slice(0, 0, 1))).toEqual([8, 9, 10, 11]);
     expect(tensor.slice(0, 1, 1)).toMatchObject({ shape: [0, 3, 4], size: 0 });
     expect(tensor.slice(-1, 0, -1).shape).toEqual([2, 3, 3]);
+    expect(Tensor.zeros([4, 4]).slice(1, 2).slice(0, 4, 4)).toMatchObject({ shape: [0, 2], size: 0 });
   });
 
   test("reshape views what can be viewed and names contiguous() for the rest", () => {
@@ -241,6 +242,14 @@ describe("dtypes", () => {
     expect(decode(dtype, encode(Float64Array.of(overflow * (1 - 1e-7)), dtype), 0)).toBe(finite[largestBits]);
     expect(decode(dtype, encode(Float64Array.of(NaN, -Infinity), dtype), 0)).toBeNaN();
     expect(decode(dtype, encode(Float64Array.of(NaN, -Infinity), dtype), 1)).toBe(-Infinity);
+  });
+
+  test("bfloat16 is rounded once, not by way of float32", () => {
+    const nearTies = [1, 1 + 2 ** -7].flatMap((even) => [-1, 0, 1].map((side) => even + 2 ** -8 + side * 2 ** -40));
+    const expected = [0x3f80, 0x3f80, 0x3f81, 0x3f81, 0x3f82, 0x3f82];
+    expect([...encode(Float64Array.from(nearTies), "bfloat16")]).toEqual(expected);
+    const negative = nearTies.map((x) => -x);
+    expect([...encode(Float64Array.from(negative), "bfloat16")]).toEqual(expected.map((bits) => bits | 0x8000));
   });
 
   test("a bfloat16 NaN whose payload is in the lower half stays a NaN", () => {

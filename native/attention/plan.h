@@ -13,6 +13,10 @@ enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode };
 constexpr int kernelCount = 3;
 const char* kernelName(Kernel kernel);
 
+/// More splits than this bring no further thread to work, but their results take memory: longer keys make longer
+/// splits.
+constexpr int64_t maxSplits = 32;
+
 /// One sequence's share. "Rows" are (query, head of the group) pairs of one kv head: row = query * groupSize + head.
 struct SequencePlan {
   Kernel kernel = Kernel::cpuTiled;

@@ -37,6 +37,10 @@ constexpr int64_t standardRowBlock = 16;
 // per split.
 constexpr int64_t decodeSplit = 1024;
 constexpr int64_t tiledSplit = 2048;
+constexpr int64_t maxTiledSplits = 8;  // of many rows each
+
+/// Exact up to 2^53, and no overflow beyond: more than there is, in any case.
+int64_t wholeBytes(double bytes) { return bytes < 9e15 ? int64_t(bytes) : int64_t(9e15); }
 
 /// Keys that any row of the sequence sees: [begin, end).
 KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
@@ -74,14 +78,16 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
     plan.queryBlock = decodeRows;
   } else {
     plan.packValues = problem.valueDim > widestInPlace;
-    const bool staged = problem.dtype != DType::float32 || problem.pageSize > 0 || plan.packValues;
+    const bool staged = problem.dtype != DType::float32 || problem.pageSize > 0 || plan.packValues ||
+                        !isCompact(sequence.key, problem.headDim) || !isCompact(sequence.value, problem.valueDim);
     const int64_t most = staged ? std::clamp(plan.rows / 4, rowsInPlace, rowsStaged) : rowsInPlace;
     const int64_t panel = 3 * target.lanes, blocks = std::max<int64_t>(ceilDiv(plan.rows, most), 1);
     plan.queryBlock = std::max(roundUp(ceilDiv(plan.rows, blocks), panel), panel);
   }
   if (plan.rows <= plan.queryBlock && !sequence.weights && sequence.queryLength > 0) {
-    const int64_t split = decode ? decodeSplit : tiledSplit;
     const KeyRange keys = visibleToAny(problem, sequence);
+    const int64_t shortest = decode ? decodeSplit : tiledSplit, most = decode ? maxSplits : maxTiledSplits;
+    const int64_t split = std::max(shortest, roundUp(ceilDiv(keys.end - keys.begin, most - 1), shortest));
     const int64_t splits = keys.end > keys.begin ? ceilDiv(keys.end, split) - keys.begin / split : 1;
     if (splits > 1) plan.keySplit = split, plan.splits = splits, plan.firstSplit = keys.begin / split;
   }
@@ -99,10 +105,11 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Seq
   double pairs = 0;
   for (int64_t row = 0; row < plan.rows; row += panel) {
     const int64_t rows = std::min(panel, plan.rows - row);
-    const KeyRange first = visibleKeys(problem, sequence, row / group);
-    const KeyRange last = visibleKeys(problem, sequence, (row + rows - 1) / group);
-    const int64_t begin = first.end > first.begin ? first.begin / 4 * 4 : last.begin / 4 * 4;
-    const int64_t end = std::max(first.end, last.end);
+    int64_t begin = sequence.keyLength, end = 0;
+    for (int64_t query = row / group; query <= (row + rows - 1) / group; query++) {
+      const KeyRange keys = visibleKeys(problem, sequence, query);
+      if (keys.end > keys.begin) begin = std::min(begin, keys.begin / 4 * 4), end = std::max(end, keys.end);
+    }
     const int64_t lanes = plan.kernel == Kernel::cpuDecode ? rows : roundUp(rows, target.lanes);
     if (end > begin) pairs += double(lanes) * double(roundUp(end - begin, 4));
   }
@@ -128,15 +135,24 @@ double bytesTouched(const Problem& problem, const Sequence& sequence) {
 
 }  // namespace
 
+/// Sum over queries 0 .. count - 1 of clamp(query + shift, 0, limit).
+static double clampedSum(int64_t count, int64_t shift, int64_t limit) {
+  const int64_t rising = std::clamp<int64_t>(-shift, 0, count);            // from here on above 0
+  const int64_t flat = std::clamp<int64_t>(limit - shift, rising, count);  // from here on at the limit
+  const double steps = double(flat - rising);
+  return steps * double(rising + shift) + steps * (steps - 1) / 2 + double(count - flat) * double(limit);
+}
+
 double visiblePairs(const Problem& problem, const Sequence& sequence) {
-  if (!problem.causal && problem.windowLeft < 0 && problem.windowRight < 0)
-    return double(sequence.queryLength) * double(sequence.keyLength);
-  double pairs = 0;
-  for (int64_t query = 0; query < sequence.queryLength; query++) {
-    const KeyRange keys = visibleKeys(problem, sequence, query);
-    pairs += double(keys.end - keys.begin);
-  }
-  return pairs;
+  const int64_t count = sequence.queryLength, keys = sequence.keyLength;
+  // Row i sees the keys below its end and not those below its begin; both are clamped lines, and begin <= end.
+  int64_t ahead = -1;  // keys after its own place
+  if (problem.windowRight >= 0) ahead = problem.windowRight;
+  if (problem.causal) ahead = 0;
+  const double ends =
+      ahead < 0 ? double(count) * double(keys) : clampedSum(count, sequence.queryOffset + ahead + 1, keys);
+  const double begins = problem.windowLeft < 0 ? 0 : clampedSum(count, sequence.queryOffset - problem.windowLeft, keys);
+  return std::max(0.0, ends - begins);
 }
 
 Plan planCpu(const Problem& problem, const CpuTarget& target) {
@@ -157,13 +173,15 @@ Plan planCpu(const Problem& problem, const CpuTarget& target) {
       plan.tasks += blocks * problem.heads;
       // One sequence at a time: the largest one's scores.
       plan.workspaceBytes =
-          std::max(plan.workspaceBytes, 4 * int64_t(problem.heads) * sequence.queryLength * sequence.keyLength);
+          std::max(plan.workspaceBytes,
+                   wholeBytes(4.0 * problem.heads * double(sequence.queryLength) * double(sequence.keyLength)));
     } else {
       plan.tasks += blocks * part.splits * problem.kvHeads;
       if (part.splits > 1) {
         // Every split's unnormalised output, sum and reference, whole cache lines each.
         part.partialFloats = roundUp(part.rows * problem.valueDim, 16) + 2 * roundUp(part.rows, 16);
-        plan.workspaceBytes += 4 * part.partialFloats * part.splits * problem.kvHeads;
+        plan.workspaceBytes = wholeBytes(double(plan.workspaceBytes) +
+                                         4.0 * double(part.partialFloats) * double(part.splits) * problem.kvHeads);
       }
     }
     plan.sequences.push_back(part);

@@ -27,6 +27,12 @@ struct View {
   explicit operator bool() const { return data != nullptr; }
 };
 
+/// Rows of `dims` elements that lie close together.
+template <class Element>
+inline bool isCompact(const View<Element>& view, int64_t dims) {
+  return view.rowStride >= 0 && view.rowStride <= 2 * dims;
+}
+
 /// One sequence: its queries against its keys, for all heads.
 struct Sequence {
   int64_t queryLength = 0;  // rows that attend

@@ -108,6 +108,7 @@ void AttentionJob::fail() {
 }
 
 void AttentionJob::settled() {
+  workspace_.release();  // here rather than wherever the last reference goes
   if (settled_) settled_(outcome_);
 }
 
@@ -168,10 +169,10 @@ void AttentionJob::runTiled(int64_t number, const Part& part) {
   if (plan.splits == 1 || isCancelled()) return;
   // Whoever ends last merges, always in the order of the splits.
   if (pending_[size_t(part.firstGroup + kvHead)].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  std::vector<Partial> partials;
-  for (int64_t i = 0; i < plan.splits; i++) partials.push_back(partialOf(part, kvHead, i));
+  Partial partials[maxSplits];
+  for (int64_t i = 0; i < plan.splits; i++) partials[i] = partialOf(part, kvHead, i);
   task.partial = {};
-  kernels_.merge(task, partials.data(), plan.splits, scratch);
+  kernels_.merge(task, partials, plan.splits, scratch);
 }
 
 void AttentionJob::runStandard(int64_t number, const Part& part, int stage) {

@@ -12,7 +12,7 @@
 
 namespace fovea::cpu {
 
-class AttentionJob : public Job, public Execution, public std::enable_shared_from_this<AttentionJob> {
+class AttentionJob : public Job, public Execution {
  public:
   AttentionJob(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
 

@@ -39,9 +39,9 @@ class Execution {
   virtual void cancel() = 0;
 };
 
-/// Enqueues on the pool. `settled` is called exactly once, when nothing touches the problem's memory any more: on a pool
-/// thread, or before `start` returns if the problem takes less time than handing it over. The sequences that `problem` points
-/// to, and all tensors, must live until then.
+/// Enqueues on the pool. `settled` is called exactly once, when nothing touches the problem's memory any more: on a
+/// pool thread, or before `start` returns if the problem takes less time than handing it over. The sequences that
+/// `problem` points to, and all tensors, must live until then.
 std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
 
 }  // namespace fovea::cpu

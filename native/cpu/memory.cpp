@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -80,15 +81,16 @@ bool Workspace::allocate(size_t bytes) {
   return data_ != nullptr;
 }
 
-Workspace::~Workspace() {
+void Workspace::release() {
   if (!data_) return;
+  float* const data = std::exchange(data_, nullptr);
   Kept& store = kept();
   std::lock_guard lock(store.mutex);
   if (bytes_ > Kept::limit / 2) {
-    std::free(data_);
+    std::free(data);
     return;
   }
-  store.blocks.push_back({data_, bytes_});
+  store.blocks.push_back({data, bytes_});
   store.bytes += bytes_;
   while (store.bytes > Kept::limit) {  // oldest first
     store.bytes -= store.blocks.front().bytes;

@@ -14,10 +14,11 @@ class Workspace {
   Workspace() = default;
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
-  ~Workspace();
+  ~Workspace() { release(); }
 
   /// False when memory is out.
   bool allocate(size_t bytes);
+  void release();
   float* data() const { return data_; }
 
  private:

@@ -95,7 +95,7 @@ void ThreadPool::work(int index) {
       wake_.notify_all();
       return;
     }
-    const std::shared_ptr<Job> job = index < limit_ && active_ < limit_ ? nextJob() : nullptr;
+    std::shared_ptr<Job> job = index < limit_ && active_ < limit_ ? nextJob() : nullptr;
     if (!job) {
       wake_.wait(lock);
       continue;
@@ -106,14 +106,18 @@ void ThreadPool::work(int index) {
     remove(*job);
     lock.unlock();
     job->settled();
+    job.reset();  // its memory may go with it: not under the lock
     lock.lock();
   }
 }
 
 void ThreadPool::enqueue(const std::shared_ptr<Job>& job, int64_t helpers) {
   jobs_.push_back(job);
-  // Threads start with the first work that needs them.
-  while (started_ < std::min<int64_t>(limit_, active_ + helpers)) {
+  // Threads start with the first work that needs them: as many as this job asks for, beside those that others keep busy
+  // or are about to.
+  int64_t wanted = active_;
+  for (const auto& other : jobs_) wanted += other->taskCount() - other->next_;
+  while (started_ < std::min<int64_t>(limit_, std::max(wanted, helpers))) {
     try {
       std::thread(&ThreadPool::work, this, started_).detach();
     } catch (const std::system_error&) {
@@ -123,7 +127,11 @@ void ThreadPool::enqueue(const std::shared_ptr<Job>& job, int64_t helpers) {
     }
     started_++;
   }
-  for (int64_t i = 0; i < std::min<int64_t>(helpers, started_); i++) wake_.notify_one();
+  if (started_ > limit_ || helpers >= started_) {
+    wake_.notify_all();  // a thread in surplus would sleep on with the news
+  } else {
+    for (int64_t i = 0; i < helpers; i++) wake_.notify_one();
+  }
 }
 
 void ThreadPool::submit(const std::shared_ptr<Job>& job) {
@@ -141,10 +149,12 @@ void ThreadPool::runWith(const std::shared_ptr<Job>& job) {
     const int64_t helpers = std::min<int64_t>(job->taskCount(), limit_) - 1;
     if (helpers > 0) enqueue(job, helpers);
     while (!isOver(*job)) {
-      if (hasTask(*job))
+      if (hasTask(*job)) {
         runOne(lock, *job);
-      else
-        joined_.wait(lock);
+        continue;
+      }
+      wake_.notify_one();  // the slot that this thread leaves
+      joined_.wait(lock);
     }
     if (helpers > 0) remove(*job);
     if (active_ < limit_ && !jobs_.empty()) wake_.notify_all();

@@ -1,6 +1,6 @@
 // Builds the numbers of a call on the native module by hand, for tests below lib/. Plain JavaScript: workers and child
 // processes run it as it is.
-import native from "../../binding.js";
+import native from "./native.js";
 
 const viewNames = ["query", "key", "value", "output", "mask", "bias", "lse", "weights", "scores"];
 

@@ -1,7 +1,7 @@
 // A worker of storm.js: loads the native module, keeps calls in flight, and leaves in the way it is told.
 import { parentPort, workerData } from "node:worker_threads";
 import { denseProblem, run } from "../support/problem.js";
-import native from "../../binding.js";
+import native from "../support/native.js";
 
 const { leave } = workerData;
 

@@ -6,7 +6,7 @@
 namespace fovea::cpu::FOVEA_ISA {
 namespace {  // one user, tiled.cpp
 
-constexpr float headroom = 24;  // log2
+constexpr float headroom = 10;  // log2
 
 /// What a tile of scores needs besides the product.
 enum class Edge : uint8_t {
@@ -95,10 +95,10 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
   bool anyUnset = false;
   for (int v = 0; v < NV; v++) {
     const int at = v * lanes;
-    Vec top = scores[0][v], absoluteTop = absolute[0][v];
-    for (int i = 1; i < rows; i++) {
-      top = max(top, scores[i][v]);
-      absoluteTop = max(absoluteTop, absolute[i][v]);
+    Vec top = broadcast(-infinity), absoluteTop = top;
+    for (int i = 0; i < rows; i++) {
+      top = max(scores[i][v], top);
+      absoluteTop = max(absolute[i][v], absoluteTop);
     }
     const IntVec unset = loadAs<IntVec>(panel.unset + at);
     const IntVec first = unset & (absoluteTop > -infinity);
@@ -144,11 +144,11 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
   }
   scoreKeys<NV, Tiles, edge>(panel, block, key, panel.minusReference, s);
 
-  Vec top = s[0][0];
+  Vec top = broadcast(-infinity);
 #pragma GCC unroll 8
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) top = max(top, s[i][v]);
+    for (int v = 0; v < NV; v++) top = max(s[i][v], top);  // in this order a NaN is dropped: it may be another row's
   if (__builtin_expect(panel.anyUnset || anyTrue(top > headroom), 0)) {
     Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
     for (int i = 0; i < rows; i++)

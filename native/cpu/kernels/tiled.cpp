@@ -54,9 +54,11 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
   return used;
 }
 
-/// Whether rows of keys or values up to `stop` can be read where they lie: float32, neighbours, at one stride.
-bool inPlace(const Problem& problem, const Sequence& sequence, const View<const void>& view, int64_t stop) {
-  return problem.dtype == DType::float32 && problem.pageSize == 0 && view.columnStride == 1 &&
+/// Whether rows of keys or values up to `stop` can be read where they lie: float32, neighbours, at one stride. Rows far
+/// apart (a layout with heads inside) meet few of the L1 cache's sets.
+bool inPlace(const Problem& problem, const Sequence& sequence, const View<const void>& view, int64_t dims,
+             int64_t stop) {
+  return problem.dtype == DType::float32 && problem.pageSize == 0 && view.columnStride == 1 && isCompact(view, dims) &&
          stop <= sequence.keyLength;
 }
 
@@ -109,7 +111,7 @@ void bringKeys(const Task& task, const Scratch& scratch, int64_t begin, int64_t 
   const auto row = [&](int64_t key) {
     return keyRow(problem, sequence, sequence.key, sequence.keyPageStride, task.kvHead, key);
   };
-  if (inPlace(problem, sequence, sequence.key, stop)) {
+  if (inPlace(problem, sequence, sequence.key, headDim, stop)) {
     block.keys = (const float*)row(begin), block.keyStride = sequence.key.rowStride;
     return;
   }
@@ -128,7 +130,7 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
     return keyRow(problem, sequence, sequence.value, sequence.valuePageStride, task.kvHead, key);
   };
   if (!task.plan->packValues && whole == valueDim &&
-      inPlace(problem, sequence, sequence.value, roundUp(end, tileRows))) {
+      inPlace(problem, sequence, sequence.value, valueDim, roundUp(end, tileRows))) {
     block.values = (const float*)row(begin);
     block.valueStride = sequence.value.rowStride, block.valueTileStride = tileRows;
     return;

@@ -1,0 +1,4 @@
+import type { Binding } from "../../binding.js";
+
+declare const binding: Binding;
+export default binding;
