@@ -45,7 +45,10 @@ export interface Binding {
   explain(problem: Float64Array, plan: Float64Array): void;
   /** Computes before it returns. */
   attentionSync(problem: Float64Array, storages: readonly Storage[], plan: Float64Array): void;
-  /** Enqueues, writes the plan, and calls `settled` exactly once, from the event loop. Returns an id for `cancel`. */
+  /**
+   * Enqueues, or computes at once a problem that costs less than handing it over. Writes the plan, and calls `settled` exactly
+   * once, from the event loop, never before it returns. Returns an id for `cancel`.
+   */
   attention(
     problem: Float64Array,
     storages: readonly Storage[],
@@ -55,6 +58,3 @@ export interface Binding {
   /** Drops or stops a call; it still settles (aborted, or done if it had finished). Unknown ids are ignored. */
   cancel(id: number): void;
 }
-
-declare const binding: Binding;
-export default binding;

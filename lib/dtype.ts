@@ -45,8 +45,17 @@ export function isFloatDType(dtype: DType): dtype is FloatDType {
 
 /** A zeroed array of `length` elements; running out of memory is an ERR_FOVEA_OUT_OF_MEMORY. */
 export function allocate<D extends DType>(dtype: D, length: number): DataOf<D> {
+  return orOutOfMemory(length, dtype, () => new arrayTypes[dtype](length) as DataOf<D>);
+}
+
+/** The same of numbers that are not a tensor's. */
+export function allocateFloat64(length: number): Float64Array {
+  return orOutOfMemory(length, "float64", () => new Float64Array(length));
+}
+
+function orOutOfMemory<T>(length: number, dtype: string, make: () => T): T {
   try {
-    return new arrayTypes[dtype](length) as DataOf<D>;
+    return make();
   } catch (cause) {
     const message = `cannot allocate ${length} elements of ${dtype}`;
     throw new FoveaError("ERR_FOVEA_OUT_OF_MEMORY", message, { cause });
@@ -93,11 +102,11 @@ export function asDataArray(data: ArrayBufferView): DataArray {
 
 /** Rounds numbers to a float dtype (to nearest, ties to even; NaN stays NaN), into a new array. */
 export function encode<D extends FloatDType>(values: Float32Array | Float64Array, dtype: D): DataOf<D> {
-  if (dtype === "float32") return Float32Array.from(values) as DataOf<D>;
-  if (dtype === "float16") return new Uint16Array(new Float16Polyfill(values).buffer) as DataOf<D>;
-  const bits = allocate("bfloat16", values.length);
-  for (let i = 0; i < bits.length; i++) bits[i] = bfloat16Bits(values[i]!);
-  return bits as DataOf<D>;
+  const array = allocate(dtype, values.length);
+  if (dtype === "float32") array.set(values);
+  else if (dtype === "float16") new Float16Polyfill(array.buffer as ArrayBuffer).set(values);
+  else for (let i = 0; i < array.length; i++) array[i] = bfloat16Bits(values[i]!);
+  return array;
 }
 
 /** Reads one element as a number; exact for every dtype. */
@@ -115,6 +124,9 @@ function bfloat16Bits(value: number): number {
   float32[0] = value;
   const bits = float32Bits[0]!;
   if (Number.isNaN(value)) return (bits >>> 16) | 0x40; // quiet: the upper half alone must still be a NaN
+  // A tie that float32 made of a number beside it is none: rounding twice is not rounding once.
+  const beyond = Math.abs(value) - Math.abs(float32[0]);
+  if ((bits & 0xffff) === 0x8000 && beyond !== 0) return (bits >>> 16) + (beyond > 0 ? 1 : 0);
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 

@@ -50,13 +50,18 @@ export function inputView(name: string, input: unknown, bare: boolean): View {
   checkShape(name, shape);
   const dtype = checkDType(name, like.data, given);
   checkBuffer(name, like.data);
-  const strides = like.strides ?? like.stride ?? contiguousStrides(shape);
+  const strides: unknown = like.strides ?? like.stride ?? contiguousStrides(shape);
   const offset = like.offset ?? 0;
-  if (strides.length !== shape.length || !strides.every(Number.isSafeInteger) || !Number.isSafeInteger(offset)) {
+  if (!areStrides(strides, shape.length) || !Number.isSafeInteger(offset)) {
     const wanted = `${shape.length} integer strides and an integer offset`;
-    throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${wanted}, got ${list(strides)} and ${show(offset)}`);
+    const got = `${Array.isArray(strides) ? list(strides as number[]) : show(strides)} and ${show(offset)}`;
+    throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${wanted}, got ${got}`);
   }
   return makeView(name, new Storage(asDataArray(like.data)), dtype, "cpu", shape, strides, offset);
+}
+
+function areStrides(strides: unknown, rank: number): strides is readonly number[] {
+  return Array.isArray(strides) && strides.length === rank && strides.every(Number.isSafeInteger);
 }
 
 function bareView(name: string, shape: unknown, dtype: unknown): View {

@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import type { Binding } from "../binding.js";
 import { FoveaError, type FoveaErrorCode } from "./errors.js";
 
@@ -9,11 +10,15 @@ export function native(): Binding {
   return (loaded ??= load());
 }
 
-/** How to get the binding; `require` because an import could not wait until it is needed without making callers wait too. */
+/**
+ * The addon in build/Release when it was compiled here, else the prebuilt one for this platform. `require`, because an import
+ * could not wait until it is needed without making callers wait too.
+ */
 function load(): Binding {
   try {
     const require = createRequire(import.meta.url);
-    return (require("../binding.js") as { default: Binding }).default;
+    const find = require("node-gyp-build") as (packageRoot: string) => Binding;
+    return find(fileURLToPath(new URL("..", import.meta.url)));
   } catch (cause) {
     throw loadError(cause);
   }

@@ -43,7 +43,7 @@ export interface AttentionOptions {
   algorithm?: Algorithm | undefined;
   /** Default "bhsd". */
   layout?: Layout | undefined;
-  /** Factor on the dot products. Default 1 / sqrt(headDim). */
+  /** Factor on the dot products, at most 2.3e38 in size. Default 1 / sqrt(headDim). */
   scale?: number | undefined;
   /** Whether a query sees only keys at or before its place. Default false. */
   causal?: boolean | undefined;
@@ -65,7 +65,7 @@ export interface AttentionOptions {
   bias?: TensorInput | undefined;
   /** ALiBi slopes: float32 [heads] or [batch, heads]. */
   alibiSlopes?: VectorInput | undefined;
-  /** Scores are squashed to (-softcap, softcap). 0 (the default) is none. */
+  /** Scores are squashed to (-softcap, softcap). At most 2.3e38; 0 (the default) is none. */
   softcap?: number | undefined;
   /** One more logit per head in the softmax's denominator, without a value; lse includes it. float32 [heads]. */
   sinks?: VectorInput | undefined;

@@ -155,10 +155,12 @@ function writeView(
   const storage = addStorage(placed, name, storages);
   // Pages are reached by the page table.
   const batch = keyStep === 1 && call.pageSize > 0 ? 0 : placed.batch;
-  for (const { index, queryStart, keyStart } of sequences) {
+  for (const { index, queryStart, queryRows, keyStart, keyLength } of sequences) {
     const row = queryStart * queryStep + keyStart * keyStep;
+    // Where there are no rows, the place of the first may lie outside the storage.
+    const empty = placed.view.size === 0 || (keyStep === 1 ? keyLength : queryRows) === 0;
     numbers[at] = storage;
-    numbers[at + 1] = placed.view.offset + index * batch + row * placed.row;
+    numbers[at + 1] = empty ? 0 : placed.view.offset + index * batch + row * placed.row;
     numbers[at + 2] = placed.head;
     numbers[at + 3] = placed.row;
     numbers[at + 4] = placed.column;

@@ -1,6 +1,7 @@
 import { uniformFloat32 } from "pure-rand/distribution/uniformFloat32";
 import { uniformFloat64 } from "pure-rand/distribution/uniformFloat64";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
+import { allocateFloat64 } from "./dtype.js";
 
 export type Distribution = "normal" | "uniform";
 
@@ -12,9 +13,9 @@ const warmUp = 64;
  * generation of random normal deviates", 1958) or uniform in [0, 1), multiples of 2^-24, which float32 holds exactly.
  */
 export function randomNumbers(length: number, seed: number, distribution: Distribution): Float64Array {
+  const numbers = allocateFloat64(length);
   const generator = xoroshiro128plus(seed);
   for (let i = 0; i < warmUp; i++) generator.next();
-  const numbers = new Float64Array(length);
   if (distribution === "uniform") {
     for (let i = 0; i < length; i++) numbers[i] = uniformFloat32(generator);
     return numbers;

@@ -1,6 +1,6 @@
 // Attention as the textbook has it: float64 throughout, one query at a time, nothing clever. The oracle that every kernel is
 // compared with, and the place to read what an option means.
-import { decode, encode, type FloatDType } from "./dtype.js";
+import { allocateFloat64, decode, encode, type FloatDType } from "./dtype.js";
 import { abortError } from "./errors.js";
 import { placeholder, type FloatDTypeOf, type TensorInput } from "./input.js";
 import type { Placed } from "./layout.js";
@@ -62,10 +62,10 @@ function compute(call: Call): Float64Results {
   const { heads, kvHeads, headDim, valueDim, rules } = call;
   const fill = rules.returnScores === "biased" ? -Infinity : 0;
   const results = {
-    output: new Float64Array(product(call.outputShape)),
-    lse: rules.returnLse ? new Float64Array(product(call.lseShape)).fill(-Infinity) : undefined,
-    weights: rules.returnWeights ? new Float64Array(product(call.weightsShape)) : undefined,
-    scores: rules.returnScores && new Float64Array(product(call.weightsShape)).fill(fill),
+    output: allocateFloat64(product(call.outputShape)),
+    lse: rules.returnLse ? allocateFloat64(product(call.lseShape)).fill(-Infinity) : undefined,
+    weights: rules.returnWeights ? allocateFloat64(product(call.weightsShape)) : undefined,
+    scores: rules.returnScores && allocateFloat64(product(call.weightsShape)).fill(fill),
   };
   const at = placeOutputs(call, placeholder("output", "float32", "cpu", call.outputShape), (shape) =>
     placeholder("output", "float32", "cpu", shape),

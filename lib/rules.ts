@@ -25,16 +25,19 @@ const algorithms = ["auto", "standard", "tiled"] as const;
 const scoreStages = ["scaled", "capped", "biased"] as const;
 const windowNames = new Set(["left", "right"]);
 
+/** Of scale and softcap: kernels hold them as float32, times log2 e. */
+const largestFactor = 2.3e38;
+
 export function checkRules(options: AttentionOptions): Rules {
   checkNames("options", options, optionNames);
   const rules = {
     algorithm: oneOf("algorithm", options.algorithm, algorithms) ?? "auto",
     layout: oneOf("layout", options.layout, layouts) ?? "bhsd",
-    scale: finite("scale", options.scale),
+    scale: factor("scale", options.scale),
     causal: flag("causal", options.causal),
     windowLeft: -1,
     windowRight: -1,
-    softcap: finite("softcap", options.softcap) ?? 0,
+    softcap: factor("softcap", options.softcap) ?? 0,
     returnLse: flag("returnLse", options.returnLse),
     returnWeights: flag("returnWeights", options.returnWeights),
     returnScores: oneOf("returnScores", options.returnScores, scoreStages),
@@ -45,7 +48,9 @@ export function checkRules(options: AttentionOptions): Rules {
     rules.windowLeft = reach("window.left", options.window.left);
     rules.windowRight = reach("window.right", options.window.right);
   }
-  if (rules.softcap < 0) throw optionError("softcap", "a number >= 0 (0: none)", rules.softcap);
+  if (rules.softcap < 0 || (rules.softcap > 0 && Math.fround(rules.softcap) === 0)) {
+    throw optionError("softcap", "0 (none) or a number > 0 that is not 0 as a float32", rules.softcap);
+  }
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
     throw optionError("signal", "an AbortSignal", options.signal);
   }
@@ -81,9 +86,9 @@ function flag(name: string, value: boolean | undefined): boolean {
   return value;
 }
 
-function finite(name: string, value: number | undefined): number | undefined {
-  if (value === undefined || Number.isFinite(value)) return value;
-  throw optionError(name, "a finite number", value);
+function factor(name: string, value: number | undefined): number | undefined {
+  if (value === undefined || (typeof value === "number" && Math.abs(value) <= largestFactor)) return value;
+  throw optionError(name, `a number of at most ${largestFactor} in size`, value);
 }
 
 function reach(name: string, value: number | undefined): number {

@@ -12,6 +12,8 @@ import { sameShape, type View } from "./view.js";
 
 /** headDim and valueDim go from 1 to this. */
 const maxDim = 512;
+/** heads go from 1 to this. */
+const maxHeads = 2 ** 20;
 
 /** A checked call: what to compute, on what. */
 export interface Call {
@@ -152,7 +154,7 @@ function checkSizes(query: View, key: View, value: View, layout: Layout, keyLayo
   if (!fits(value.shape, expectedValue)) throw shapeError("value", expectedValue, valueLabels(), value.shape);
   if (headDim < 1 || headDim > maxDim) throw sizeError("query", `headDim from 1 to ${maxDim}`, query);
   if (valueDim < 1 || valueDim > maxDim) throw sizeError("value", `valueDim from 1 to ${maxDim}`, value);
-  if (heads < 1) throw sizeError("query", "heads >= 1", query);
+  if (heads < 1 || heads > maxHeads) throw sizeError("query", `heads from 1 to ${maxHeads}`, query);
   if (kvHeads < 1 || heads % kvHeads !== 0) throw sizeError("key", `kvHeads that divides heads (${heads})`, key);
   if (paged && keyRows < 1) throw sizeError("key", "pageSize >= 1", key);
   return { batch, pages, heads, kvHeads, queryRows: query.shape[at.row]!, keyRows, headDim, valueDim };

@@ -45,20 +45,35 @@ export class Storage {
   }
 
   /**
-   * Keeps the ArrayBuffer from being transferred to another thread, which would take the memory away under a running call.
-   * Node has no way back: from then on, posting it with a transfer list copies (or fails, by Node version).
+   * Keeps the ArrayBuffer from being transferred, to another thread or by its own `transfer`, which would take the memory away
+   * under a running call. Node has no way back: from then on, posting it with a transfer list copies (or fails, by Node
+   * version), and `transfer` throws. The limit: before Node 24, `ArrayBuffer.prototype.transfer.call(buffer)` still goes past
+   * this, and so does a buffer that was frozen.
    */
   pin(): void {
     if (this.#pinned) return;
     this.#pinned = true;
     if (this.buffer instanceof ArrayBuffer && !pinnedBuffers.has(this.buffer)) {
       markAsUntransferable(this.buffer);
+      forbidTransfer(this.buffer);
       pinnedBuffers.add(this.buffer);
     }
   }
 }
 
 const pinnedBuffers = new WeakSet<ArrayBuffer>();
+
+/** The ways in which an ArrayBuffer hands its memory to a new one, where this runtime has them. */
+const transfers = ["transfer", "transferToFixedLength"].filter((method) => method in ArrayBuffer.prototype);
+
+/** Before Node 24 these do not look at `markAsUntransferable`. */
+function forbidTransfer(buffer: ArrayBuffer): void {
+  for (const method of transfers) Reflect.defineProperty(buffer, method, { value: refuseTransfer });
+}
+
+function refuseTransfer(): never {
+  throw new TypeError("this ArrayBuffer was given to fovea's attention() and cannot be transferred: copy it instead");
+}
 
 function detachedError(name: string): FoveaError {
   return new FoveaError("ERR_FOVEA_BUFFER", `${name}: its ArrayBuffer is detached (transferred to another thread?)`);

@@ -1,7 +1,17 @@
 import { inspect } from "node:util";
 import { checkDevice, type Device } from "./device.js";
 import type { DataArray, DataOf, DType, FloatDType, Float16ArrayLike } from "./dtype.js";
-import { allocate, asDataArray, checkDType, decode, dtypes, encode, isDType, isFloatDType } from "./dtype.js";
+import {
+  allocate,
+  allocateFloat64,
+  asDataArray,
+  checkDType,
+  decode,
+  dtypes,
+  encode,
+  isDType,
+  isFloatDType,
+} from "./dtype.js";
 import { FoveaError, list, show } from "./errors.js";
 import { assertFree } from "./flight.js";
 import { randomNumbers, type Distribution } from "./random.js";
@@ -206,7 +216,8 @@ export class Tensor<D extends DType = DType> {
       throw new FoveaError("ERR_FOVEA_SHAPE", message);
     }
     const shape = view.shape.with(along, to - from);
-    const offset = view.size === 0 ? view.offset : view.offset + from * view.strides[along]!;
+    const empty = view.size === 0 || from === to; // the place of its first element may lie outside the memory
+    const offset = empty ? view.offset : view.offset + from * view.strides[along]!;
     return makeTensor(reshaped(view, shape, view.strides, offset)) as Tensor<D>;
   }
 
@@ -252,7 +263,7 @@ export class Tensor<D extends DType = DType> {
     const view = this.#live("tensor");
     const { dtype } = view;
     const from = readable(view);
-    const to = new Float64Array(view.size);
+    const to = allocateFloat64(view.size);
     forEachIndex(view, (index, position) => (to[position] = decode(dtype, from, index)));
     return to;
   }

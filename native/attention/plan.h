@@ -9,8 +9,8 @@
 namespace fovea {
 
 /// Kernels by the index that plans use; the names are in kernelName().
-enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode };
-constexpr int kernelCount = 3;
+enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard };
+constexpr int kernelCount = 4;
 const char* kernelName(Kernel kernel);
 
 /// More splits than this bring no further thread to work, but their results take memory: longer keys make longer
@@ -28,6 +28,7 @@ struct SequencePlan {
   int64_t splits = 1;         // splits from there on, merged in order
   int64_t partialFloats = 0;  // workspace of one split of one kv head
   bool packValues = false;    // tiled: never read values where they lie
+  bool plainLoads = false;    // CUDA: some rows of query, key or value do not start at multiples of 16 bytes
   double flops = 0;           // executed by the matrix products, whole tiles
 };
 

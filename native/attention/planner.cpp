@@ -12,6 +12,8 @@ const char* kernelName(Kernel kernel) {
       return "cpu.tiled";
     case Kernel::cpuDecode:
       return "cpu.decode";
+    case Kernel::cudaStandard:
+      return "cuda.standard";
   }
   return "?";
 }

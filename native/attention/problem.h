@@ -24,7 +24,7 @@ struct View {
   Element* data = nullptr;
   int64_t headStride = 0, rowStride = 0, columnStride = 0;
 
-  explicit operator bool() const { return data != nullptr; }
+  constexpr explicit operator bool() const { return data != nullptr; }
 };
 
 /// Rows of `dims` elements that lie close together.
@@ -74,7 +74,7 @@ struct Problem {
   const Sequence* sequences = nullptr;
   int64_t sequenceCount = 0;
 
-  int32_t groupSize() const { return heads / kvHeads; }
+  constexpr int32_t groupSize() const { return heads / kvHeads; }
 };
 
 /// The keys [begin, end) that query row i may see by length, causality and window (mask and bias aside).
@@ -82,7 +82,7 @@ struct KeyRange {
   int64_t begin, end;
 };
 
-inline KeyRange visibleKeys(const Problem& problem, const Sequence& sequence, int64_t queryRow) {
+constexpr KeyRange visibleKeys(const Problem& problem, const Sequence& sequence, int64_t queryRow) {
   const int64_t place = queryRow + sequence.queryOffset;
   int64_t begin = 0, end = sequence.keyLength;
   if (problem.windowLeft >= 0 && place - problem.windowLeft > begin) begin = place - problem.windowLeft;

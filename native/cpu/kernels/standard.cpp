@@ -71,15 +71,18 @@ void standardScores(const StandardTask& task, float* scratch) {
     for (int64_t begin = 0; begin < keys; begin += keysStaged) {
       const int64_t end = least(keys, begin + keysStaged);
       stageRows(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, staging);
-      for (int64_t key = begin; key < end; key++) {
-        Vec sum[rowsAtOnce] = {};
-        for (int64_t d = 0; d < dims; d += lanes) {
-          const Vec k = load(staging + (key - begin) * dims + d);
+      for (int64_t r = 0; r < count; r++)
+        for (int64_t key = begin; key < end; key += 4) {  // four keys share the sums over lanes
+          const float* rows = staging + (key - begin) * dims;
+          Vec sum[4] = {};
+          for (int64_t d = 0; d < dims; d += lanes) {
+            const Vec q = load(query + r * dims + d);
 #pragma GCC unroll 4
-          for (int r = 0; r < rowsAtOnce; r++) sum[r] = fma(load(query + r * dims + d), k, sum[r]);
+            for (int i = 0; i < 4; i++) sum[i] = fma(q, load(rows + i * dims + d), sum[i]);
+          }
+          const Quad four = sumFour(sum[0], sum[1], sum[2], sum[3]);
+          std::memcpy(scoreRow(task, row + r) + key, &four, sizeof(float) * size_t(least(4, end - key)));
         }
-        for (int64_t r = 0; r < count; r++) scoreRow(task, row + r)[key] = sumLanes(sum[r]);
-      }
     }
     for (int64_t r = 0; r < count; r++) {
       float* scores = scoreRow(task, row + r);

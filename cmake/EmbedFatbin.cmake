@@ -1,0 +1,43 @@
+# add_cuda_images(<target> ARCHS <80-real|90-real|80-virtual>... SOURCES k.cu...)
+#
+# Compiles each k.cu to one fat binary (machine code for -real architectures, PTX for -virtual ones) and makes <target>, an
+# object library with `extern "C" const unsigned char fovea_image_k_begin[]` for each. Needs CUDAToolkit_NVCC_EXECUTABLE.
+# The images are uncompressed, so that PTX can be read from them. A change of an included header compiles anew.
+function(add_cuda_images target)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ARCHS;SOURCES")
+  set(gencode "")
+  foreach(arch IN LISTS arg_ARCHS)
+    if(NOT arch MATCHES "^([0-9]+[af]?)-(real|virtual)$")
+      message(FATAL_ERROR "add_cuda_images: expected an architecture such as 80-real or 80-virtual, got '${arch}'")
+    elseif(CMAKE_MATCH_2 STREQUAL "real")
+      list(APPEND gencode -gencode arch=compute_${CMAKE_MATCH_1},code=sm_${CMAKE_MATCH_1})
+    else()
+      list(APPEND gencode -gencode arch=compute_${CMAKE_MATCH_1},code=compute_${CMAKE_MATCH_1})
+    endif()
+  endforeach()
+
+  set(objects "")
+  foreach(source IN LISTS arg_SOURCES)
+    get_filename_component(name ${source} NAME_WE)
+    set(fatbin ${CMAKE_CURRENT_BINARY_DIR}/${name}.fatbin)
+    add_custom_command(
+      OUTPUT ${fatbin}
+      COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} -fatbin -std=c++20 -O3 --expt-relaxed-constexpr
+              $<$<BOOL:${FOVEA_CUDA_LINE_INFO}>:-lineinfo> --compress-mode=none ${gencode}
+              -ccbin ${CMAKE_CXX_COMPILER} -MD -MF ${fatbin}.d -MT ${fatbin} -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
+      DEPENDS ${source}
+      DEPFILE ${fatbin}.d
+      COMMENT "nvcc ${source}"
+      COMMAND_EXPAND_LISTS
+      VERBATIM)
+    set(embed ${CMAKE_CURRENT_BINARY_DIR}/${name}_image.cpp)
+    set(symbol fovea_image_${name}_begin)
+    file(CONFIGURE OUTPUT ${embed} @ONLY CONTENT [=[
+asm(".section .rodata\n.balign 64\n"
+    ".globl @symbol@\n.hidden @symbol@\n@symbol@:\n.incbin \"@fatbin@\"\n.balign 64\n.previous\n");
+]=])
+    set_source_files_properties(${embed} PROPERTIES OBJECT_DEPENDS ${fatbin})
+    list(APPEND objects ${embed})
+  endforeach()
+  add_library(${target} OBJECT ${objects})
+endfunction()

@@ -1,0 +1,135 @@
+#include "plan_cuda.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "planner.h"
+
+namespace fovea::cuda {
+namespace {
+
+constexpr int64_t workspaceAlignment = 256;
+constexpr int64_t maxLength = (int64_t{1} << 31) - 2 * standardKeyTile;  // kernels count rows and columns in 32 bits
+constexpr int64_t maxTasks = (int64_t{1} << 31) - 1;
+
+void checkSupported(const Problem& problem) {
+  if (problem.algorithm == Algorithm::tiled)
+    throw std::invalid_argument(
+        "algorithm: \"tiled\" has no CUDA kernel in this version; use \"auto\" or \"standard\"");
+  if (problem.headDim > maxHeadDim || problem.valueDim > maxHeadDim)
+    throw std::invalid_argument("headDim and valueDim: CUDA kernels take up to " + std::to_string(maxHeadDim) +
+                                ", got " + std::to_string(problem.headDim) + " and " +
+                                std::to_string(problem.valueDim));
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    const Sequence& sequence = problem.sequences[i];
+    if (std::max(sequence.queryRows, sequence.keyColumns) > maxLength)
+      throw std::invalid_argument("queryLength and keyLength: CUDA kernels take up to " + std::to_string(maxLength));
+  }
+}
+
+/// What the warps of the scores and product kernels multiply for one head: 2 operations per element of their tiles.
+double executedFlops(const Problem& problem, const Sequence& sequence, const StandardWork& work) {
+  const int64_t columns = valueTile(problem.valueDim), warpColumns = columns / 2;
+  const int64_t depth = roundUp(problem.headDim, problem.dtype == DType::float32 ? 1 : 16);
+  const int64_t width = roundUp(problem.valueDim, warpColumns);
+  double products = 0;
+  for (int64_t tile = 0; tile < work.queryTiles; tile++) {
+    const int64_t left = sequence.queryLength - tile * standardQueryTile;
+    const auto rows = double(roundUp(clampTo(left, 0, standardQueryTile), warpRows));
+    const TileRange scored = scoredKeyTiles(problem, sequence, tile),
+                    visible = visibleKeyTiles(problem, sequence, tile);
+    const int64_t keysEnd = std::min(scored.end * standardKeyTile, roundUp(sequence.keyLength, standardKeyBlock));
+    products += rows * double(std::max<int64_t>(keysEnd - scored.begin * standardKeyTile, 0)) * double(depth);
+    products += rows * double((visible.end - visible.begin) * standardKeyTile) * double(width);
+  }
+  return 2 * products;
+}
+
+/// Every visited input element once and every output element once; the scores' way through memory twice.
+double bytesMoved(const Problem& problem, const Sequence& sequence, const StandardWork& work) {
+  const double size = double(byteSize(problem.dtype)), heads = problem.heads;
+  const double matrix = heads * double(sequence.queryRows) * double(sequence.keyColumns);
+  double bytes = size * heads * double(sequence.queryLength) * problem.headDim;
+  bytes += size * heads * double(sequence.queryRows) * problem.valueDim;
+  const KeyRange keys =
+      sequence.queryLength > 0 ? visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1) : KeyRange{0, 0};
+  bytes += size * problem.kvHeads * double(keys.end - keys.begin) * (problem.headDim + problem.valueDim);
+  for (int64_t tile = 0; tile < work.queryTiles; tile++) {
+    const TileRange visible = visibleKeyTiles(problem, sequence, tile);
+    const double elements = double(visible.end - visible.begin) * double(work.tileRows) * standardKeyTile;
+    bytes += 2 * heads * elements * (size + 8.0 / standardKeyBlock);
+  }
+  if (sequence.lse) bytes += 4 * heads * double(sequence.queryRows);
+  if (sequence.weights) bytes += 3 * 4 * matrix;  // written as scores, read, written as weights
+  if (sequence.scores) bytes += 4 * matrix;
+  const double pairs = heads * visiblePairs(problem, sequence);
+  if (sequence.mask) bytes += pairs;
+  if (sequence.bias) bytes += double(byteSize(problem.biasDtype)) * pairs;
+  return bytes;
+}
+
+bool allAligned(const Problem& problem, const Sequence& sequence) {
+  return rowsAligned(sequence.query, 0, problem.dtype) &&
+         rowsAligned(sequence.key, sequence.keyPageStride, problem.dtype) &&
+         rowsAligned(sequence.value, sequence.valuePageStride, problem.dtype);
+}
+
+}  // namespace
+
+StandardWork standardWork(const Problem& problem, const Sequence& sequence) {
+  StandardWork work;
+  work.queryTiles = ceilDivide(sequence.queryRows, standardQueryTile);
+  work.tileRows = std::min<int64_t>(roundUp(sequence.queryRows, warpRows), standardQueryTile);
+  for (int64_t tile = 0; tile < work.queryTiles; tile++) {
+    const TileRange keys = scoredKeyTiles(problem, sequence, tile);
+    work.keyTiles = std::max(work.keyTiles, keys.end - keys.begin);
+  }
+  const int64_t heads = problem.heads, stored = heads * work.queryTiles * work.keyTiles;
+  work.scoreTasks = stored;
+  work.outputTasks = heads * work.queryTiles * ceilDivide(problem.valueDim, valueTile(problem.valueDim));
+  if (sequence.weights) {
+    work.weightTiles = ceilDivide(sequence.queryRows, weightRows);
+    work.weightTasks = heads * work.weightTiles;
+  }
+  work.probabilityBytes = stored * work.tileRows * standardKeyTile * byteSize(problem.dtype);
+  work.blockRowBytes = stored * (standardKeyTile / standardKeyBlock) * work.tileRows * int64_t(2 * sizeof(float));
+  work.rowBytes = heads * work.queryTiles * standardQueryTile * int64_t(2 * sizeof(float));
+  return work;
+}
+
+int64_t standardTableBytes(int64_t sequenceCount) {
+  return roundUp(sequenceCount * standardEntryBytes, workspaceAlignment);
+}
+
+Plan planCuda(const Problem& problem, const DeviceLimits&) {
+  checkSupported(problem);
+  Plan plan;
+  plan.algorithm = Algorithm::standard;
+  plan.sequences.reserve(size_t(problem.sequenceCount));
+  plan.workspaceBytes = standardTableBytes(problem.sequenceCount);
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    const Sequence& sequence = problem.sequences[i];
+    const StandardWork work = standardWork(problem, sequence);
+    SequencePlan part;
+    part.kernel = Kernel::cudaStandard;
+    part.rows = sequence.queryLength;  // of one head: heads are tasks of their own
+    part.queryBlock = standardQueryTile;
+    part.keyBlock = standardKeyTile;
+    part.keySplit = sequence.keyLength;
+    part.plainLoads = !allAligned(problem, sequence);
+    part.flops = problem.heads * executedFlops(problem, sequence, work);
+    plan.sequences.push_back(part);
+    plan.tasks += work.scoreTasks + work.outputTasks + work.weightTasks;
+    plan.workspaceBytes += work.probabilityBytes + work.blockRowBytes + work.rowBytes;
+    plan.flops += part.flops;
+    plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);
+    plan.bytes += bytesMoved(problem, sequence, work);
+  }
+  if (plan.tasks > maxTasks)
+    throw std::invalid_argument("algorithm: \"standard\" would take " + std::to_string(plan.tasks) +
+                                " thread blocks, more than a launch can hold");
+  return plan;
+}
+
+}  // namespace fovea::cuda

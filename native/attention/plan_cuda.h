@@ -1,0 +1,32 @@
+// Plans for CUDA devices, and the sizes of the standard kernel's work that its launch shares with them. Pure functions.
+#pragma once
+#include "plan.h"
+#include "tiles_cuda.h"
+
+namespace fovea::cuda {
+
+/// What a plan may depend on of a device.
+struct DeviceLimits {
+  int computeMajor = 8, computeMinor = 0;
+  int sharedMemoryPerBlock = 101376;  // bytes that a thread block may ask for
+};
+
+/// Throws std::invalid_argument for what no kernel here computes, naming the option.
+Plan planCuda(const Problem& problem, const DeviceLimits& limits);
+
+/// The standard kernels' work on one sequence. A task is a thread block.
+struct StandardWork {
+  int64_t queryTiles = 0;
+  int64_t keyTiles = 0;     // stored per query tile: the most that any query tile visits
+  int64_t tileRows = 0;     // stored of a query tile: whole warps, fewer than 128 for short sequences
+  int64_t weightTiles = 0;  // of weightRows rows
+  int64_t scoreTasks = 0, outputTasks = 0, weightTasks = 0;
+  int64_t probabilityBytes = 0, blockRowBytes = 0, rowBytes = 0;  // workspace, multiples of 256
+};
+
+StandardWork standardWork(const Problem& problem, const Sequence& sequence);
+
+/// Workspace bytes of the table of sequences, which comes first.
+int64_t standardTableBytes(int64_t sequenceCount);
+
+}  // namespace fovea::cuda

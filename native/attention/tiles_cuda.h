@@ -1,0 +1,74 @@
+// The tiles of the CUDA kernels: one set of numbers and formulas that planner, host path and device code share.
+#pragma once
+#include "problem.h"
+
+namespace fovea::cuda {
+
+/// The standard kernel works on tiles of 128 queries of one head by 128 keys, held by 4 x 2 warps of 32 queries x 64
+/// keys.
+constexpr int standardQueryTile = 128;
+constexpr int standardKeyTile = 128;
+constexpr int warpRows = 32;
+/// A block is one warp column of a tile: 64 keys. Row maxima and sums are kept per block.
+constexpr int standardKeyBlock = 64;
+constexpr int standardThreads = 256;
+/// Rows of weights per thread block of the kernel that normalises them: one per warp.
+constexpr int weightRows = 8;
+/// Bytes of the workspace that describe one sequence to the kernels.
+constexpr int64_t standardEntryBytes = 448;
+/// Output columns per thread block: the narrow tile when valueDim fits, else the wide one, several times if it must be.
+constexpr int narrowValueTile = 64;
+constexpr int wideValueTile = 128;
+/// Rows of shared-memory tiles: 128 bytes, so 64 columns of a 16-bit type or 32 of float32.
+constexpr int panelBytes = 128;
+/// Largest headDim and valueDim.
+constexpr int maxHeadDim = 512;
+
+constexpr int64_t ceilDivide(int64_t value, int64_t by) { return (value + by - 1) / by; }
+constexpr int64_t roundUp(int64_t value, int64_t to) { return ceilDivide(value, to) * to; }
+constexpr int64_t clampTo(int64_t value, int64_t low, int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+/// The keys that at least one of the query rows [first, last] may see by length, causality and window: a hull, since
+/// both ends of a row's range only grow with the row.
+constexpr KeyRange visibleKeysOfRows(const Problem& problem, const Sequence& sequence, int64_t first, int64_t last) {
+  const int64_t firstPlace = first + sequence.queryOffset, lastPlace = last + sequence.queryOffset;
+  int64_t begin = 0, end = sequence.keyLength;
+  if (problem.windowLeft >= 0) begin = clampTo(firstPlace - problem.windowLeft, 0, sequence.keyLength);
+  if (problem.windowRight >= 0) end = clampTo(lastPlace + problem.windowRight + 1, 0, end);
+  if (problem.causal) end = clampTo(lastPlace + 1, 0, end);
+  if (end <= begin) return {0, 0};
+  return {begin, end};
+}
+
+/// Key tiles [begin, end) of a query tile.
+struct TileRange {
+  int64_t begin, end;
+};
+
+/// The key tiles that the product kernel visits for a query tile: those with a visible key.
+constexpr TileRange visibleKeyTiles(const Problem& problem, const Sequence& sequence, int64_t queryTile) {
+  const int64_t first = queryTile * standardQueryTile;
+  const int64_t last = clampTo(first + standardQueryTile, 0, sequence.queryLength) - 1;
+  if (last < first) return {0, 0};
+  const KeyRange keys = visibleKeysOfRows(problem, sequence, first, last);
+  return {keys.begin / standardKeyTile, ceilDivide(keys.end, standardKeyTile)};
+}
+
+/// The key tiles that the scores kernel visits: the same, or all when the caller wants the scores themselves.
+constexpr TileRange scoredKeyTiles(const Problem& problem, const Sequence& sequence, int64_t queryTile) {
+  if (problem.scoreStage == ScoreStage::none) return visibleKeyTiles(problem, sequence, queryTile);
+  return {0, ceilDivide(sequence.keyColumns, standardKeyTile)};
+}
+
+constexpr int valueTile(int valueDim) { return valueDim <= narrowValueTile ? narrowValueTile : wideValueTile; }
+
+/// Whether 16-byte copies may be used for a matrix: unit columns, and every row of every head (and page) aligned.
+inline bool rowsAligned(const View<const void>& view, int64_t pageStride, DType type) {
+  const int64_t size = byteSize(type);
+  return view.columnStride == 1 && reinterpret_cast<uintptr_t>(view.data) % 16 == 0 &&
+         view.headStride * size % 16 == 0 && view.rowStride * size % 16 == 0 && pageStride * size % 16 == 0;
+}
+
+}  // namespace fovea::cuda

@@ -1,0 +1,126 @@
+#include "backend.h"
+
+#include <cstring>
+#include <future>
+
+#include "devices.h"
+#include "host_tensors.h"
+#include "launch.h"
+#include "stream.h"
+
+namespace fovea::cuda {
+namespace {
+
+/// A call's state between its two steps.
+struct Call {
+  Call(const Problem& problem, const Plan& plan, Residence residence) : problem(problem, residence), plan(plan) {}
+  DeviceProblem problem;
+  Plan plan;
+};
+
+void launchWithWorkspace(Stream& stream, const Problem& problem, const Plan& plan) {
+  loadKernels(stream.device(), problem, plan);
+  const auto workspace = DeviceBuffer::allocate(stream.compute(), plan.workspaceBytes);
+  launch(stream.device(), stream.compute()->get(), problem, plan, workspace->pointer());
+  // Freed here in the stream's order: the next call may use the same memory.
+}
+
+std::shared_ptr<Execution> post(Stream& stream, std::function<void()> submit, std::function<void()> finish,
+                                Settled settled) {
+  return stream.post({std::move(submit), std::move(finish), std::move(settled)});
+}
+
+/// Begins a stream's work and waits for its result.
+Result await(const std::function<std::shared_ptr<Execution>(Settled)>& begin) {
+  const auto promise = std::make_shared<std::promise<Result>>();  // set_value may outlast the wait
+  begin([promise](const Result& result) { promise->set_value(result); });
+  return promise->get_future().get();
+}
+
+}  // namespace
+
+Info info() { return {driver().unavailable, driver().path, driver().version, deviceInfos()}; }
+
+MemoryInfo memory(int index) {
+  Device& device = Device::get(index);
+  const CurrentContext current(device);
+  size_t free = 0, total = 0;
+  device.check(driver().cuMemGetInfo(&free, &total), "reading the memory's size");
+  return {device.memoryUse().device, device.memoryUse().pinned, int64_t(free), int64_t(total)};
+}
+
+std::shared_ptr<Stream> open(int device) { return std::make_shared<Stream>(Device::get(device)); }
+
+uint64_t handle(const Stream& stream) { return reinterpret_cast<uintptr_t>(stream.compute()->get()); }
+
+Plan plan(int device, const Problem& problem) { return planCuda(problem, Device::get(device).limits()); }
+
+std::shared_ptr<Execution> start(Stream& stream, const Problem& problem, const Plan& plan, Residence residence,
+                                 Settled settled) {
+  auto call = std::make_shared<Call>(problem, plan, residence);
+  const auto submit = [call, &stream] {
+    call->problem.upload(stream);
+    launchWithWorkspace(stream, call->problem.get(), call->plan);
+  };
+  const auto finish = [call, &stream] { call->problem.download(stream); };
+  return post(stream, submit, finish, std::move(settled));
+}
+
+Result run(Stream& stream, const Problem& problem, const Plan& plan, Residence residence) {
+  return await([&](Settled settled) { return start(stream, problem, plan, residence, std::move(settled)); });
+}
+
+void enqueue(Stream& stream, const Problem& problem, const Plan& plan) {
+  stream.submitNow([&] {
+    stream.device().requireAlive();
+    launchWithWorkspace(stream, problem, plan);
+  });
+}
+
+void cancel(Execution& execution) { execution.cancel(); }
+
+std::shared_ptr<Execution> synchronize(Stream& stream, Settled settled) {
+  return post(
+      stream, [] {}, nullptr, std::move(settled));
+}
+
+std::shared_ptr<DeviceBuffer> allocate(Stream& stream, int64_t bytes) {
+  return DeviceBuffer::allocate(stream.compute(), bytes);
+}
+
+uint64_t address(const DeviceBuffer& buffer) { return buffer.pointer(); }
+
+std::shared_ptr<Execution> write(Stream& stream, uint64_t to, const void* from, int64_t bytes, Settled settled) {
+  const auto fill = [from](std::byte* chunk, size_t offset, size_t part) {
+    std::memcpy(chunk, static_cast<const std::byte*>(from) + offset, part);
+  };
+  const auto submit = [&stream, to, bytes, fill] { stream.toDevice().toDevice(to, size_t(bytes), fill); };
+  return post(stream, submit, nullptr, std::move(settled));
+}
+
+std::shared_ptr<Execution> read(Stream& stream, uint64_t from, void* to, int64_t bytes, Settled settled) {
+  const auto empty = [to](std::byte* chunk, size_t offset, size_t part) {
+    std::memcpy(static_cast<std::byte*>(to) + offset, chunk, part);
+  };
+  const auto finish = [&stream, from, bytes, empty] { stream.toHost().toHost(from, size_t(bytes), empty); };
+  return post(
+      stream, [] {}, finish, std::move(settled));  // submits nothing but its place in the order
+}
+
+std::shared_ptr<Execution> copy(Stream& stream, uint64_t from, uint64_t to, int64_t bytes, Settled settled) {
+  const auto submit = [&stream, from, to, bytes] {
+    stream.device().check(driver().cuMemcpyDtoDAsync(to, from, size_t(bytes), stream.compute()->get()),
+                          "copying on the device");
+  };
+  return post(stream, submit, nullptr, std::move(settled));
+}
+
+void clear(Stream& stream, uint64_t to, int64_t bytes) {
+  if (bytes == 0) return;
+  stream.submitNow([&] {
+    stream.device().check(driver().cuMemsetD8Async(to, 0, size_t(bytes), stream.compute()->get()),
+                          "filling with zeros");
+  });
+}
+
+}  // namespace fovea::cuda

@@ -1,0 +1,73 @@
+// The CUDA backend: runs a Problem by a Plan on a GPU. No Node and no CUDA headers here; the surface mirrors
+// cpu/backend.h.
+//
+// An owner (a Node environment) opens one Stream per GPU and passes it to every call: its calls run in that order.
+// Built without CUDA (absent.cpp), info() says so and every other function throws Error (unavailable).
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "../attention/plan.h"
+#include "types.h"
+
+namespace fovea::cuda {
+
+class Stream;        // one owner's ordered work on one GPU; its release waits until everything is settled
+class DeviceBuffer;  // device memory with counted lifetime; its release frees it in the stream's order
+class Execution;     // a call in flight
+
+struct Info {
+  std::string unavailable;  // why no GPU can be used, and what to do about it; empty if the driver works
+  std::string driver;       // the library that was loaded
+  int version = 0;          // of CUDA, that the driver supports: 1000 * major + 10 * minor
+  std::vector<DeviceInfo> devices;
+};
+
+Info info();
+
+struct MemoryInfo {
+  int64_t tensors = 0;          // device bytes that this process's tensors and calls hold
+  int64_t pinned = 0;           // bytes of host memory for staging
+  int64_t free = 0, total = 0;  // of the whole device
+};
+MemoryInfo memory(int device);
+
+/// Throws Error when the device cannot be used.
+std::shared_ptr<Stream> open(int device);
+/// The CUstream on which the stream's kernels are ordered, for other native modules.
+uint64_t handle(const Stream& stream);
+
+/// The plan for a device. Throws std::invalid_argument for what no CUDA kernel computes, Error for an unusable device.
+Plan plan(int device, const Problem& problem);
+
+/// Computes before it returns; the result says what prevented it.
+Result run(Stream& stream, const Problem& problem, const Plan& plan, Residence residence);
+
+/// Enqueues. `settled` is called exactly once, on a thread of the stream, when nothing touches the problem's memory any
+/// more. The sequences that `problem` points to, and all tensors, must live until then.
+std::shared_ptr<Execution> start(Stream& stream, const Problem& problem, const Plan& plan, Residence residence,
+                                 Settled settled);
+
+/// Drops the call if it is not on the GPU yet; what is there finishes first. Returns at once; `settled` still comes.
+void cancel(Execution& execution);
+
+/// For problems on the device: enqueues behind all earlier calls and returns. Throws what prevents that; a fault while
+/// it runs is the result of the next call that waits. Buffers of the same stream may be released at once.
+void enqueue(Stream& stream, const Problem& problem, const Plan& plan);
+
+/// Settles once everything that was enqueued before is done, with the fault that any of it met.
+std::shared_ptr<Execution> synchronize(Stream& stream, Settled settled);
+
+/// Uninitialised device memory. Throws Error (outOfMemory).
+std::shared_ptr<DeviceBuffer> allocate(Stream& stream, int64_t bytes);
+/// Its device pointer, aligned to 256 bytes.
+uint64_t address(const DeviceBuffer& buffer);
+
+/// Copies in call order. Host and device memory must live until settled.
+std::shared_ptr<Execution> write(Stream& stream, uint64_t to, const void* from, int64_t bytes, Settled settled);
+std::shared_ptr<Execution> read(Stream& stream, uint64_t from, void* to, int64_t bytes, Settled settled);
+std::shared_ptr<Execution> copy(Stream& stream, uint64_t from, uint64_t to, int64_t bytes, Settled settled);
+/// Fills with zero bytes, in call order; returns once enqueued.
+void clear(Stream& stream, uint64_t to, int64_t bytes);
+
+}  // namespace fovea::cuda

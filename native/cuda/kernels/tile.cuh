@@ -1,0 +1,155 @@
+// The vocabulary of tiles. Device code above this file loads panels, multiplies warp tiles and reduces their rows; how
+// elements lie in shared memory and in registers is decided here, once.
+#pragma once
+#include "../../attention/tiles_cuda.h"
+#include "ptx.cuh"
+
+namespace fovea::cuda {
+
+FOVEA_DEVICE int laneIndex() { return threadIdx.x % 32; }
+FOVEA_DEVICE int warpIndex() { return threadIdx.x / 32; }
+
+/// Columns of a panel.
+template <class Element>
+constexpr int panelColumns = panelBytes / int(sizeof(Element));
+
+/// Part of a matrix in shared memory: rows of 128 bytes. The 16-byte granule g of row r lies at place g ^ (r % 8), so
+/// that eight neighbouring rows read at one column (ldmatrix, float2) meet all 32 banks.
+template <int rows>
+struct alignas(1024) Panel {
+  uint4 granules[rows * 8];
+
+  FOVEA_DEVICE static int place(int row, int granule) { return row * 8 + (granule ^ (row % 8)); }
+  FOVEA_DEVICE uint32_t address(int row, int granule) const {
+    return ptx::sharedAddress(granules + place(row, granule));
+  }
+  FOVEA_DEVICE float2 two(int row, int column) const {
+    return reinterpret_cast<const float2*>(granules + place(row, column / 4))[column / 2 % 2];
+  }
+  FOVEA_DEVICE float one(int row, int column) const {
+    return reinterpret_cast<const float*>(granules + place(row, column / 4))[column % 4];
+  }
+};
+
+/// Where the rows of one head's matrix are in global memory: equally spaced, or in pages.
+template <class Element>
+struct RowSource {
+  const Element* base;
+  int64_t rowStride, columnStride, pageStride;  // in elements
+  const int32_t* pageTable;                     // null: not paged
+  int pageSize;
+  bool aligned;  // every row starts at a multiple of 16 bytes and its columns are neighbours
+
+  FOVEA_DEVICE const Element* row(int index) const {
+    if (!pageTable) return base + index * rowStride;
+    return base + pageTable[index / pageSize] * pageStride + index % pageSize * rowStride;
+  }
+};
+
+/// Eight (or four) elements one by one, where 16-byte copies cannot be used; zeros from `count` on.
+template <class Element>
+FOVEA_DEVICE uint4 gatherGranule(const Element* source, int64_t columnStride, int count) {
+  constexpr int perGranule = 16 / int(sizeof(Element));
+  union {
+    uint4 granule;
+    Element elements[perGranule];
+  } result;
+  result.granule = {0, 0, 0, 0};
+#pragma unroll
+  for (int i = 0; i < perGranule; i++)
+    if (i < count) result.elements[i] = source[i * columnStride];
+  return result.granule;
+}
+
+/// Starts copying rows [firstRow, firstRow + rows) and columns [firstColumn, firstColumn + panelColumns) into a panel,
+/// with zeros for rows from rowEnd and columns from columnEnd on; nothing outside is read. All threads of the block
+/// take part. The panel may be read after commitCopies, waitCopies and a barrier.
+template <class Element, int rows>
+FOVEA_DEVICE void loadPanel(Panel<rows>& panel, const RowSource<Element>& source, int firstRow, int rowEnd,
+                            int firstColumn, int columnEnd) {
+  constexpr int perGranule = 16 / int(sizeof(Element));
+#pragma unroll 2  // more would take registers from the products
+  for (int slot = threadIdx.x; slot < rows * 8; slot += standardThreads) {
+    const int row = slot / 8, granule = slot % 8, column = firstColumn + granule * perGranule;
+    int count = min(columnEnd - column, perGranule);
+    if (firstRow + row >= rowEnd || count < 0) count = 0;
+    const Element* from = count > 0 ? source.row(firstRow + row) + column * source.columnStride : source.base;
+    if (source.aligned)
+      ptx::copyAsync(panel.address(row, granule), from, count * int(sizeof(Element)));
+    else
+      panel.granules[panel.place(row, granule)] = gatherGranule(from, source.columnStride, count);
+  }
+}
+
+/// Starts copying `bytes` (a multiple of 16) as they are.
+FOVEA_DEVICE void loadImage(void* shared, const void* global, int bytes) {
+  const uint32_t to = ptx::sharedAddress(shared);
+#pragma unroll 2
+  for (int offset = threadIdx.x * 16; offset < bytes; offset += standardThreads * 16)
+    ptx::copyAsync(to + offset, static_cast<const char*>(global) + offset, 16);
+}
+
+/// A warp's 32 x columns accumulators, float32. Each thread holds rowsPerThread x columnsPerThread of them, at(i, j)
+/// being element (row(i), column(j)); lanesPerRow neighbouring lanes share a row.
+template <class Element, int columns>
+struct WarpTile {  // 16-bit types: the accumulators of mma.m16n8k16
+  static constexpr int rowsPerThread = 4, columnsPerThread = columns / 4, lanesPerRow = 4;
+  float fragments[2][columns / 8][4];
+
+  FOVEA_DEVICE float& at(int i, int j) { return fragments[i / 2][j / 2][i % 2 * 2 + j % 2]; }
+  FOVEA_DEVICE static int row(int i) { return i * 8 + laneIndex() / 4; }
+  FOVEA_DEVICE static int column(int j) { return j / 2 * 8 + laneIndex() % 4 * 2 + j % 2; }
+};
+
+template <int columns>
+struct WarpTile<float, columns> {  // float32: 8 x columns/8 values per thread, 4 x 8 lanes
+  static constexpr int rowsPerThread = 8, columnsPerThread = columns / 8, lanesPerRow = 8;
+  float values[8][columns / 8];
+
+  FOVEA_DEVICE float& at(int i, int j) { return values[i][j]; }
+  FOVEA_DEVICE static int row(int i) { return i * 4 + laneIndex() / 8; }
+  FOVEA_DEVICE static int column(int j) { return j * 8 + laneIndex() % 8; }
+};
+
+/// Calls action(value, i, j) for every element that this thread holds.
+template <class Tile, class Action>
+FOVEA_DEVICE void forEach(Tile& tile, Action action) {
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++)
+#pragma unroll
+    for (int j = 0; j < Tile::columnsPerThread; j++) action(tile.at(i, j), i, j);
+}
+
+template <class Tile>
+FOVEA_DEVICE void clear(Tile& tile) {
+  forEach(tile, [](float& value, int, int) { value = 0; });
+}
+
+/// The largest element of each row, in all lanes that share it. NaN is passed over.
+template <class Tile>
+FOVEA_DEVICE void rowMax(Tile& tile, float (&result)[Tile::rowsPerThread]) {
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++) {
+    result[i] = tile.at(i, 0);
+#pragma unroll
+    for (int j = 1; j < Tile::columnsPerThread; j++) result[i] = fmaxf(result[i], tile.at(i, j));
+#pragma unroll
+    for (int lanes = 1; lanes < Tile::lanesPerRow; lanes *= 2)
+      result[i] = fmaxf(result[i], __shfl_xor_sync(0xffffffff, result[i], lanes));
+  }
+}
+
+template <class Tile>
+FOVEA_DEVICE void rowSum(Tile& tile, float (&result)[Tile::rowsPerThread]) {
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++) {
+    result[i] = tile.at(i, 0);
+#pragma unroll
+    for (int j = 1; j < Tile::columnsPerThread; j++) result[i] += tile.at(i, j);
+#pragma unroll
+    for (int lanes = 1; lanes < Tile::lanesPerRow; lanes *= 2)
+      result[i] += __shfl_xor_sync(0xffffffff, result[i], lanes);
+  }
+}
+
+}  // namespace fovea::cuda

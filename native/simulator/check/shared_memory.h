@@ -1,0 +1,71 @@
+// A CTA's shared memory with its shadow: for each 4-byte word, which bytes are defined, who wrote it last and when, who
+// read it since, and whether an asynchronous copy into it is still in flight.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "check/clock.h"
+
+namespace fovea::simulator {
+
+// One access by one warp, as the race check needs it.
+struct SharedAccess {
+  int warp = 0;
+  int lane = 0;           // kWholeWarp for ldmatrix and stmatrix, which move data between lanes
+  uint32_t lastSync = 0;  // the warp's time when its lanes were last synchronised with one another
+  const LocalTime* known = nullptr;
+  bool atomic = false;
+};
+constexpr int kWholeWarp = 32;
+
+struct Violation {
+  const char* kind = nullptr;  // null: none
+  std::string message;
+};
+
+class SharedMemory {
+ public:
+  // `bytes` includes the unusable first kSharedBase bytes. Content starts as NaN patterns.
+  SharedMemory(uint32_t bytes, int warps);
+
+  uint32_t end() const { return static_cast<uint32_t>(bytes_.size()); }
+  uint8_t* at(uint32_t address) { return &bytes_[address]; }
+
+  // The range must lie inside the memory. The first violation is stored in `violation` if that is still empty.
+  // Returns whether all bytes read are defined.
+  bool read(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation);
+  // `defined`: false stores poison.
+  void write(uint32_t address, uint32_t size, const SharedAccess& access, bool defined, Violation& violation);
+  // An asynchronous copy into the range begins: its bytes become NaN patterns that nobody may touch.
+  void beginCopy(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation);
+  // The copy was waited for by its warp and lane: `defined` bytes hold data, the rest poison.
+  void endCopy(uint32_t address, uint32_t size, const SharedAccess& access, bool defined);
+  bool isDefined(uint32_t address, uint32_t size) const;
+
+ private:
+  struct Word {
+    uint32_t writeTime = 0;
+    uint8_t writer = kNobody;
+    uint8_t writerLane = 0;
+    uint8_t defined : 4 = 0;    // bytes
+    uint8_t written : 4 = 0;    // bytes of the last write
+    uint8_t readBytes : 4 = 0;  // bytes read since the last ordered write
+    uint8_t inFlight : 1 = 0;
+    uint8_t atomic : 1 = 0;
+  };
+  static constexpr uint8_t kNobody = 255;
+
+  void checkAgainstWrite(const Word& word, uint32_t address, unsigned bytes, const SharedAccess& access, bool isRead,
+                         Violation& violation) const;
+  void checkAgainstReads(size_t index, const SharedAccess& access, Violation& violation) const;
+  static bool isQuiet(const Word& word, const SharedAccess& access);
+
+  int warps_;
+  std::vector<uint8_t> bytes_;
+  std::vector<Word> words_;
+  std::vector<uint32_t> readTimes_;  // per word and warp
+};
+
+}  // namespace fovea::simulator

@@ -1,0 +1,102 @@
+// Environment variables to settings.
+#include "driver/settings.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+namespace fovea::simulator {
+namespace {
+
+uint64_t number(const std::string& text) {
+  size_t used = 0;
+  uint64_t value = std::stoull(text, &used, 0);
+  const std::string unit = text.substr(used);
+  if (unit == "K" || unit == "KiB") return value << 10;
+  if (unit == "M" || unit == "MiB") return value << 20;
+  if (unit == "G" || unit == "GiB") return value << 30;
+  if (!unit.empty()) throw std::invalid_argument("unknown unit");
+  return value;
+}
+
+int capability(const std::string& text) {
+  if (text == "8.0") return 80;
+  if (text == "8.6") return 86;
+  if (text == "9.0") return 90;
+  throw std::invalid_argument("must be 8.0, 8.6 or 9.0");
+}
+
+Completion completion(const std::string& text) {
+  if (text == "early") return Completion::kEarly;
+  if (text == "late") return Completion::kLate;
+  if (text == "random") return Completion::kRandom;
+  throw std::invalid_argument("must be early, late or random");
+}
+
+using Setter = std::function<void(Settings&, const std::string&)>;
+
+const std::map<std::string, Setter>& setters() {
+  static const std::map<std::string, Setter> all = {
+      {"FOVEA_SIM_DEVICES", [](Settings& s, const std::string& v) { s.devices = static_cast<int>(number(v)); }},
+      {"FOVEA_SIM_COMPUTE_CAPABILITY", [](Settings& s, const std::string& v) { s.computeCapability = capability(v); }},
+      {"FOVEA_SIM_MEMORY", [](Settings& s, const std::string& v) { s.memoryBytes = number(v); }},
+      {"FOVEA_SIM_MULTIPROCESSORS",
+       [](Settings& s, const std::string& v) { s.multiprocessors = std::max(1, static_cast<int>(number(v))); }},
+      {"FOVEA_SIM_DRIVER_VERSION",
+       [](Settings& s, const std::string& v) { s.driverVersion = static_cast<int>(number(v)); }},
+      {"FOVEA_SIM_SEED", [](Settings& s, const std::string& v) { s.schedule.seed = number(v); }},
+      {"FOVEA_SIM_COMPLETION", [](Settings& s, const std::string& v) { s.schedule.completion = completion(v); }},
+      {"FOVEA_SIM_QUANTUM",
+       [](Settings& s, const std::string& v) { s.schedule.quantum = std::max(1, static_cast<int>(number(v))); }},
+      {"FOVEA_SIM_THREADS",
+       [](Settings& s, const std::string& v) { s.schedule.threads = std::max(1, static_cast<int>(number(v))); }},
+      {"FOVEA_SIM_INSTRUCTION_LIMIT",
+       [](Settings& s, const std::string& v) { s.schedule.instructionLimit = number(v); }},
+      {"FOVEA_SIM_COUNTERS", [](Settings& s, const std::string& v) { s.countersPath = v; }},
+      {"FOVEA_SIM_QUIET", [](Settings& s, const std::string& v) { s.quiet = number(v) != 0; }},
+      {"FOVEA_SIM_FAIL_ALLOCATION",
+       [](Settings& s, const std::string& v) { s.failAllocation = static_cast<int64_t>(number(v)); }},
+      {"FOVEA_SIM_FAIL_LAUNCH",
+       [](Settings& s, const std::string& v) { s.failLaunch = static_cast<int64_t>(number(v)); }},
+      {"FOVEA_SIM_LOSE_DEVICE",
+       [](Settings& s, const std::string& v) { s.loseDevice = static_cast<int64_t>(number(v)); }},
+  };
+  return all;
+}
+
+}  // namespace
+
+void configure(Settings& settings, const std::string& name, const std::string& value) {
+  const auto setter = setters().find(name);
+  if (setter == setters().end()) throw std::invalid_argument("unknown setting " + name);
+  try {
+    setter->second(settings, value);
+  } catch (const std::exception& error) {
+    throw std::invalid_argument(name + "=" + value + ": " + error.what());
+  }
+}
+
+Settings& settings() {
+  static Settings* instance = [] {
+    auto* fresh = new Settings;
+    fresh->schedule.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u));
+    for (const auto& [name, setter] : setters()) {
+      const char* value = std::getenv(name.c_str());
+      if (!value || !*value) continue;
+      try {
+        configure(*fresh, name, value);
+      } catch (const std::invalid_argument& error) {
+        std::fprintf(stderr, "fovea simulator: %s\n", error.what());
+        std::abort();  // a test that asks for what does not exist must not pass
+      }
+    }
+    return fresh;
+  }();
+  return *instance;
+}
+
+}  // namespace fovea::simulator

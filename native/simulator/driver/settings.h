@@ -1,0 +1,36 @@
+// What the simulated machine is and which of its failures to show, from environment variables (README.md lists them).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "exec/launch.h"
+
+namespace fovea::simulator {
+
+struct Settings {
+  int devices = 1;
+  int computeCapability = 80;  // 80, 86 or 90
+  uint64_t memoryBytes = 16ull << 30;
+  int multiprocessors = 4;
+  int driverVersion = 13000;
+  Schedule schedule;
+  std::string countersPath;  // JSON lines, one per launch
+  bool quiet = false;        // reports are kept but not printed
+  // Countdowns: the nth operation of its kind after the setting was made fails, once. 0: none.
+  std::atomic<int64_t> failAllocation{0};
+  std::atomic<int64_t> failLaunch{0};
+  std::atomic<int64_t> loseDevice{0};  // that launch loses its device for good
+};
+
+// Counts one operation down; true for the one that must fail.
+inline bool mustFail(std::atomic<int64_t>& countdown) { return countdown > 0 && --countdown == 0; }
+
+// Sets one variable by its name, "FOVEA_SIM_SEED" say. Throws std::invalid_argument.
+void configure(Settings& settings, const std::string& name, const std::string& value);
+
+// The settings of this process: the defaults and then the environment, read once, when first asked for.
+Settings& settings();
+
+}  // namespace fovea::simulator

@@ -1,0 +1,201 @@
+// bar / barrier: named barriers of a CTA, with reductions; bar.warp.sync; fences.
+#include <algorithm>
+
+#include "exec/cta.h"
+#include "exec/lanes.h"
+#include "exec/registry.h"
+
+namespace fovea::simulator {
+
+// ---------------------------------------------------------------------------------------------- the barriers of a CTA
+
+Outcome Cta::arrive(Warp& warp, uint32_t id, uint32_t expected, bool waits, const Instruction* reduction,
+                    LaneMask predicate) {
+  counters.barriers++;
+  if (id >= barriers_.size()) {
+    report(warp, -1, "barrier", "barrier number " + std::to_string(id) + ": there are 16");
+    return Outcome::kNext;
+  }
+  if (expected % kLanes) {
+    report(warp, -1, "barrier", "a barrier for " + std::to_string(expected) + " threads: must be a multiple of 32");
+    return Outcome::kNext;
+  }
+  if (expected > (threads + kLanes - 1) / kLanes * kLanes) {
+    report(warp, -1, "barrier",
+           "a barrier for " + std::to_string(expected) + " threads in a CTA of " + std::to_string(threads));
+  }
+  Barrier& barrier = barriers_[id];
+  if (barrier.arrived && barrier.expected != expected) {
+    report(warp, -1, "barrier",
+           "barrier " + std::to_string(id) + " is used for " + std::to_string(expected) + " threads while " +
+               std::to_string(barrier.arrived) + " threads are in it for " + std::to_string(barrier.expected));
+  }
+  if (std::find(barrier.waiting.begin(), barrier.waiting.end(), warp.id) != barrier.waiting.end())
+    report(warp, -1, "barrier", "the warp is already in barrier " + std::to_string(id));
+
+  barrier.expected = expected;
+  barrier.arrived += kLanes;
+  barrier.known.join(warp.known);
+  // A fence followed by a barrier makes the fenced writes known to whoever acquires from any thread behind the barrier.
+  if (warp.fences.hasCta) {
+    barrier.fencedCta.join(warp.fences.fencedCta);
+    barrier.hasFencedCta = true;
+  }
+  if (warp.fences.hasDevice) {
+    barrier.fencedDevice.join(warp.fences.fencedDevice);
+    barrier.hasFencedDevice = true;
+  }
+  if (reduction) {
+    const LaneMask lanes = warp.mask;
+    barrier.population += static_cast<uint32_t>(std::popcount(predicate & lanes));
+    barrier.any |= (predicate & lanes) != 0;
+    barrier.all &= (predicate & lanes) == lanes;
+    barrier.poisoned |= (warp.poisonOf(reduction->operand[3]) & lanes) != 0;
+    barrier.reductions.emplace_back(warp.id, reduction);
+  }
+  warp.synchronizeLanes();
+  if (waits) {
+    barrier.waiting.push_back(warp.id);
+    warp.barrier = static_cast<int>(id);
+  }
+  completeBarriers();
+  return waits && warp.barrier >= 0 ? Outcome::kBlocked : Outcome::kNext;
+}
+
+void Cta::completeBarriers() {
+  uint32_t alive = 0;
+  for (const Warp& warp : warps)
+    if (!warp.isDone()) alive += kLanes;
+  for (Barrier& barrier : barriers_)
+    if (barrier.arrived && barrier.arrived >= (barrier.expected ? barrier.expected : alive)) release(barrier);
+}
+
+void Cta::release(Barrier& barrier) {
+  for (int id : barrier.waiting) {
+    Warp& warp = warps[static_cast<size_t>(id)];
+    warp.barrier = -1;
+    warp.known.join(barrier.known);
+    if (barrier.hasFencedCta) warp.fences.fencedCta.join(barrier.fencedCta);
+    if (barrier.hasFencedDevice) warp.fences.fencedDevice.join(barrier.fencedDevice);
+    warp.fences.hasCta |= barrier.hasFencedCta;
+    warp.fences.hasDevice |= barrier.hasFencedDevice;
+  }
+  for (const auto& [id, instruction] : barrier.reductions) {
+    Warp& warp = warps[static_cast<size_t>(id)];
+    const Operand& result = instruction->operand[0];
+    const LaneMask lanes = warp.mask;
+    warp.setPoison(result, lanes, barrier.poisoned ? kAllLanes : 0);
+    if (result.registerClass == RegisterClass::kPredicate) {
+      const bool value = instruction->mode == 1 ? barrier.all : barrier.any;
+      warp.setPredicate(result, lanes, value ? kAllLanes : 0);
+    } else {
+      auto* row = warp.write<uint32_t>(result);
+      forLanes(lanes, [&](int lane) { row[lane] = barrier.population; });
+    }
+  }
+  barrier = Barrier{};
+}
+
+namespace {
+
+// ---------------------------------------------------------------------------------------------- instructions
+
+uint32_t uniform(Cta& cta, Warp& warp, const Operand& operand, LaneMask mask, const char* what) {
+  cta.checkDefined(warp, operand, mask, what);
+  const auto* row = warp.read<uint32_t>(operand);
+  const uint32_t first = row[std::countr_zero(mask)];
+  forLanes(mask, [&](int lane) {
+    if (row[lane] != first) cta.report(warp, lane, "divergence", std::string(what) + " differs between lanes");
+  });
+  return first;
+}
+
+enum BarrierMode : uint8_t { kPopulation, kAnd, kOr, kSync, kArrive };
+
+Outcome barrier(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask) {
+  // Operands: [result,] id, threads [, predicate].
+  const bool reduces = instruction.mode < kSync;
+  const int first = reduces ? 1 : 0;
+  const uint32_t id = uniform(cta, warp, instruction.operand[first], mask, "the number of a barrier");
+  const uint32_t expected = uniform(cta, warp, instruction.operand[first + 1], mask, "the thread count of a barrier");
+  const LaneMask predicate = reduces ? warp.predicate(instruction.operand[3]) : 0;
+  return cta.arrive(warp, id, expected, instruction.mode != kArrive, reduces ? &instruction : nullptr, predicate);
+}
+
+Outcome warpSync(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask) {
+  if (!membersPresent(cta, warp, instruction.operand[0], mask)) return Outcome::kRetry;
+  warp.synchronizeLanes();
+  return Outcome::kNext;
+}
+
+void decodeBarrier(Decoder& d) {
+  Instruction& instruction = d.instruction();
+  instruction.propagatesPoison = false;
+  instruction.hasEffect = true;
+  if (d.has("warp")) {
+    d.use(0, Type::kB32);
+    instruction.execute = warpSync;
+    return;
+  }
+  // A warp takes part as a whole, also in the form without .aligned.
+  instruction.converged = true;
+  instruction.execute = barrier;
+  size_t next = 0;
+  bool reduces = false;
+  if (d.has("red")) {
+    reduces = true;
+    instruction.mode = d.has("popc") ? kPopulation : d.has("and") ? kAnd : kOr;
+    d.define(next++, d.type());
+  } else if (d.has("sync")) {
+    instruction.mode = kSync;
+  } else if (d.has("arrive")) {
+    instruction.mode = kArrive;
+  } else {
+    d.unsupported();
+  }
+  d.use(next++, Type::kB32);
+  const size_t left = d.argumentCount() - next - (reduces ? 1 : 0);
+  if (left > 1) d.fail("too many arguments");
+  if (left == 1) {
+    d.use(next++, Type::kB32);
+  } else {
+    if (instruction.mode == kArrive) d.fail("needs a thread count");
+    d.useConstant(0, Type::kB32);
+  }
+  if (reduces) d.use(next, Type::kPredicate);
+}
+
+Outcome fence(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask) {
+  FenceState& fences = warp.fences;
+  const bool device = instruction.mode != 0;
+  warp.known.acquire(fences.pendingCta, cta.number);
+  fences.pendingCta = {};
+  if (device) {
+    warp.known.acquire(fences.pendingDevice, cta.number);
+    fences.pendingDevice = {};
+    fences.fencedDevice = warp.known;
+    fences.hasDevice = true;
+  }
+  fences.fencedCta = warp.known;
+  fences.hasCta = true;
+  warp.tick();
+  return Outcome::kNext;
+}
+
+void decodeFence(Decoder& d) {
+  if (d.has("proxy") || d.has("mbarrier_init")) d.unsupported();
+  d.instruction().execute = fence;
+  d.instruction().mode = !d.has("cta");
+  d.instruction().hasEffect = true;
+}
+
+}  // namespace
+
+void registerBarriers(Registry& registry) {
+  registry["bar"] = decodeBarrier;
+  registry["barrier"] = decodeBarrier;
+  registry["membar"] = decodeFence;
+  registry["fence"] = decodeFence;
+}
+
+}  // namespace fovea::simulator

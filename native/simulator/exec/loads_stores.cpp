@@ -1,0 +1,166 @@
+// ld, ldu, st, and the hints that move nothing (prefetch, applypriority, discard, createpolicy).
+#include <cstring>
+
+#include "exec/lanes.h"
+#include "exec/memory.h"
+#include "exec/registry.h"
+
+namespace fovea::simulator {
+namespace {
+
+enum OrderingMode : uint8_t { kStrong = 1, kOrders = 2, kCtaScope = 4 };  // volatile or relaxed; acquire or release
+
+Scope scopeOf(const Instruction& instruction) { return instruction.mode & kCtaScope ? Scope::kCta : Scope::kDevice; }
+
+// A value of `type` as its register holds it: 8- and 16-bit signed values are extended to 32 bits, and to 64 where the
+// register is that wide.
+uint64_t extend(Type type, const uint8_t* bytes) {
+  uint64_t value = 0;
+  const int size = sizeOf(type);
+  std::memcpy(&value, bytes, static_cast<size_t>(size));
+  if (isSigned(type) && size < 8) {
+    const int shift = 64 - 8 * size;
+    value = static_cast<uint64_t>(static_cast<int64_t>(value << shift) >> shift);
+  }
+  return value;
+}
+
+void countAccess(Cta& cta, Space space, const uint64_t* addresses, LaneMask global, LaneMask shared, uint32_t size) {
+  if (global && space != Space::kConstant) countGlobal(cta, addresses, global, size);
+  if (shared) countShared(cta, addresses, shared, size);
+}
+
+// Operands: address, then the elements.
+Outcome load(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask) {
+  const auto width = static_cast<uint32_t>(sizeOf(instruction.type));
+  const uint32_t size = width * instruction.vector;
+  const Operand& base = instruction.operand[0];
+  cta.checkDefined(warp, base, mask, "an address");
+  MemoryAccess access;
+  access.what = "read";
+  access.strong = instruction.mode != 0;
+  uint64_t addresses[kLanes];
+  LaneMask global = 0, shared = 0;
+  LaneMask bad[8] = {};
+  forLanes(mask,
+           [&](int lane) { addresses[lane] = warp.bits(base, lane) + static_cast<uint64_t>(instruction.immediate); });
+  for (LaneMask rest = mask; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    uint64_t& address = addresses[lane];
+    const Space space = instruction.space == Space::kGeneric ? resolveGeneric(address) : instruction.space;
+    if (space == Space::kGlobal || space == Space::kConstant) global |= 1u << lane;
+    if (space == Space::kShared) shared |= 1u << lane;
+    const LaneBytes bytes = accessLane(cta, warp, lane, space, address, size, access);
+    static constexpr uint8_t kNothing[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    for (uint32_t k = 0; k < instruction.vector; k++) {
+      const bool defined =
+          bytes.data && (bytes.defined || isDefined(cta, warp, lane, space, address + k * width, width));
+      bad[k] |= static_cast<LaneMask>(!defined) << lane;
+      warp.setBits(instruction.operand[1 + k], lane,
+                   extend(instruction.type, bytes.data ? bytes.data + k * width : kNothing));
+    }
+    if (access.strong && bytes.data && (space == Space::kGlobal || space == Space::kShared))
+      observe(cta, warp, syncVariable(cta, space, address), instruction.mode & kOrders, scopeOf(instruction));
+  }
+  for (uint32_t k = 0; k < instruction.vector; k++) warp.setPoison(instruction.operand[1 + k], mask, bad[k]);
+  countAccess(cta, instruction.space, addresses, global, shared, size);
+  return Outcome::kNext;
+}
+
+Outcome store(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask) {
+  const auto width = static_cast<uint32_t>(sizeOf(instruction.type));
+  const uint32_t size = width * instruction.vector;
+  const Operand& base = instruction.operand[0];
+  cta.checkDefined(warp, base, mask, "an address");
+  MemoryAccess access;
+  access.what = "write";
+  access.write = true;
+  access.strong = instruction.mode != 0;
+  uint64_t addresses[kLanes];
+  LaneMask global = 0, shared = 0;
+  for (LaneMask rest = mask; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    uint64_t& address = addresses[lane];
+    address = warp.bits(base, lane) + static_cast<uint64_t>(instruction.immediate);
+    const Space space = instruction.space == Space::kGeneric ? resolveGeneric(address) : instruction.space;
+    if (space == Space::kGlobal) global |= 1u << lane;
+    if (space == Space::kShared) shared |= 1u << lane;
+    if (access.strong && (space == Space::kGlobal || space == Space::kShared))
+      publish(cta, warp, syncVariable(cta, space, address), instruction.mode & kOrders, scopeOf(instruction));
+    const LaneBytes bytes = accessLane(cta, warp, lane, space, address, size, access);
+    if (!bytes.data) continue;
+    for (uint32_t k = 0; k < instruction.vector; k++) {
+      const Operand& source = instruction.operand[1 + k];
+      const uint64_t value = warp.bits(source, lane);
+      std::memcpy(bytes.data + k * width, &value, width);
+      const bool defined = !(warp.poisonOf(source) >> lane & 1);
+      if (!defined && space == Space::kGlobal)
+        cta.report(warp, lane, "uninitialized",
+                   "an uninitialised value is written to global memory at " + hexadecimal(address));
+      if (!defined || space != Space::kShared)
+        markWritten(cta, warp, lane, space, address + k * width, width, defined || space == Space::kGlobal);
+    }
+  }
+  countAccess(cta, instruction.space, addresses, global, shared, size);
+  return Outcome::kNext;
+}
+
+Space spaceNamed(const Decoder& d) {
+  if (d.has("shared::cluster")) d.unsupported();
+  if (d.has("global")) return Space::kGlobal;
+  if (d.has("shared") || d.has("shared::cta")) return Space::kShared;
+  if (d.has("local")) return Space::kLocal;
+  if (d.has("param") || d.has("param::entry") || d.has("param::func")) return Space::kParameter;
+  if (d.has("const")) return Space::kConstant;
+  return Space::kGeneric;
+}
+
+void decodeAccess(Decoder& d) {
+  Instruction& instruction = d.instruction();
+  const bool isStore = d.part(0) == "st";
+  const Type type = d.type();
+  instruction.type = type;
+  instruction.propagatesPoison = false;
+  instruction.hasEffect = isStore;
+  instruction.vector = d.has("v2") ? 2 : d.has("v4") ? 4 : d.has("v8") ? 8 : 1;
+  if (d.has("acquire") || d.has("release")) instruction.mode = kStrong | kOrders;
+  if (d.has("volatile") || d.has("relaxed") || d.has("mmio")) instruction.mode = kStrong;
+  if (d.has("cta")) instruction.mode |= kCtaScope;
+  if (sizeOf(type) == 0) d.unsupported();
+  instruction.space = d.address(isStore ? 0 : 1, spaceNamed(d));
+  if (instruction.mode && (instruction.space == Space::kGlobal || instruction.space == Space::kGeneric))
+    d.markCommunicating();
+  const Argument& value = d.argument(isStore ? 1 : 0);
+  const auto element = [&](const std::string& text) { isStore ? d.use(text, type, true) : d.define(text, type, true); };
+  if (value.kind == Argument::Kind::kVector) {
+    if (value.elements.size() != instruction.vector) d.fail("wrong number of elements");
+    for (const std::string& text : value.elements) element(text);
+  } else {
+    if (instruction.vector != 1) d.fail("needs a list of registers");
+    element(value.text);
+  }
+  instruction.execute = isStore ? store : load;
+}
+
+Outcome nothing(Cta&, Warp&, const Instruction&, LaneMask) { return Outcome::kNext; }
+
+void decodeHint(Decoder& d) { d.instruction().execute = nothing; }
+
+Outcome makePolicy(Cta&, Warp& warp, const Instruction& instruction, LaneMask mask) {
+  forLanes(mask, [&](int lane) { warp.setBits(instruction.operand[0], lane, 0); });
+  return Outcome::kNext;
+}
+void decodePolicy(Decoder& d) {
+  d.define(0, Type::kB64);
+  d.instruction().execute = makePolicy;
+}
+
+}  // namespace
+
+void registerLoadsAndStores(Registry& registry) {
+  registry["ld"] = registry["ldu"] = registry["st"] = decodeAccess;
+  registry["prefetch"] = registry["prefetchu"] = registry["applypriority"] = registry["discard"] = decodeHint;
+  registry["createpolicy"] = decodePolicy;
+}
+
+}  // namespace fovea::simulator

@@ -1,0 +1,220 @@
+// Checked access to global, shared, local and parameter memory.
+#include "exec/memory.h"
+
+#include <algorithm>
+
+#include "ptx/body.h"
+
+namespace fovea::simulator {
+namespace {
+
+std::string describe(const MemoryAccess& access, uint32_t size, uint64_t address) {
+  return std::string(access.what) + " of " + std::to_string(size) + " bytes at " + hexadecimal(address);
+}
+
+int reported(int lane) { return lane == kWholeWarp ? -1 : lane; }
+
+Allocation* findAllocation(Cta& cta, uint64_t address) {
+  auto& recent = cta.recentAllocations;
+  for (size_t i = 0; i < recent.size(); i++) {
+    if (!recent[i] || !recent[i]->contains(address, 1)) continue;
+    if (i) std::swap(recent[i], recent[i - 1]);
+    return i ? recent[i - 1] : recent[i];
+  }
+  Allocation* found = cta.launch.findAllocation(address);
+  if (found) recent.back() = found;
+  return found;
+}
+
+LaneBytes accessGlobal(Cta& cta, Warp& warp, int lane, uint64_t address, uint32_t size, const MemoryAccess& access) {
+  Allocation* allocation = findAllocation(cta, address);
+  if (!allocation || !allocation->contains(address, size)) {
+    cta.report(warp, lane, "out-of-bounds-global",
+               describe(access, size, address) + ", " + cta.launch.memory->describe(address));
+    return {};
+  }
+  GlobalAccess global;
+  global.launch = cta.launch.number;
+  global.cta = cta.number;
+  global.warp = warp.id;
+  global.known = &warp.known;
+  global.strong = access.strong;
+  Violation violation;
+  if (access.write) {
+    checkGlobalWrite(*allocation, address, size, global, violation);
+  } else {
+    checkGlobalRead(*allocation, address, size, global, violation);
+  }
+  if (violation.kind) cta.report(warp, lane, violation);
+  return {allocation->data(address), access.write || allocation->isDefined(address, size)};
+}
+
+LaneBytes accessShared(Cta& cta, Warp& warp, int lane, uint64_t address, uint32_t size, const MemoryAccess& access) {
+  if (address < kSharedBase || address + size > cta.shared.end()) {
+    cta.report(warp, reported(lane), "out-of-bounds-shared",
+               describe(access, size, address) + "; the CTA's shared memory is " + hexadecimal(kSharedBase) + " to " +
+                   hexadecimal(cta.shared.end()));
+    return {};
+  }
+  const auto at = static_cast<uint32_t>(address);
+  Violation violation;
+  bool defined = true;
+  const SharedAccess shared = sharedAccess(warp, lane, access.strong);
+  if (access.copy) {
+    cta.shared.beginCopy(at, size, shared, violation);
+  } else if (access.write) {
+    cta.shared.write(at, size, shared, true, violation);
+  } else {
+    defined = cta.shared.read(at, size, shared, violation);
+  }
+  if (violation.kind) cta.report(warp, reported(lane), violation);
+  return {cta.shared.at(at), defined};
+}
+
+}  // namespace
+
+SharedAccess sharedAccess(const Warp& warp, int lane, bool atomic) {
+  SharedAccess access;
+  access.warp = warp.id;
+  access.lane = lane;
+  access.lastSync = warp.lastSync;
+  access.known = &warp.known.local;
+  access.atomic = atomic;
+  return access;
+}
+
+LaneBytes accessLane(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size,
+                     const MemoryAccess& access) {
+  if (address % size) {
+    cta.report(warp, reported(lane), "misaligned",
+               describe(access, size, address) + ": must be a multiple of " + std::to_string(size));
+    return {};
+  }
+  switch (space) {
+    case Space::kShared:
+      return accessShared(cta, warp, lane, address, size, access);
+    case Space::kLocal: {
+      const auto bytes = static_cast<uint64_t>(cta.kernel.localBytes);
+      if (address < kLocalBase || address + size > kLocalBase + bytes) {
+        cta.report(warp, lane, "out-of-bounds-local", describe(access, size, address));
+        return {};
+      }
+      uint8_t* data = warp.local.data() + static_cast<uint64_t>(lane) * bytes + (address - kLocalBase);
+      return {data, access.write || isDefined(cta, warp, lane, space, address, size)};
+    }
+    case Space::kParameter: {
+      auto& parameters = cta.launch.parameters;
+      if (access.write || address + size > parameters.size()) {
+        cta.report(warp, lane, "out-of-bounds-parameter", describe(access, size, address));
+        return {};
+      }
+      return {parameters.data() + address, true};
+    }
+    default:
+      return accessGlobal(cta, warp, lane, address, size, access);
+  }
+}
+
+void markWritten(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size, bool defined) {
+  if (space == Space::kLocal) {
+    const auto bytes = static_cast<uint64_t>(cta.kernel.localBytes);
+    std::fill_n(warp.localDefined.begin() +
+                    static_cast<std::ptrdiff_t>(static_cast<uint64_t>(lane) * bytes + (address - kLocalBase)),
+                size, defined);
+  } else if (space == Space::kShared) {
+    if (!defined) cta.shared.endCopy(static_cast<uint32_t>(address), size, sharedAccess(warp, lane), false);
+  } else if (space == Space::kGlobal || space == Space::kConstant) {
+    findAllocation(cta, address)->setDefined(address, size, defined);
+  }
+}
+
+bool isDefined(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size) {
+  if (space == Space::kShared) return cta.shared.isDefined(static_cast<uint32_t>(address), size);
+  if (space == Space::kParameter) return true;
+  if (space == Space::kLocal) {
+    const auto bytes = static_cast<uint64_t>(cta.kernel.localBytes);
+    const auto begin = warp.localDefined.begin() +
+                       static_cast<std::ptrdiff_t>(static_cast<uint64_t>(lane) * bytes + (address - kLocalBase));
+    return std::all_of(begin, begin + size, [](uint8_t flag) { return flag != 0; });
+  }
+  return findAllocation(cta, address)->isDefined(address, size);
+}
+
+// ---------------------------------------------------------------------------------------------- counting
+
+void countGlobal(Cta& cta, const uint64_t* addresses, LaneMask mask, uint32_t size) {
+  uint64_t sectors[kLanes];
+  int count = 0;
+  for (LaneMask rest = mask; rest; rest &= rest - 1) {
+    const uint64_t sector = addresses[std::countr_zero(rest)] / 32;
+    // Neighbouring lanes usually share sectors, so the search from the end is short.
+    bool known = false;
+    for (int i = count - 1; i >= 0 && !known; i--) known = sectors[i] == sector;
+    if (!known) sectors[count++] = sector;
+  }
+  cta.counters.globalBytes += static_cast<uint64_t>(std::popcount(mask)) * size;
+  cta.counters.globalSectors += static_cast<uint64_t>(count);
+}
+
+// 32 banks of 4 bytes. Accesses of 8 bytes go by half warps and of 16 bytes by quarter warps; each group takes as many
+// wavefronts as different words fall into its fullest bank.
+void countShared(Cta& cta, const uint64_t* addresses, LaneMask mask, uint32_t size) {
+  constexpr int kBanks = 32;
+  const int lanesPerGroup = size <= 4 ? 32 : size == 8 ? 16 : 8;
+  const auto wordsPerLane = static_cast<int>((size + 3) / 4);
+  for (int group = 0; group < kLanes; group += lanesPerGroup) {
+    uint64_t words[kBanks][kLanes];
+    int filled[kBanks] = {};
+    int worst = 0;
+    for (int lane = group; lane < group + lanesPerGroup; lane++) {
+      if (!(mask >> lane & 1)) continue;
+      for (int k = 0; k < wordsPerLane; k++) {
+        const uint64_t word = addresses[lane] / 4 + static_cast<uint64_t>(k);
+        const auto bank = static_cast<int>(word % kBanks);
+        bool known = false;
+        for (int i = 0; i < filled[bank] && !known; i++) known = words[bank][i] == word;
+        if (!known) words[bank][filled[bank]++] = word;
+        worst = std::max(worst, filled[bank]);
+      }
+    }
+    cta.counters.sharedWavefronts += static_cast<uint64_t>(worst);
+    cta.counters.sharedWavefrontsIdeal += worst > 0;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- synchronisation
+
+SyncVariable& syncVariable(Cta& cta, Space space, uint64_t address) {
+  if (space == Space::kShared) return cta.syncVariables[static_cast<uint32_t>(address) & ~3u];
+  return cta.launch.syncVariables[address & ~3ull];
+}
+
+// A release publishes all that the warp knows; a relaxed write what its last fence covered.
+void publish(Cta& cta, Warp& warp, SyncVariable& variable, bool release, Scope scope) {
+  if (release) {
+    const CtaTimes all = warp.known.publish(cta.number);
+    variable.cta.join(all);
+    if (scope == Scope::kDevice) variable.device.join(all);
+    warp.tick();
+    return;
+  }
+  const FenceState& fences = warp.fences;
+  if (fences.hasCta) variable.cta.join(fences.fencedCta.publish(cta.number));
+  if (fences.hasDevice) variable.device.join(fences.fencedDevice.publish(cta.number));
+}
+
+// An acquire takes in what was published; after a relaxed read it takes a fence.
+void observe(Cta& cta, Warp& warp, const SyncVariable& variable, bool acquire, Scope scope) {
+  // What was published at CTA scope counts for threads of the same CTA only.
+  CtaTimes own;
+  if (const LocalTime* time = variable.cta.find(cta.number)) own.join(cta.number, *time);
+  if (acquire) {
+    warp.known.acquire(own, cta.number);
+    if (scope == Scope::kDevice) warp.known.acquire(variable.device, cta.number);
+    return;
+  }
+  warp.fences.pendingCta.join(own);
+  warp.fences.pendingDevice.join(variable.device);
+}
+
+}  // namespace fovea::simulator

@@ -1,0 +1,229 @@
+// What surrounds the kernels: device memory, order, graphs, cancelling, accounting.
+#include <atomic>
+#include <numeric>
+
+#include "../../../native/cuda/launch.h"
+#include "device_case.h"
+
+namespace fovea::test {
+namespace {
+
+Case smallCase(DType dtype = DType::float16) {
+  Case about;
+  about.dtype = dtype;
+  about.heads = 2;
+  about.headDim = about.valueDim = 32;
+  about.queryLengths = {40};
+  about.keyLengths = {70};
+  about.causal = true;
+  return about;
+}
+
+void deviceTensors() {
+  const auto stream = cuda::open(0);
+  DeviceCase tensors(*stream, smallCase());
+  finish(
+      [&](cuda::Settled settled) { cuda::start(*stream, tensors.problem(), tensors.plan(), {}, std::move(settled)); });
+  tensors.compare();
+}
+
+/// Tensors on the device, small parameters on the host.
+void hostParameters() {
+  const auto stream = cuda::open(0);
+  Case about = smallCase();
+  about.alibi = about.sinks = true;
+  about.pageSize = 16;
+  DeviceCase tensors(*stream, about);
+  Problem problem = tensors.problem();
+  Sequence sequence = problem.sequences[0];
+  sequence.alibiSlopes = tensors.host().sequences[0].alibiSlopes;
+  sequence.sinks = tensors.host().sequences[0].sinks;
+  sequence.pageTable = tensors.host().sequences[0].pageTable;
+  problem.sequences = &sequence;
+  const cuda::Residence parameters{false, true};
+  const cuda::Result result = cuda::run(*stream, problem, tensors.plan(), parameters);
+  check(result.outcome == cuda::Outcome::done, result.message);
+  tensors.compare();
+}
+
+void enqueued() {
+  const auto stream = cuda::open(0);
+  DeviceCase tensors(*stream, smallCase(DType::bfloat16));
+  cuda::enqueue(*stream, tensors.problem(), tensors.plan());
+  tensors.compare();
+}
+
+/// Writes, copies and reads follow each other without waiting; sizes span several staging chunks.
+void copiesInOrder() {
+  const auto stream = cuda::open(0);
+  constexpr int64_t bytes = (int64_t{9} << 20) + 12;
+  std::vector<uint8_t> first(bytes), second(bytes, 7), result(bytes), zeros(1000, 1);
+  for (size_t i = 0; i < first.size(); i++) first[i] = uint8_t(i * 31 >> 3);
+  const auto a = cuda::allocate(*stream, bytes), b = cuda::allocate(*stream, bytes);
+  const auto ignore = [](const cuda::Result&) {};
+  cuda::write(*stream, cuda::address(*a), second.data(), bytes, ignore);
+  cuda::write(*stream, cuda::address(*a), first.data(), bytes, ignore);
+  cuda::copy(*stream, cuda::address(*a), cuda::address(*b), bytes, ignore);
+  finish(
+      [&](cuda::Settled settled) { cuda::read(*stream, cuda::address(*b), result.data(), bytes, std::move(settled)); });
+  check(result == first, "what came back is not what was written last");
+  cuda::clear(*stream, cuda::address(*b), bytes);
+  finish([&](cuda::Settled settled) {
+    cuda::read(*stream, cuda::address(*b) + 500, zeros.data(), 1000, std::move(settled));
+  });
+  check(std::accumulate(zeros.begin(), zeros.end(), 0) == 0, "not cleared");
+}
+
+/// A sequence has the same bits alone and among others.
+void batchInvariance(DType dtype) {
+  const auto stream = cuda::open(0);
+  Case batch = smallCase(dtype);
+  batch.queryLengths = {3, 150, 40}, batch.keyLengths = {90, 200, 70};
+  Tensors together(batch);
+  const auto run = [&](const Problem& problem) {
+    const cuda::Result result = cuda::run(*stream, problem, cuda::plan(0, problem), {true, true});
+    check(result.outcome == cuda::Outcome::done, result.message);
+  };
+  const auto bytesOf = [&](const Sequence& sequence) {
+    const auto* begin = static_cast<const uint8_t*>(sequence.output.data);
+    return std::vector<uint8_t>(begin, begin + batch.heads * sequence.output.headStride * byteSize(dtype));
+  };
+  run(together.problem());
+  for (int64_t i = 0; i < together.problem().sequenceCount; i++) {
+    const Sequence& sequence = together.problem().sequences[i];
+    const auto expected = bytesOf(sequence);
+    Problem alone = together.problem();
+    alone.sequences = &sequence;
+    alone.sequenceCount = 1;
+    run(alone);
+    check(bytesOf(sequence) == expected, "sequence " + std::to_string(i) + " differs when it is alone");
+  }
+}
+
+/// More than fit into the parameters of one launch.
+void manySequences() {
+  const auto stream = cuda::open(0);
+  Case about = smallCase();
+  about.heads = 1;
+  about.queryLengths.assign(150, 1);
+  about.keyLengths.assign(150, 0);
+  for (size_t i = 0; i < about.keyLengths.size(); i++) about.keyLengths[i] = 1 + int(i % 40);
+  Tensors tensors(about);
+  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), {true, true});
+  check(result.outcome == cuda::Outcome::done, result.message);
+  const std::string wrong = compare(tensors.problem());
+  check(wrong.empty(), wrong);
+}
+
+/// launch() can be captured, and its graph replayed on new contents of the same memory.
+void graphs() {
+  const auto stream = cuda::open(0);
+  cuda::Device& device = stream->device();
+  DeviceCase tensors(*stream, smallCase());
+  const auto workspace = cuda::allocate(*stream, tensors.plan().workspaceBytes);
+  const cuda::CurrentContext current(device);
+  const auto find = [](auto& function, const char* name, int version) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(cuda::driver().find(name, version));
+    check(function != nullptr, std::string("the driver has no ") + name);
+  };
+  PFN_cuStreamBeginCapture_v10010 beginCapture;
+  PFN_cuStreamEndCapture_v10000 endCapture;
+  PFN_cuGraphInstantiateWithFlags_v11040 instantiate;
+  PFN_cuGraphLaunch_v10000 launchGraph;
+  PFN_cuGraphExecDestroy_v10000 destroyExec;
+  PFN_cuGraphDestroy_v10000 destroyGraph;
+  find(beginCapture, "cuStreamBeginCapture", 10010);
+  find(endCapture, "cuStreamEndCapture", 10000);
+  find(instantiate, "cuGraphInstantiateWithFlags", 11040);
+  find(launchGraph, "cuGraphLaunch", 10000);
+  find(destroyExec, "cuGraphExecDestroy", 10000);
+  find(destroyGraph, "cuGraphDestroy", 10000);
+
+  const CUstream cuStream = stream->compute()->get();
+  CUgraph graph = nullptr;
+  CUgraphExec exec = nullptr;
+  cuda::loadKernels(device, tensors.problem(), tensors.plan());
+  device.check(beginCapture(cuStream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "beginning a capture");
+  cuda::launch(device, cuStream, tensors.problem(), tensors.plan(), workspace->pointer());
+  device.check(endCapture(cuStream, &graph), "ending a capture");
+  device.check(instantiate(&exec, graph, 0), "instantiating a graph");
+  for (int replay = 0; replay < 2; replay++) {
+    stream->submitNow([&] { device.check(launchGraph(exec, cuStream), "launching a graph"); });
+    tensors.compare();
+  }
+  destroyExec(exec);
+  destroyGraph(graph);
+}
+
+/// Every call settles once; what was cancelled before it reached the GPU is aborted.
+void cancelling() {
+  const auto stream = cuda::open(0);
+  std::vector<std::unique_ptr<Tensors>> tensors;
+  std::vector<std::shared_ptr<cuda::Execution>> executions;
+  std::atomic<int> done{0}, aborted{0}, other{0};
+  constexpr int calls = 6;
+  for (int i = 0; i < calls; i++) {
+    tensors.push_back(std::make_unique<Tensors>(smallCase()));
+    const Problem& problem = tensors.back()->problem();
+    executions.push_back(
+        cuda::start(*stream, problem, cuda::plan(0, problem), {true, true}, [&](const cuda::Result& result) {
+          (result.outcome == cuda::Outcome::done ? done : result.outcome == cuda::Outcome::aborted ? aborted : other)++;
+        }));
+  }
+  for (int i = 1; i < calls; i++) cuda::cancel(*executions[size_t(i)]);
+  stream->drain();
+  check(done + aborted == calls && other == 0 && aborted >= 1,
+        std::to_string(done) + " done, " + std::to_string(aborted) + " aborted, " + std::to_string(other) + " other");
+}
+
+void accounting() {
+  const auto before = cuda::memory(0).tensors;
+  {
+    const auto stream = cuda::open(0);
+    const auto buffer = cuda::allocate(*stream, 1 << 20);
+    check(cuda::memory(0).tensors == before + (1 << 20), "an allocation is not counted");
+    Tensors tensors(smallCase());
+    cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), {true, true});
+    check(cuda::memory(0).tensors == before + (1 << 20), "a call leaves memory behind");
+  }
+  check(cuda::memory(0).tensors == before, "memory is not given back");
+}
+
+void plans() {
+  Tensors tensors(smallCase());
+  Problem problem = tensors.problem();
+  const Plan plan = cuda::plan(0, problem);
+  check(plan.algorithm == Algorithm::standard && plan.sequences.at(0).kernel == Kernel::cudaStandard,
+        "not the standard kernel");
+  check(!plan.sequences[0].plainLoads && plan.workspaceBytes > 0 && plan.flops >= plan.usefulFlops,
+        "not a sensible plan");
+  Case shifted = smallCase();
+  shifted.shift = 1;
+  check(cuda::plan(0, Tensors(shifted).problem()).sequences[0].plainLoads, "plain loads do not show");
+  problem.algorithm = Algorithm::tiled;
+  bool refused = false;
+  try {
+    cuda::plan(0, problem);
+  } catch (const std::invalid_argument&) {
+    refused = true;
+  }
+  check(refused, "tiled is not refused");
+}
+
+}  // namespace
+
+void addBackendTests(std::vector<Test>& tests) {
+  tests.push_back({"backend: tensors on the device", deviceTensors});
+  tests.push_back({"backend: parameters on the host", hostParameters});
+  tests.push_back({"backend: enqueued", enqueued});
+  tests.push_back({"backend: copies in order", copiesInOrder});
+  tests.push_back({"backend: batch invariance float32", [] { batchInvariance(DType::float32); }});
+  tests.push_back({"backend: batch invariance float16", [] { batchInvariance(DType::float16); }});
+  tests.push_back({"backend: many sequences", manySequences});
+  tests.push_back({"backend: graphs", graphs});
+  tests.push_back({"backend: cancelling", cancelling});
+  tests.push_back({"backend: accounting", accounting});
+  tests.push_back({"backend: plans", plans});
+}
+
+}  // namespace fovea::test

@@ -1,0 +1,135 @@
+#include "cases.h"
+
+#include <algorithm>
+
+namespace fovea::test {
+
+Tensors::Tensors(const Case& about) : about_(about) {
+  Random random(about.seed);
+  problem_.dtype = about.dtype;
+  problem_.biasDtype = about.biasDtype;
+  problem_.heads = about.heads;
+  problem_.kvHeads = about.kvHeads;
+  problem_.headDim = about.headDim;
+  problem_.valueDim = about.valueDim;
+  problem_.scale = about.scale != 0 ? about.scale : 1 / std::sqrt(double(about.headDim));
+  problem_.softcap = about.softcap;
+  problem_.causal = about.causal;
+  problem_.windowLeft = about.windowLeft;
+  problem_.windowRight = about.windowRight;
+  problem_.pageSize = about.pageSize;
+  problem_.scoreStage = about.scoreStage;
+  const int64_t heads = about.heads;
+  const auto perHead = [&](double from, double to) {
+    auto* values = static_cast<float*>(reserve(heads, DType::float32));
+    for (int64_t head = 0; head < heads; head++) values[head] = float(from + (to - from) * random.uniform());
+    return values;
+  };
+  const float* slopes = about.alibi ? perHead(0.01, 0.5) : nullptr;
+  const float* sinks = about.sinks ? perHead(-2, 3) : nullptr;
+
+  for (size_t i = 0; i < about.queryLengths.size(); i++) {
+    Sequence sequence;
+    sequence.queryLength = about.queryLengths[i];
+    sequence.keyLength = about.keyLengths[i];
+    sequence.queryRows = sequence.queryLength + about.padding;
+    sequence.keyColumns = sequence.keyLength + about.padding;
+    sequence.queryOffset = about.queryOffset.value_or(sequence.keyLength - sequence.queryLength);
+    sequence.alibiSlopes = slopes;
+    sequence.sinks = sinks;
+    const int64_t rows = sequence.queryRows, columns = sequence.keyColumns;
+    sequence.query = input({heads, rows, about.headDim}, sequence.queryLength, random, about.magnitude);
+    if (about.pageSize > 0) {
+      addPages(sequence, int64_t(i), random);
+    } else {
+      sequence.key = input({about.kvHeads, columns, about.headDim}, sequence.keyLength, random, 1);
+      sequence.value = input({about.kvHeads, columns, about.valueDim}, sequence.keyLength, random, 1);
+    }
+    if (about.poisonMasked && sequence.keyLength > 0)  // element 0 of the last key
+      store(about.dtype, const_cast<void*>(sequence.key.data), (sequence.keyLength - 1) * sequence.key.rowStride, NAN);
+    if (about.mask) {
+      const int64_t size = heads * rows * columns;
+      auto* bytes = static_cast<uint8_t*>(reserve((size + 3) / 4, DType::float32));
+      for (int64_t at = 0; at < size; at++) bytes[at] = random.uniform() < 0.7;
+      sequence.mask = {bytes, rows * columns, columns, 1};
+    }
+    if (about.bias != Case::Bias::none) {
+      const bool full = about.bias == Case::Bias::full, perKey = about.bias == Case::Bias::perKey;
+      const int64_t biasHeads = perKey ? 1 : heads, biasRows = full ? rows : 1, size = biasHeads * biasRows * columns;
+      void* values = reserve(size, about.biasDtype);
+      for (int64_t at = 0; at < size; at++)
+        store(about.biasDtype, values, at, random.uniform() < 0.1 ? -INFINITY : 2 * random.normal());
+      sequence.bias = {values, perKey ? 0 : biasRows * columns, full ? columns : 0, 1};
+    }
+    sequence.output = output<void>({heads, rows, about.valueDim}, about.dtype);
+    if (about.lse) sequence.lse = output<float>({heads, rows, 1}, DType::float32);
+    if (about.weights) sequence.weights = output<float>({heads, rows, columns}, DType::float32);
+    if (about.scoreStage != ScoreStage::none) sequence.scores = output<float>({heads, rows, columns}, DType::float32);
+    sequences_.push_back(sequence);
+  }
+  problem_.sequences = sequences_.data();
+  problem_.sequenceCount = int64_t(sequences_.size());
+  clearOutputs();
+}
+
+void* Tensors::reserve(int64_t elements, DType type) {
+  storage_.emplace_back(size_t((elements + about_.shift) * byteSize(type)) + 16);
+  return storage_.back().data() + about_.shift * byteSize(type);
+}
+
+View<const void> Tensors::input(const Shape& shape, int64_t validRows, Random& random, double magnitude) {
+  const auto [heads, rows, columns] = shape;
+  void* data = reserve(heads * rows * columns, about_.dtype);
+  const View<const void> view = about_.rowsFirst ? View<const void>{data, columns, heads * columns, 1}
+                                                 : View<const void>{data, rows * columns, columns, 1};
+  for (int64_t head = 0; head < heads; head++)
+    for (int64_t row = 0; row < rows; row++)
+      for (int64_t column = 0; column < columns; column++) {
+        double value = magnitude * random.normal();
+        if (about_.outliers > 0 && random.uniform() < about_.outliers) value += 10 * random.normal();
+        store(about_.dtype, data, head * view.headStride + row * view.rowStride + column,
+              row < validRows ? value : NAN);
+      }
+  return view;
+}
+
+template <class Element>
+View<Element> Tensors::output(const Shape& shape, DType type) {
+  const auto [heads, rows, columns] = shape;
+  const int64_t size = heads * rows * columns;
+  auto* data = static_cast<Element*>(reserve(size, type));
+  outputs_.emplace_back(data, size * byteSize(type));
+  if (about_.rowsFirst) return {data, columns, heads * columns, 1};
+  return {data, rows * columns, columns, 1};
+}
+
+/// Pages in a shuffled order, with one that nobody uses and NaN past the last key.
+void Tensors::addPages(Sequence& sequence, int64_t sequenceIndex, Random& random) {
+  const int64_t size = about_.pageSize, count = (sequence.keyLength + size - 1) / size, pages = count + 1;
+  std::vector<int32_t> table(size_t(pages), 0);
+  for (int64_t i = 0; i < pages; i++) table[size_t(i)] = int32_t(i);
+  for (int64_t i = pages - 1; i > 0; i--) std::swap(table[size_t(i)], table[size_t(random.bits() % uint64_t(i + 1))]);
+  const auto fill = [&](int64_t columns, View<const void>& view, int64_t& pageStride) {
+    void* data = reserve(pages * about_.kvHeads * size * columns, about_.dtype);
+    pageStride = about_.kvHeads * size * columns;
+    view = {data, size * columns, columns, 1};
+    for (int64_t at = 0; at < pages * pageStride; at++) store(about_.dtype, data, at, NAN);
+    for (int64_t key = 0; key < sequence.keyLength; key++)
+      for (int64_t head = 0; head < about_.kvHeads; head++)
+        for (int64_t column = 0; column < columns; column++)
+          store(about_.dtype, data,
+                table[size_t(key / size)] * pageStride + head * view.headStride + key % size * columns + column,
+                random.normal());
+  };
+  fill(about_.headDim, sequence.key, sequence.keyPageStride);
+  fill(about_.valueDim, sequence.value, sequence.valuePageStride);
+  pageTables_.reserve(about_.queryLengths.size());
+  pageTables_.push_back(std::move(table));
+  sequence.pageTable = pageTables_[size_t(sequenceIndex)].data();
+}
+
+void Tensors::clearOutputs() {
+  for (const auto& [data, bytes] : outputs_) std::memset(data, 0xff, size_t(bytes));  // NaN in every dtype
+}
+
+}  // namespace fovea::test

@@ -1,0 +1,66 @@
+// Attention problems to test: a description, the host tensors made from it, and what the answer should be.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "numbers.h"
+
+namespace fovea::test {
+
+struct Case {
+  std::string name;
+  DType dtype = DType::float32;
+  int heads = 1, kvHeads = 1, headDim = 64, valueDim = 64;
+  std::vector<int> queryLengths{16}, keyLengths{16};  // one per sequence
+  double scale = 0;                                   // 0: 1 / sqrt(headDim)
+  double softcap = 0;
+  bool causal = false;
+  int64_t windowLeft = -1, windowRight = -1;
+  std::optional<int64_t> queryOffset;  // default: keyLength - queryLength
+  bool mask = false, alibi = false, sinks = false;
+  enum class Bias { none, full, perHead, perKey } bias = Bias::none;
+  DType biasDtype = DType::float32;
+  bool lse = true, weights = false;
+  ScoreStage scoreStage = ScoreStage::none;
+  int pageSize = 0;
+  int padding = 0;            // rows past each length, in inputs (NaN) and outputs (0)
+  bool rowsFirst = false;     // layout [rows, heads, dim] instead of [heads, rows, dim]
+  int shift = 0;              // elements before the tensors: breaks the alignment of rows
+  double outliers = 0;        // probability of adding N(0, 100)
+  double magnitude = 1;       // of queries
+  bool poisonMasked = false;  // a NaN key that the causal mask hides from every row
+  uint64_t seed = 1;
+};
+
+/// A case's tensors on the host, as a Problem.
+class Tensors {
+ public:
+  explicit Tensors(const Case& about);
+  const Problem& problem() const { return problem_; }
+  /// Outputs filled with NaN, so that what is not written shows.
+  void clearOutputs();
+
+ private:
+  struct Shape {
+    int64_t heads, rows, columns;
+  };
+  void* reserve(int64_t elements, DType type);
+  View<const void> input(const Shape& shape, int64_t validRows, Random& random, double magnitude);
+  template <class Element>
+  View<Element> output(const Shape& shape, DType type);
+  void addPages(Sequence& sequence, int64_t sequenceIndex, Random& random);
+
+  Case about_;
+  std::vector<std::vector<std::byte>> storage_;
+  std::vector<std::pair<void*, int64_t>> outputs_;  // and their bytes
+  std::vector<std::vector<int32_t>> pageTables_;
+  std::vector<Sequence> sequences_;
+  Problem problem_;
+};
+
+/// Runs the reference and compares every output of the problem with it, by the numerical contract. Returns what is
+/// wrong.
+std::string compare(const Problem& problem);
+
+}  // namespace fovea::test

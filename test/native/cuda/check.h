@@ -1,0 +1,33 @@
+// A test is a function that throws Failure.
+#pragma once
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fovea::test {
+
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline void check(bool holds, const std::string& what) {
+  if (!holds) throw Failure(what);
+}
+
+struct Test {
+  std::string name;
+  std::function<void()> run;
+};
+
+void addParityTests(std::vector<Test>& tests);
+void addBackendTests(std::vector<Test>& tests);
+/// Tests that need a driver that fails as told (the simulator's environment variables): each is a process of its own.
+void addFailureTests(std::vector<Test>& tests);
+/// Tests of the simulator's counters.
+void addSimulatorTests(std::vector<Test>& tests);
+/// What a process of a failure test does. Throws Failure.
+void runScenario(const std::string& name);
+
+}  // namespace fovea::test

@@ -1,0 +1,52 @@
+// A case whose tensors live on the device.
+#pragma once
+#include <future>
+#include <memory>
+
+#include "../../../native/cuda/backend.h"
+#include "../../../native/cuda/host_tensors.h"
+#include "cases.h"
+#include "check.h"
+
+namespace fovea::test {
+
+/// Waits for something that calls `settled`, and for its success.
+inline void finish(const std::function<void(cuda::Settled)>& begin) {
+  const auto promise = std::make_shared<std::promise<cuda::Result>>();
+  begin([promise](const cuda::Result& result) { promise->set_value(result); });
+  const cuda::Result result = promise->get_future().get();
+  check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
+}
+
+/// The host's tensors, their copies on the device, and the problem with device pointers.
+class DeviceCase {
+ public:
+  DeviceCase(cuda::Stream& stream, const Case& about)
+      : stream_(stream), host_(about), device_(host_.problem(), {true, true}) {
+    finish([&](cuda::Settled settled) {
+      return stream_.post({[this] { device_.upload(stream_); }, nullptr, std::move(settled)});
+    });
+    plan_ = cuda::plan(0, problem());
+  }
+  const Problem& problem() const { return device_.get(); }
+  const Problem& host() const { return host_.problem(); }
+  const Plan& plan() const { return plan_; }
+
+  /// Brings the outputs back and compares them.
+  void compare() {
+    host_.clearOutputs();
+    finish([&](cuda::Settled settled) {
+      return stream_.post({[] {}, [this] { device_.download(stream_); }, std::move(settled)});
+    });
+    const std::string wrong = test::compare(host_.problem());
+    check(wrong.empty(), wrong);
+  }
+
+ private:
+  cuda::Stream& stream_;
+  Tensors host_;
+  cuda::DeviceProblem device_;
+  Plan plan_;
+};
+
+}  // namespace fovea::test

@@ -1,0 +1,55 @@
+// fovea_cuda_test [part of a name]: the CUDA backend against the reference, on the driver that FOVEA_CUDA_DRIVER names
+// (the simulator, say) or the system's. Exit code 77, "skipped", where there is none.
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+
+#include "../../../native/cuda/backend.h"
+#include "check.h"
+
+using namespace fovea::test;
+
+namespace {
+
+int scenario(const char* name) {
+  try {
+    runScenario(name);
+    return 0;
+  } catch (const std::exception& error) {
+    std::printf("  %s\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count > 2 && std::strcmp(arguments[1], "--scenario") == 0) return scenario(arguments[2]);
+  const std::string filter = count > 1 ? arguments[1] : "";
+  if (const std::string reason = fovea::cuda::info().unavailable; !reason.empty()) {
+    std::printf("no CUDA here: %s\n", reason.c_str());
+    return 77;
+  }
+  std::vector<Test> tests;
+  addParityTests(tests);
+  addBackendTests(tests);
+  addFailureTests(tests);
+  addSimulatorTests(tests);
+  int passed = 0, failed = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  for (const Test& test : tests) {
+    if (test.name.find(filter) == std::string::npos) continue;
+    try {
+      test.run();
+      passed++;
+    } catch (const std::exception& error) {
+      failed++;
+      std::printf("FAILED %s\n  %s\n", test.name.c_str(), error.what());
+      std::fflush(stdout);
+      if (std::strstr(error.what(), "lost to this process")) break;  // nothing more can run
+    }
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  std::printf("%d passed, %d failed, %.1f s\n", passed, failed, seconds);
+  return failed > 0 || passed == 0;
+}

@@ -1,0 +1,175 @@
+// The standard kernel against the reference, over options, dtypes and shapes.
+#include "../../../native/cuda/backend.h"
+#include "cases.h"
+#include "check.h"
+
+namespace fovea::test {
+namespace {
+
+cuda::Stream& stream() {
+  static auto& opened = *new std::shared_ptr<cuda::Stream>(cuda::open(0));
+  return *opened;
+}
+
+void runCase(const Case& about) {
+  Tensors tensors(about);
+  const Plan plan = cuda::plan(0, tensors.problem());
+  const cuda::Result result = cuda::run(stream(), tensors.problem(), plan, {true, true});
+  check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
+  const std::string wrong = compare(tensors.problem());
+  check(wrong.empty(), wrong);
+}
+
+const char* nameOf(DType type) {
+  return type == DType::float32 ? "float32" : type == DType::float16 ? "float16" : "bfloat16";
+}
+
+/// The cases of one dtype. Sizes stay small: tiles are 128 x 128, blocks 64 keys, warps 32 queries.
+std::vector<Case> casesOf(DType dtype) {
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& name, const std::function<void(Case&)>& change) {
+    Case about;
+    about.dtype = about.biasDtype = dtype;
+    about.name = std::string(nameOf(dtype)) + " " + name;
+    about.seed = std::hash<std::string>{}(about.name);
+    change(about);
+    cases.push_back(about);
+  };
+  const auto lengths = [](Case& about, int queries, int keys) {
+    about.queryLengths = {queries};
+    about.keyLengths = {keys};
+  };
+
+  add("one query, one key", [&](Case& c) { lengths(c, 1, 1); });
+  for (const auto& [queries, keys] : {std::pair{1, 300}, {127, 129}, {128, 128}, {129, 127}, {33, 65}, {200, 64}})
+    for (const bool causal : {false, true})
+      add("lengths " + std::to_string(queries) + " x " + std::to_string(keys) + (causal ? " causal" : ""),
+          [&](Case& c) {
+            lengths(c, queries, keys);
+            c.causal = causal;
+          });
+  for (const auto& [headDim, valueDim] : {std::pair{1, 1},
+                                          {8, 40},
+                                          {16, 16},
+                                          {48, 72},
+                                          {72, 48},
+                                          {100, 64},
+                                          {128, 128},
+                                          {192, 128},
+                                          {80, 130},
+                                          {320, 512}})
+    add("dims " + std::to_string(headDim) + ", " + std::to_string(valueDim), [&](Case& c) {
+      lengths(c, 40, 70);
+      c.headDim = headDim;
+      c.valueDim = valueDim;
+    });
+  add("grouped heads", [&](Case& c) {
+    c.heads = 6, c.kvHeads = 2;
+    lengths(c, 40, 90);
+    c.causal = true;
+  });
+  add("causal from the top left", [&](Case& c) {
+    lengths(c, 140, 200);
+    c.causal = true, c.queryOffset = 0;
+  });
+  add("negative offset: empty rows", [&](Case& c) {
+    lengths(c, 150, 140);
+    c.causal = true, c.queryOffset = -135;
+  });
+  add("window", [&](Case& c) {
+    lengths(c, 280, 300);
+    c.windowLeft = 20, c.windowRight = 3;
+  });
+  add("causal window", [&](Case& c) {
+    lengths(c, 150, 300);
+    c.causal = true, c.windowLeft = 70;
+  });
+  add("window past the keys", [&](Case& c) {
+    lengths(c, 60, 50);
+    c.windowLeft = 5, c.windowRight = 5, c.queryOffset = 30;
+  });
+  add("mask", [&](Case& c) {
+    c.heads = 2, c.mask = true;
+    lengths(c, 50, 140);
+  });
+  for (const auto& [name, bias] :
+       {std::pair{"full", Case::Bias::full}, {"per head", Case::Bias::perHead}, {"per key", Case::Bias::perKey}})
+    for (const DType biasDtype : {DType::float32, DType::float16, DType::bfloat16})
+      add(std::string("bias ") + name + " " + nameOf(biasDtype), [&](Case& c) {
+        c.heads = 2, c.bias = bias, c.biasDtype = biasDtype;
+        lengths(c, 20, 80);
+      });
+  add("alibi", [&](Case& c) {
+    c.heads = 2, c.alibi = true, c.causal = true;
+    lengths(c, 60, 150);
+  });
+  add("softcap", [&](Case& c) {
+    c.softcap = 5, c.magnitude = 4;
+    lengths(c, 40, 100);
+  });
+  add("sinks", [&](Case& c) {
+    c.heads = 2, c.sinks = true, c.causal = true, c.queryOffset = -3;
+    lengths(c, 20, 50);
+  });
+  add("weights in a window", [&](Case& c) {
+    c.weights = true, c.causal = true, c.windowLeft = 40;
+    lengths(c, 150, 400);
+  });
+  add("weights", [&](Case& c) {
+    c.heads = 2, c.weights = true, c.causal = true, c.padding = 3;
+    lengths(c, 150, 140);
+  });
+  for (const auto& [name, stage] :
+       {std::pair{"scaled", ScoreStage::scaled}, {"capped", ScoreStage::capped}, {"biased", ScoreStage::biased}})
+    add(std::string("scores ") + name, [&](Case& c) {
+      c.scoreStage = stage, c.softcap = 3, c.causal = true, c.mask = true, c.weights = true, c.padding = 5;
+      lengths(c, 60, 150);
+    });
+  add("garbage past the lengths", [&](Case& c) {
+    c.padding = 9, c.causal = true;
+    c.queryLengths = {10, 0, 130}, c.keyLengths = {20, 7, 133};
+  });
+  add("no keys", [&](Case& c) { c.queryLengths = {5, 5}, c.keyLengths = {0, 9}, c.padding = 1; });
+  add("ragged, rows before heads", [&](Case& c) {
+    c.heads = 4, c.kvHeads = 2, c.rowsFirst = true, c.causal = true;
+    c.queryLengths = {1, 40, 130}, c.keyLengths = {90, 40, 150};
+  });
+  for (const int pageSize : {1, 16, 100})
+    add("pages of " + std::to_string(pageSize), [&](Case& c) {
+      c.heads = 4, c.kvHeads = 2, c.pageSize = pageSize, c.causal = true;
+      c.queryLengths = {1, 30}, c.keyLengths = {140, 33};
+    });
+  add("rows that are not aligned", [&](Case& c) {
+    c.shift = 1, c.headDim = 60, c.valueDim = 36, c.causal = true;
+    lengths(c, 50, 140);
+  });
+  add("a NaN key that is masked", [&](Case& c) {
+    lengths(c, 40, 41);
+    c.causal = true, c.queryOffset = 0, c.poisonMasked = true;
+  });
+  add("large scores", [&](Case& c) {
+    lengths(c, 40, 150);
+    c.magnitude = 60;
+  });
+  add("outliers", [&](Case& c) {
+    lengths(c, 64, 200);
+    c.headDim = c.valueDim = 128, c.outliers = 0.001;
+  });
+  add("everything", [&](Case& c) {
+    c.heads = 4, c.kvHeads = 2, c.causal = true, c.windowLeft = 60, c.mask = true, c.bias = Case::Bias::full,
+    c.alibi = true;
+    c.softcap = 20, c.sinks = true, c.weights = true, c.padding = 2, c.rowsFirst = true, c.headDim = 40,
+    c.valueDim = 24;
+    c.queryLengths = {30, 70}, c.keyLengths = {90, 70};
+  });
+  return cases;
+}
+
+}  // namespace
+
+void addParityTests(std::vector<Test>& tests) {
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
+    for (const Case& about : casesOf(dtype)) tests.push_back({"parity: " + about.name, [about] { runCase(about); }});
+}
+
+}  // namespace fovea::test

@@ -1,0 +1,95 @@
+// What only the simulator can tell: how much work the kernels did.
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+#include "../../../native/cuda/driver.h"
+#include "device_case.h"
+
+namespace fovea::test {
+namespace {
+
+/// The counters of all launches since the last call, from the simulator's JSON lines (fovea_sim.h).
+class Counters {
+ public:
+  Counters() {
+    void* library = dlopen(cuda::driver().path.c_str(), RTLD_NOW | RTLD_NOLOAD);
+    read_ = reinterpret_cast<const char* (*)()>(dlsym(library, "fovea_sim_counters"));
+    clear_ = reinterpret_cast<void (*)()>(dlsym(library, "fovea_sim_clear"));
+  }
+  void clear() const { clear_(); }
+  /// Sum of one counter over launches of kernels whose name contains `kernel`.
+  double sum(const std::string& counter, const std::string& kernel = "") const {
+    double total = 0;
+    const std::string text = read_(), key = "\"" + counter + "\":";
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find('\n', begin), text.size());
+      const std::string line = text.substr(begin, end - begin);
+      begin = end + 1;
+      const size_t at = line.find(key);
+      if (at == std::string::npos || line.substr(0, line.find(',')).find(kernel) == std::string::npos) continue;
+      total += std::strtod(line.c_str() + at + key.size(), nullptr);
+    }
+    return total;
+  }
+
+ private:
+  const char* (*read_)();
+  void (*clear_)();
+};
+
+/// The tensor cores do exactly what the plan says.
+void executedFlops() {
+  const Counters counters;
+  for (const int variant : {0, 1, 2, 3}) {
+    Case about;
+    about.dtype = DType::float16;
+    about.heads = 2;
+    about.queryLengths = {200, 33}, about.keyLengths = {300, 70};
+    about.headDim = variant == 1 ? 72 : 64, about.valueDim = variant == 1 ? 40 : variant == 2 ? 200 : 64;
+    about.causal = variant > 0;
+    about.windowLeft = variant == 2 ? 50 : -1;
+    about.scoreStage = variant == 3 ? ScoreStage::scaled : ScoreStage::none;
+    about.padding = variant == 3 ? 70 : 0;
+    Tensors tensors(about);
+    const auto stream = cuda::open(0);
+    const Plan plan = cuda::plan(0, tensors.problem());
+    counters.clear();
+    const cuda::Result result = cuda::run(*stream, tensors.problem(), plan, {true, true});
+    check(result.outcome == cuda::Outcome::done, result.message);
+    const double executed = counters.sum("tensorFlops");
+    check(executed == plan.flops, "variant " + std::to_string(variant) + ": executed " + std::to_string(executed) +
+                                      ", planned " + std::to_string(plan.flops));
+  }
+}
+
+/// Shared memory is read and written without bank conflicts.
+void sharedMemory(DType dtype) {
+  const Counters counters;
+  Case about;
+  about.dtype = dtype;
+  about.queryLengths = about.keyLengths = {256};
+  about.headDim = about.valueDim = 128;
+  Tensors tensors(about);
+  const auto stream = cuda::open(0);
+  counters.clear();
+  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), {true, true});
+  check(result.outcome == cuda::Outcome::done, result.message);
+  for (const char* kernel : {"scores", "output"}) {
+    const double actual = counters.sum("sharedWavefronts", kernel),
+                 ideal = counters.sum("sharedWavefrontsIdeal", kernel);
+    check(actual <= 1.02 * ideal, std::string(kernel) + ": " + std::to_string(actual) + " wavefronts, " +
+                                      std::to_string(ideal) + " without conflicts");
+  }
+}
+
+}  // namespace
+
+void addSimulatorTests(std::vector<Test>& tests) {
+  if (cuda::driver().path.find("cudasim") == std::string::npos) return;
+  tests.push_back({"simulator: executed flops", executedFlops});
+  tests.push_back({"simulator: shared memory float32", [] { sharedMemory(DType::float32); }});
+  tests.push_back({"simulator: shared memory float16", [] { sharedMemory(DType::float16); }});
+}
+
+}  // namespace fovea::test
