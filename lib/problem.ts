@@ -154,11 +154,13 @@ function writeView(
   }
   const storage = addStorage(placed, name, storages);
   // Pages are reached by the page table.
-  const batch = keyStep === 1 && call.pageSize > 0 ? 0 : placed.batch;
+  const paged = keyStep === 1 && call.pageSize > 0;
+  const batch = paged ? 0 : placed.batch;
   for (const { index, queryStart, queryRows, keyStart, keyLength } of sequences) {
     const row = queryStart * queryStep + keyStart * keyStep;
     // Where there are no rows, the place of the first may lie outside the storage.
-    const empty = placed.view.size === 0 || (keyStep === 1 ? keyLength : queryRows) === 0;
+    const rows = paged ? 1 : keyStep === 1 ? keyLength : queryRows;
+    const empty = placed.view.size === 0 || rows === 0;
     numbers[at] = storage;
     numbers[at + 1] = empty ? 0 : placed.view.offset + index * batch + row * placed.row;
     numbers[at + 2] = placed.head;
