@@ -187,3 +187,17 @@ TEST("the plan skips what causality and windows hide") {
   const double window = cpu::plan(example.problem).flops;
   CHECK(window < 0.04 * full) << window / full;
 }
+
+TEST("a key that a row masks does not reach it, whatever it holds") {
+  Example example = makeExample({24, 24, 1, 1, 1, 4}, DType::float32, 11);
+  example.problem.causal = true;
+  example.problem.scale = 1;
+  float* query = static_cast<float*>(const_cast<void*>(example.sequences[0].query.data));
+  float* key = static_cast<float*>(const_cast<void*>(example.sequences[0].key.data));
+  for (int64_t i = 0; i < 24; i++) query[i] = 1, key[i] = 0;
+  key[5] = 400;  // the largest score of row 5, in the tile of the NaN that rows 6 and up see
+  key[6] = NAN;
+  compute(example);
+  CHECK(std::fabs(example.sequences[0].lse.data[5] - 400) < 1e-3) << example.sequences[0].lse.data[5];
+  CHECK(std::isnan(example.sequences[0].lse.data[13])) << example.sequences[0].lse.data[13];
+}
