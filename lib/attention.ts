@@ -3,7 +3,7 @@ import { allocate } from "./dtype.js";
 import { onAbort } from "./abort.js";
 import { abortError, FoveaError } from "./errors.js";
 import { takeOff } from "./flight.js";
-import { placeholder, type FloatDTypeOf, type ShapeInput, type TensorInput } from "./input.js";
+import { shapeOnly, type FloatDTypeOf, type ShapeInput, type TensorInput } from "./input.js";
 import { native, nativeError } from "./native.js";
 import type { AttentionOptions, AttentionResult, ExplainOptions, Known } from "./options.js";
 import { planNumbers, readPlan, type Plan } from "./plan.js";
@@ -71,8 +71,8 @@ export function attentionSync<Query extends TensorInput, const Options extends A
 export function explain(query: ShapeInput, key: ShapeInput, value: ShapeInput, options?: ExplainOptions): Plan {
   const call = checkCall(query, key, value, (options ?? {}) as AttentionOptions, true);
   const { device } = call.rules;
-  const output = placeholder("output", call.dtype, device, call.outputShape);
-  const outputs = placeOutputs(call, output, (shape) => placeholder("output", "float32", device, shape));
+  const output = shapeOnly("output", call.dtype, device, call.outputShape);
+  const outputs = placeOutputs(call, output, (shape) => shapeOnly("output", "float32", device, shape));
   const problem = writeProblem(call, outputs, []);
   try {
     native().explain(problem, planNumbers);

@@ -69,11 +69,11 @@ function bareView(name: string, shape: unknown, dtype: unknown): View {
   if (!isDType(dtype)) {
     throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: expected a dtype of ${list(dtypes)}, got ${show(dtype)}`);
   }
-  return placeholder(name, dtype, "cpu", shape);
+  return shapeOnly(name, dtype, "cpu", shape);
 }
 
-/** A contiguous view of nothing. */
-export function placeholder(name: string, dtype: DType, device: Device, shape: readonly number[]): View {
+/** A contiguous view without memory: for planning and for writing sizes. */
+export function shapeOnly(name: string, dtype: DType, device: Device, shape: readonly number[]): View {
   return makeView(name, undefined, dtype, device, shape, contiguousStrides(shape), 0);
 }
 

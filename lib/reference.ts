@@ -2,7 +2,7 @@
 // compared with, and the place to read what an option means.
 import { allocateFloat64, decode, encode, type FloatDType } from "./dtype.js";
 import { abortError } from "./errors.js";
-import { placeholder, type FloatDTypeOf, type TensorInput } from "./input.js";
+import { shapeOnly, type FloatDTypeOf, type TensorInput } from "./input.js";
 import type { Placed } from "./layout.js";
 import type { AttentionOptions, AttentionResult, Known } from "./options.js";
 import type { Sequence } from "./sequences.js";
@@ -67,8 +67,8 @@ function compute(call: Call): Float64Results {
     weights: rules.returnWeights ? allocateFloat64(product(call.weightsShape)) : undefined,
     scores: rules.returnScores && allocateFloat64(product(call.weightsShape)).fill(fill),
   };
-  const at = placeOutputs(call, placeholder("output", "float32", "cpu", call.outputShape), (shape) =>
-    placeholder("output", "float32", "cpu", shape),
+  const at = placeOutputs(call, shapeOnly("output", "float32", "cpu", call.outputShape), (shape) =>
+    shapeOnly("output", "float32", "cpu", shape),
   );
 
   for (const sequence of call.sequences) {

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import type { AttentionOptions } from "../lib/index.js";
 import { Tensor } from "../lib/index.js";
-import { placeholder } from "../lib/input.js";
+import { shapeOnly } from "../lib/input.js";
 import { problemFields, sequenceFields, writeProblem } from "../lib/problem.js";
 import { checkCall, placeOutputs } from "../lib/shape.js";
 
@@ -17,8 +17,8 @@ const fieldNames = sequenceFields.map((name, i) =>
 /** The problem by name, and the memory it is about. */
 function problemOf(query: unknown, key: unknown, value: unknown, options: AttentionOptions = {}) {
   const call = checkCall(query, key, value, options, false);
-  const output = call.out?.view ?? placeholder("output", call.dtype, "cpu", call.outputShape);
-  const outputs = placeOutputs(call, output, (shape) => placeholder("output", "float32", "cpu", shape));
+  const output = call.out?.view ?? shapeOnly("output", call.dtype, "cpu", call.outputShape);
+  const outputs = placeOutputs(call, output, (shape) => shapeOnly("output", "float32", "cpu", shape));
   const storages: ArrayBufferView[] = [];
   const numbers = writeProblem(call, outputs, storages);
   const take = (names: readonly string[], from: number): Numbers =>
