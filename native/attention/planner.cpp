@@ -25,8 +25,8 @@ int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 
 // Below this many rows per kv head, reading the keys costs more than the arithmetic: the decode kernel.
 constexpr int64_t decodeRows = 8;
-// Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (5 % of
-// the time at 192 rows, measured at headDim 128), but not so many that a short sequence leaves threads without work.
+// Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (about 5 %
+// of the time at 192 rows), but not so many that a short sequence leaves threads without work.
 constexpr int64_t rowsInPlace = 192, rowsStaged = 384;
 // A column of values wider than this meets few of the L1 cache's sets: their tiles are packed.
 constexpr int64_t widestInPlace = 64;
