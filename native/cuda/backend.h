@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../attention/plan.h"
+#include "element_copy.h"
 #include "types.h"
 
 namespace fovea::cuda {
@@ -51,23 +52,33 @@ std::shared_ptr<Execution> start(Stream& stream, const Problem& problem, const P
 /// Drops the call if it is not on the GPU yet; what is there finishes first. Returns at once; `settled` still comes.
 void cancel(Execution& execution);
 
-/// For problems on the device: enqueues behind all earlier calls and returns. Throws what prevents that; a fault while
-/// it runs is the result of the next call that waits. Buffers of the same stream may be released at once.
-void enqueue(Stream& stream, const Problem& problem, const Plan& plan);
+/// For tensors on the device (`residence.tensors` is false): enqueues behind all earlier calls and returns. Throws what
+/// prevents that; a fault while it runs is the result of the next call that waits. The problem, parameters on the host
+/// and buffers of the same stream may be released at once.
+void enqueue(Stream& stream, const Problem& problem, const Plan& plan, Residence residence);
 
 /// Settles once everything that was enqueued before is done, with the fault that any of it met.
 std::shared_ptr<Execution> synchronize(Stream& stream, Settled settled);
 
 /// Uninitialised device memory. Throws Error (outOfMemory).
 std::shared_ptr<DeviceBuffer> allocate(Stream& stream, int64_t bytes);
-/// Its device pointer, aligned to 256 bytes.
+/// Memory that others own: never freed here, not counted in MemoryInfo. They keep it until all work that uses it is
+/// done. Throws Error if the driver does not know it as memory of the stream's device.
+std::shared_ptr<DeviceBuffer> adopt(Stream& stream, uint64_t pointer, int64_t bytes);
+/// A buffer's device pointer; that of allocated memory is a multiple of 256.
 uint64_t address(const DeviceBuffer& buffer);
 
 /// Copies in call order. Host and device memory must live until settled.
 std::shared_ptr<Execution> write(Stream& stream, uint64_t to, const void* from, int64_t bytes, Settled settled);
 std::shared_ptr<Execution> read(Stream& stream, uint64_t from, void* to, int64_t bytes, Settled settled);
 std::shared_ptr<Execution> copy(Stream& stream, uint64_t from, uint64_t to, int64_t bytes, Settled settled);
+/// Copies to the device in call order; returns once `from` has been read, so it may change at once. Throws what
+/// prevents that.
+void writeNow(Stream& stream, uint64_t to, const void* from, int64_t bytes);
 /// Fills with zero bytes, in call order; returns once enqueued.
 void clear(Stream& stream, uint64_t to, int64_t bytes);
+/// Copies and converts on the device, in call order; returns once enqueued. Throws std::invalid_argument for types that
+/// do not convert, strides or pointers that do not fit, and more than maxCopyRank dimensions that cannot be joined.
+void copyElements(Stream& stream, const ElementCopy& copy);
 
 }  // namespace fovea::cuda

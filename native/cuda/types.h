@@ -44,8 +44,10 @@ using Settled = std::function<void(const Result&)>;
 
 /// Which of a problem's pointers are the host's; the others are the device's.
 struct Residence {
-  bool tensors = false;     // query, key, value, mask, bias and all outputs
-  bool parameters = false;  // pageTable, alibiSlopes and sinks
+  bool tensors = false;  // query, key, value, mask, bias and all outputs
+  bool pageTable = false, alibiSlopes = false, sinks = false;
 };
+
+constexpr Residence allOnHost{true, true, true, true};
 
 }  // namespace fovea::cuda
