@@ -31,7 +31,7 @@ const Register kFailures[] = {
        EXPECT_OK(cuCtxSynchronize());
      }},
     {"driver/compute capabilities", [] {
-       const struct { const char* name; int shared; } machines[] = {{"8.0", 163 * 1024}, {"8.6", 99 * 1024}, {"9.0", 227 * 1024}};
+       const struct { const char* name; int shared; } machines[] = {{"7.5", 64 * 1024}, {"8.0", 163 * 1024}, {"8.6", 99 * 1024}, {"9.0", 227 * 1024}};
        for (const auto& machine : machines) {
          const Setting capability("FOVEA_SIM_COMPUTE_CAPABILITY", machine.name, "8.0");
          int value = 0, major = 0, minor = 0;
@@ -42,6 +42,43 @@ const Register kFailures[] = {
          expectEqual<std::string::value_type>(static_cast<char>('0' + major), machine.name[0], "major");
          expectEqual<std::string::value_type>(static_cast<char>('0' + minor), machine.name[2], "minor");
        }
+     }},
+    {"driver/the stack of contexts", [] {
+       expectEqual(driver.configure("FOVEA_SIM_DEVICES", "2"), 0, "configure");
+       EXPECT_OK(cuInit(0));
+       CUcontext first = nullptr, second = nullptr, top = nullptr;
+       const auto expectTop = [&](CUcontext wanted, const char* when) {
+         EXPECT_OK(cuCtxGetCurrent(&top));
+         expect(top == wanted, when);
+       };
+       EXPECT_OK(cuCtxGetCurrent(&first));
+       EXPECT_OK(cuDevicePrimaryCtxRetain(&second, 1));
+       EXPECT_OK(cuCtxPushCurrent(second));
+       expectTop(second, "pushed");
+       EXPECT_OK(cuCtxPushCurrent(first));
+       EXPECT_OK(cuCtxSetCurrent(second));
+       expectTop(second, "the top replaced");
+       EXPECT_OK(cuCtxPopCurrent(&top));
+       expect(top == second, "what a pop hands out");
+       expectTop(second, "the one below");
+       EXPECT_OK(cuCtxSetCurrent(nullptr));
+       expectTop(first, "no context instead of one takes it off");
+       EXPECT_RESULT(cuCtxPushCurrent(nullptr), CUDA_ERROR_INVALID_CONTEXT);
+       EXPECT_OK(cuCtxPopCurrent(&top));
+       expectTop(nullptr, "none left");
+       EXPECT_RESULT(cuCtxPopCurrent(&top), CUDA_ERROR_INVALID_CONTEXT);
+       EXPECT_OK(cuCtxSetCurrent(first));
+       expectTop(first, "set without any");
+       EXPECT_OK(cuDevicePrimaryCtxRelease(1));
+     }},
+    {"driver/an old device runs no PTX of newer ones", [] {
+       const Setting capability("FOVEA_SIM_COMPUTE_CAPABILITY", "7.5", "8.0");
+       CUmodule module = nullptr;
+       EXPECT_RESULT(cuModuleLoadData(&module, kernelText("").c_str()), CUDA_ERROR_NO_BINARY_FOR_GPU);
+     }},
+    {"driver/injected failure of cuInit", [] {
+       const Setting failure("FOVEA_SIM_FAIL_INIT", "999", "0");
+       EXPECT_RESULT(cuInit(0), CUDA_ERROR_UNKNOWN);
      }},
     {"driver/occupancy", [] {
        LoadedKernel add(kAdd);

@@ -42,6 +42,7 @@ struct Limits {
   int blocksPerMultiprocessor;
 };
 constexpr Limits limitsOf(int computeCapability) {
+  if (computeCapability == 75) return {64 * 1024, 64 * 1024, 1024, 16};
   if (computeCapability == 86) return {99 * 1024, 100 * 1024, 1536, 16};
   if (computeCapability == 90) return {227 * 1024, 228 * 1024, 2048, 32};
   return {163 * 1024, 164 * 1024, 2048, 32};
@@ -56,7 +57,6 @@ int occupancy(const LoadedKernel& kernel, uint32_t threads, uint64_t dynamicShar
 CUresult current(Device** device);
 // The device without looking at its state: for what must work on a failed context.
 Device* currentOrNull();
-void setCurrent(Device* device);
 
 // A stream handle of the current device; null and the legacy and per-thread handles name its default stream.
 CUresult streamOf(CUstream handle, Stream** stream);

@@ -3,13 +3,14 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <vector>
 
 #include "driver/api.h"
 
 namespace fovea::simulator {
 namespace {
 
-thread_local Device* threadDevice = nullptr;
+thread_local std::vector<Device*> threadContexts;  // the last is current
 std::mutex initMutex;
 bool initialized = false;
 
@@ -61,14 +62,13 @@ constexpr ErrorText kErrors[] = {
 
 }  // namespace
 
-Device* currentOrNull() { return threadDevice; }
-void setCurrent(Device* device) { threadDevice = device; }
+Device* currentOrNull() { return threadContexts.empty() ? nullptr : threadContexts.back(); }
 
 CUresult current(Device** device) {
   if (!initialized) return CUDA_ERROR_NOT_INITIALIZED;
-  if (!threadDevice) return CUDA_ERROR_INVALID_CONTEXT;
-  *device = threadDevice;
-  return threadDevice->status();
+  if (!currentOrNull()) return CUDA_ERROR_INVALID_CONTEXT;
+  *device = currentOrNull();
+  return (*device)->status();
 }
 
 void complain(const std::string& message) { std::fprintf(stderr, "fovea simulator: %s\n", message.c_str()); }
@@ -80,6 +80,7 @@ using namespace fovea::simulator;
 FOVEA_CUDA_API CUresult cuInit(unsigned flags) {
   if (flags) return CUDA_ERROR_INVALID_VALUE;
   std::lock_guard lock(initMutex);
+  if (settings().failInit != CUDA_SUCCESS) return settings().failInit;
   if (settings().devices == 0) return CUDA_ERROR_NO_DEVICE;
   while (devices().size() < static_cast<size_t>(settings().devices))
     devices().push_back(std::make_unique<Device>(static_cast<int>(devices().size())));
@@ -259,7 +260,9 @@ FOVEA_CUDA_API CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned* fl
 
 FOVEA_CUDA_API CUresult cuCtxSetCurrent(CUcontext context) {
   if (!initialized) return CUDA_ERROR_NOT_INITIALIZED;
-  setCurrent(reinterpret_cast<Device*>(context));
+  // Replaces the top of the thread's stack; no context instead of one takes it off.
+  if (!threadContexts.empty()) threadContexts.pop_back();
+  if (context) threadContexts.push_back(reinterpret_cast<Device*>(context));
   return CUDA_SUCCESS;
 }
 
@@ -269,10 +272,18 @@ FOVEA_CUDA_API CUresult cuCtxGetCurrent(CUcontext* context) {
   return CUDA_SUCCESS;
 }
 
-FOVEA_CUDA_API CUresult cuCtxPushCurrent(CUcontext context) { return cuCtxSetCurrent(context); }
+FOVEA_CUDA_API CUresult cuCtxPushCurrent(CUcontext context) {
+  if (!initialized) return CUDA_ERROR_NOT_INITIALIZED;
+  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  threadContexts.push_back(reinterpret_cast<Device*>(context));
+  return CUDA_SUCCESS;
+}
+
 FOVEA_CUDA_API CUresult cuCtxPopCurrent(CUcontext* context) {
-  FOVEA_CUDA_TRY(cuCtxGetCurrent(context));
-  setCurrent(nullptr);
+  if (!initialized) return CUDA_ERROR_NOT_INITIALIZED;
+  if (threadContexts.empty()) return CUDA_ERROR_INVALID_CONTEXT;
+  if (context) *context = reinterpret_cast<CUcontext>(threadContexts.back());
+  threadContexts.pop_back();
   return CUDA_SUCCESS;
 }
 

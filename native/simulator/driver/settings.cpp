@@ -24,10 +24,11 @@ uint64_t number(const std::string& text) {
 }
 
 int capability(const std::string& text) {
+  if (text == "7.5") return 75;
   if (text == "8.0") return 80;
   if (text == "8.6") return 86;
   if (text == "9.0") return 90;
-  throw std::invalid_argument("must be 8.0, 8.6 or 9.0");
+  throw std::invalid_argument("must be 7.5, 8.0, 8.6 or 9.0");
 }
 
 Completion completion(const std::string& text) {
@@ -48,6 +49,7 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) { s.multiprocessors = std::max(1, static_cast<int>(number(v))); }},
       {"FOVEA_SIM_DRIVER_VERSION",
        [](Settings& s, const std::string& v) { s.driverVersion = static_cast<int>(number(v)); }},
+      {"FOVEA_SIM_FAIL_INIT", [](Settings& s, const std::string& v) { s.failInit = static_cast<CUresult>(number(v)); }},
       {"FOVEA_SIM_SEED", [](Settings& s, const std::string& v) { s.schedule.seed = number(v); }},
       {"FOVEA_SIM_COMPLETION", [](Settings& s, const std::string& v) { s.schedule.completion = completion(v); }},
       {"FOVEA_SIM_QUANTUM",

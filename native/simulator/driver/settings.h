@@ -1,6 +1,8 @@
 // What the simulated machine is and which of its failures to show, from environment variables (README.md lists them).
 #pragma once
 
+#include <cuda.h>
+
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -11,10 +13,11 @@ namespace fovea::simulator {
 
 struct Settings {
   int devices = 1;
-  int computeCapability = 80;  // 80, 86 or 90
+  int computeCapability = 80;  // 75, 80, 86 or 90
   uint64_t memoryBytes = 16ull << 30;
   int multiprocessors = 4;
   int driverVersion = 13000;
+  CUresult failInit = CUDA_SUCCESS;  // what cuInit returns
   Schedule schedule;
   std::string countersPath;  // JSON lines, one per launch
   bool quiet = false;        // reports are kept but not printed
