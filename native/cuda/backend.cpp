@@ -6,6 +6,7 @@
 #include "devices.h"
 #include "host_tensors.h"
 #include "launch.h"
+#include "launch_copy.h"
 #include "stream.h"
 
 namespace fovea::cuda {
@@ -28,6 +29,12 @@ void launchWithWorkspace(Stream& stream, const Problem& problem, const Plan& pla
 std::shared_ptr<Execution> post(Stream& stream, std::function<void()> submit, std::function<void()> finish,
                                 Settled settled) {
   return stream.post({std::move(submit), std::move(finish), std::move(settled)});
+}
+
+void stage(Stream& stream, uint64_t to, const void* from, int64_t bytes) {
+  stream.toDevice().toDevice(to, size_t(bytes), [from](std::byte* chunk, size_t offset, size_t part) {
+    std::memcpy(chunk, static_cast<const std::byte*>(from) + offset, part);
+  });
 }
 
 /// Begins a stream's work and waits for its result.
@@ -70,10 +77,12 @@ Result run(Stream& stream, const Problem& problem, const Plan& plan, Residence r
   return await([&](Settled settled) { return start(stream, problem, plan, residence, std::move(settled)); });
 }
 
-void enqueue(Stream& stream, const Problem& problem, const Plan& plan) {
+void enqueue(Stream& stream, const Problem& problem, const Plan& plan, Residence residence) {
+  if (residence.tensors) throw std::invalid_argument("enqueue: expected tensors on the device, got the host's");
+  DeviceProblem onDevice(problem, residence);
   stream.submitNow([&] {
-    stream.device().requireAlive();
-    launchWithWorkspace(stream, problem, plan);
+    onDevice.upload(stream);
+    launchWithWorkspace(stream, onDevice.get(), plan);
   });
 }
 
@@ -88,14 +97,19 @@ std::shared_ptr<DeviceBuffer> allocate(Stream& stream, int64_t bytes) {
   return DeviceBuffer::allocate(stream.compute(), bytes);
 }
 
+std::shared_ptr<DeviceBuffer> adopt(Stream& stream, uint64_t pointer, int64_t bytes) {
+  return DeviceBuffer::adopt(stream.compute(), pointer, bytes);
+}
+
 uint64_t address(const DeviceBuffer& buffer) { return buffer.pointer(); }
 
 std::shared_ptr<Execution> write(Stream& stream, uint64_t to, const void* from, int64_t bytes, Settled settled) {
-  const auto fill = [from](std::byte* chunk, size_t offset, size_t part) {
-    std::memcpy(chunk, static_cast<const std::byte*>(from) + offset, part);
-  };
-  const auto submit = [&stream, to, bytes, fill] { stream.toDevice().toDevice(to, size_t(bytes), fill); };
+  const auto submit = [&stream, to, from, bytes] { stage(stream, to, from, bytes); };
   return post(stream, submit, nullptr, std::move(settled));
+}
+
+void writeNow(Stream& stream, uint64_t to, const void* from, int64_t bytes) {
+  stream.submitNow([&] { stage(stream, to, from, bytes); });
 }
 
 std::shared_ptr<Execution> read(Stream& stream, uint64_t from, void* to, int64_t bytes, Settled settled) {
@@ -121,6 +135,11 @@ void clear(Stream& stream, uint64_t to, int64_t bytes) {
     stream.device().check(driver().cuMemsetD8Async(to, 0, size_t(bytes), stream.compute()->get()),
                           "filling with zeros");
   });
+}
+
+void copyElements(Stream& stream, const ElementCopy& copy) {
+  const std::vector<CopyPiece> pieces = planElementCopy(copy);
+  stream.submitNow([&] { launchElementCopy(stream.device(), stream.compute()->get(), pieces); });
 }
 
 }  // namespace fovea::cuda

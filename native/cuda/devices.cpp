@@ -34,7 +34,8 @@ DeviceInfo inspect(int index) {
   info.memoryPools = attribute(device, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED) != 0;
   if (info.computeMajor < minimumComputeMajor)
     info.unusable = "its compute capability is " + std::to_string(info.computeMajor) + "." +
-                    std::to_string(info.computeMinor) + ", and the kernels need 8.0 (Ampere) or newer";
+                    std::to_string(info.computeMinor) +
+                    ", and the kernels need 8.0 (Ampere) or newer. Use a newer GPU, or the CPU.";
   return info;
 }
 
@@ -95,7 +96,8 @@ Device& Device::get(int index) {
     if (result == CUDA_SUCCESS) result = driver().cuDevicePrimaryCtxRetain(&context, handle);
     if (result != CUDA_SUCCESS)
       throw Error(result == CUDA_ERROR_OUT_OF_MEMORY ? ErrorKind::outOfMemory : ErrorKind::unavailable,
-                  label(info) + ": no context can be made: " + driver().describe(result));
+                  label(info) + ": no context can be made: " + driver().describe(result) +
+                      ". See whether other processes hold its memory or own it alone (nvidia-smi shows both).");
     device = new Device(info, context);  // kept for the life of the process, as its context is
     device->findPool();
   }
@@ -146,7 +148,8 @@ CUmodule Device::module(const Image& image) {
   if (isSticky(result)) check(result, "loading kernels");
   std::string message = label(info_) + ": no image of kernel \"" + image.name + "\" runs on compute capability " +
                         std::to_string(info_.computeMajor) + "." + std::to_string(info_.computeMinor) + ": " +
-                        driver().describe(result);
+                        driver().describe(result) +
+                        ". Build fovea again with this GPU in FOVEA_CUDA_ARCHS, or update it.";
   if (*log) message += std::string("\n") + log;
   throw Error(result == CUDA_ERROR_OUT_OF_MEMORY ? ErrorKind::outOfMemory : ErrorKind::unavailable, message);
 }

@@ -25,8 +25,11 @@ std::string Driver::load() {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char* reason = dlerror();
-    if (path == systemDriver) return std::string("no NVIDIA driver: ") + reason + ". Install one to use a GPU.";
-    return "FOVEA_CUDA_DRIVER names \"" + path + "\", which does not load: " + reason;
+    if (path == systemDriver)
+      return std::string("no NVIDIA driver: ") + reason +
+             ". Install one to use a GPU; in a container, start it with the NVIDIA Container Toolkit (--gpus all).";
+    return "FOVEA_CUDA_DRIVER names \"" + path + "\", which does not load: " + reason +
+           ". Name a CUDA driver library, or unset it to use the system's.";
   }
   const std::string tooOld = "the NVIDIA driver is too old: this build needs one for CUDA " +
                              versionText(minimumVersion) + " or newer. Update it.";
@@ -43,8 +46,11 @@ std::string Driver::load() {
   int devices = 0;
   if (result == CUDA_ERROR_NO_DEVICE ||
       (result == CUDA_SUCCESS && cuDeviceGetCount(&devices) == CUDA_SUCCESS && !devices))
-    return "the NVIDIA driver finds no GPU (is one hidden by CUDA_VISIBLE_DEVICES?)";
-  if (result != CUDA_SUCCESS) return "the NVIDIA driver does not start: " + describe(result);
+    return "the NVIDIA driver finds no GPU. If this machine has one, see whether CUDA_VISIBLE_DEVICES or the container "
+           "hides it.";
+  if (result != CUDA_SUCCESS)
+    return "the NVIDIA driver does not start: " + describe(result) +
+           ". Run nvidia-smi: if it fails too, restart the machine or install the driver again.";
   if (cuDriverGetVersion(&version) != CUDA_SUCCESS || version < minimumVersion)
     return tooOld + " (It supports CUDA " + versionText(version) + ".)";
   return {};

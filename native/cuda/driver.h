@@ -21,7 +21,7 @@ namespace fovea::cuda {
   X(cuEventCreate, 2000) X(cuEventDestroy, 4000) X(cuEventRecord, 2000) X(cuEventSynchronize, 2000)             \
   X(cuMemAlloc, 3020) X(cuMemFree, 3020) X(cuMemGetInfo, 3020) X(cuMemHostAlloc, 2020) X(cuMemFreeHost, 2000)   \
   X(cuDeviceGetDefaultMemPool, 11020) X(cuMemPoolSetAttribute, 11020) X(cuMemPoolTrimTo, 11020)                           \
-  X(cuMemAllocFromPoolAsync, 11020) X(cuMemFreeAsync, 11020)                                                    \
+  X(cuMemAllocFromPoolAsync, 11020) X(cuMemFreeAsync, 11020) X(cuPointerGetAttribute, 4000)                                                    \
   X(cuMemcpyHtoDAsync, 3020) X(cuMemcpyDtoHAsync, 3020) X(cuMemcpyDtoDAsync, 3020) X(cuMemsetD8Async, 3020)
 // clang-format on
 

@@ -7,6 +7,7 @@ namespace fovea::cuda {
 namespace {
 
 constexpr int64_t alignment = 256;
+constexpr uintptr_t loadBytes = 16;  // of the kernels' widest loads
 
 }  // namespace
 
@@ -14,23 +15,49 @@ DeviceProblem::DeviceProblem(const Problem& problem, Residence residence)
     : problem_(problem),
       residence_(residence),
       sequences_(problem.sequences, problem.sequences + problem.sequenceCount) {
-  const int64_t element = byteSize(problem.dtype);
-  for (const Sequence& sequence : sequences_) {
-    if (residence.tensors) {
-      addRows(sequence.query, problem.heads, sequence.queryLength, problem.headDim, element);
-      addKeys(sequence, sequence.key, sequence.keyPageStride, problem.headDim);
-      addKeys(sequence, sequence.value, sequence.valuePageStride, problem.valueDim);
-      addRows(sequence.mask, problem.heads, sequence.queryLength, sequence.keyLength, 1);
-      addRows(sequence.bias, problem.heads, sequence.queryLength, sequence.keyLength, byteSize(problem.biasDtype));
+  problem_.sequences = sequences_.data();
+}
+
+void DeviceProblem::measure() {
+  const int64_t heads = problem_.heads, element = byteSize(problem_.dtype);
+  for (size_t i = 0; i < sequences_.size(); i++) {
+    const Sequence& sequence = sequences_[i];
+    if (residence_.tensors) {
+      addRows(sequence.query, heads, sequence.queryLength, problem_.headDim, element);
+      addKeys(i, sequence.key, sequence.keyPageStride, problem_.headDim);
+      addKeys(i, sequence.value, sequence.valuePageStride, problem_.valueDim);
+      addRows(sequence.mask, heads, sequence.queryLength, sequence.keyLength, 1);
+      addRows(sequence.bias, heads, sequence.queryLength, sequence.keyLength, byteSize(problem_.biasDtype));
     }
-    if (residence.parameters) {
-      addSpan(sequence.alibiSlopes, {{1, problem.heads}}, sizeof(float));
-      addSpan(sequence.sinks, {{1, problem.heads}}, sizeof(float));
-      if (problem.pageSize > 0)
-        addSpan(sequence.pageTable, {{1, ceilDivide(sequence.keyLength, problem.pageSize)}}, sizeof(int32_t));
-    }
+    if (residence_.alibiSlopes) addSpan(sequence.alibiSlopes, {{1, heads}}, sizeof(float));
+    if (residence_.sinks) addSpan(sequence.sinks, {{1, heads}}, sizeof(float));
+    if (residence_.pageTable && problem_.pageSize > 0)
+      addSpan(sequence.pageTable, {{1, ceilDivide(sequence.keyLength, problem_.pageSize)}}, sizeof(int32_t));
   }
   mergeSpans();
+}
+
+/// The lowest and the highest page of each sequence.
+void DeviceProblem::findPages(Stream& stream) {
+  if (!residence_.tensors || problem_.pageSize == 0) return;
+  const CUstream order = stream.compute()->get();
+  std::vector<int32_t> read;
+  for (const Sequence& sequence : sequences_) {
+    const int64_t count = ceilDivide(sequence.keyLength, problem_.pageSize);
+    pages_.push_back({0, -1});
+    if (count == 0) continue;
+    const int32_t* table = sequence.pageTable;
+    if (!residence_.pageTable) {
+      read.resize(size_t(count));
+      stream.device().check(driver().cuMemcpyDtoHAsync(read.data(), reinterpret_cast<CUdeviceptr>(table),
+                                                       read.size() * sizeof(int32_t), order),
+                            "reading a page table");
+      stream.device().check(driver().cuStreamSynchronize(order), "reading a page table");
+      table = read.data();
+    }
+    const auto [low, high] = std::minmax_element(table, table + count);
+    pages_.back() = {*low, *high};
+  }
 }
 
 void DeviceProblem::addSpan(const void* data, std::initializer_list<Dimension> dimensions, int64_t elementBytes) {
@@ -49,26 +76,18 @@ void DeviceProblem::addRows(const View<Element>& view, int64_t heads, int64_t ro
   addSpan(view.data, {{view.headStride, heads}, {view.rowStride, rows}, {view.columnStride, columns}}, elementBytes);
 }
 
-void DeviceProblem::addKeys(const Sequence& sequence, const View<const void>& view, int64_t pageStride,
-                            int64_t columns) {
+void DeviceProblem::addKeys(size_t sequenceIndex, const View<const void>& view, int64_t pageStride, int64_t columns) {
   const int64_t element = byteSize(problem_.dtype);
-  if (problem_.pageSize == 0) return addRows(view, problem_.kvHeads, sequence.keyLength, columns, element);
+  if (problem_.pageSize == 0)
+    return addRows(view, problem_.kvHeads, sequences_[sequenceIndex].keyLength, columns, element);
   // From the first to the last page that is used: what lies between belongs to the same tensor.
-  const auto [first, last] = usedPages(sequence);
+  const auto [first, last] = pages_[sequenceIndex];
   addSpan(static_cast<const std::byte*>(view.data) + first * pageStride * element,
           {{pageStride, last + 1 - first},
            {view.headStride, problem_.kvHeads},
            {view.rowStride, problem_.pageSize},
            {view.columnStride, columns}},
           element);
-}
-
-/// The lowest and the highest page of a sequence, {0, -1} if it has none. Its page table is still the host's.
-std::pair<int64_t, int64_t> DeviceProblem::usedPages(const Sequence& sequence) const {
-  const int64_t count = ceilDivide(sequence.keyLength, problem_.pageSize);
-  if (count == 0) return {0, -1};
-  const auto [low, high] = std::minmax_element(sequence.pageTable, sequence.pageTable + count);
-  return {*low, *high};
 }
 
 void DeviceProblem::mergeSpans() {
@@ -83,13 +102,15 @@ void DeviceProblem::mergeSpans() {
   spans_.resize(kept);
   int64_t offset = 0;
   for (Span& span : spans_) {
-    span.offset = offset;
-    offset += roundUp(span.end - span.begin, alignment);
+    span.offset = offset + int64_t(reinterpret_cast<uintptr_t>(span.begin) % loadBytes);
+    offset = roundUp(span.offset + (span.end - span.begin), alignment);
   }
   outputsBegin_ = offset;
 }
 
 void DeviceProblem::upload(Stream& stream) {
+  findPages(stream);
+  measure();
   if (!residence_.tensors && spans_.empty()) return;
   if (residence_.tensors) {
     const int64_t heads = problem_.heads, element = byteSize(problem_.dtype);
@@ -111,15 +132,15 @@ void DeviceProblem::upload(Stream& stream) {
   const auto place = [&](auto& view) {
     if (view) view.data = reinterpret_cast<decltype(view.data)>(base + CUdeviceptr(outputsBegin_ + output++->offset));
   };
-  for (Sequence& sequence : sequences_) {
-    translateInputs(sequence);
+  for (size_t i = 0; i < sequences_.size(); i++) {
+    Sequence& sequence = sequences_[i];
+    translateInputs(i);
     if (!residence_.tensors) continue;
     place(sequence.output);
     place(sequence.lse);
     place(sequence.weights);
     place(sequence.scores);
   }
-  problem_.sequences = sequences_.data();
 }
 
 template <class Element>
@@ -134,21 +155,20 @@ void DeviceProblem::placeOutput(View<Element>& view, const Extent& extent) {
   view.columnStride = 1;
 }
 
-void DeviceProblem::translateInputs(Sequence& sequence) {
+void DeviceProblem::translateInputs(size_t sequenceIndex) {
+  Sequence& sequence = sequences_[sequenceIndex];
   if (residence_.tensors) {
     // Page 0 may lie outside what was copied, so paged tensors move by the first page that is used.
-    const int64_t page = problem_.pageSize > 0 ? usedPages(sequence).first : 0, element = byteSize(problem_.dtype);
+    const int64_t page = problem_.pageSize > 0 ? pages_[sequenceIndex].first : 0, element = byteSize(problem_.dtype);
     translate(sequence.query.data, 0);
     translate(sequence.key.data, page * sequence.keyPageStride * element);
     translate(sequence.value.data, page * sequence.valuePageStride * element);
     translate(sequence.mask.data, 0);
     translate(sequence.bias.data, 0);
   }
-  if (residence_.parameters) {
-    translate(sequence.pageTable, 0);
-    translate(sequence.alibiSlopes, 0);
-    translate(sequence.sinks, 0);
-  }
+  if (residence_.pageTable) translate(sequence.pageTable, 0);
+  if (residence_.alibiSlopes) translate(sequence.alibiSlopes, 0);
+  if (residence_.sinks) translate(sequence.sinks, 0);
 }
 
 /// Host pointer to device pointer, by where `bytes` after it went. What is in no span is empty and stays as it is.

@@ -1,8 +1,30 @@
 #include "memory.h"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace fovea::cuda {
+namespace {
+
+std::string hexadecimal(CUdeviceptr pointer) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(pointer));
+  return text;
+}
+
+/// What a pointer is instead of memory of this device; empty if it is that.
+std::string otherThan(const Device& device, CUdeviceptr pointer) {
+  unsigned type = 0;
+  int ordinal = 0;
+  if (driver().cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, pointer) != CUDA_SUCCESS)
+    return "an address that the driver does not know";
+  if (type != CU_MEMORYTYPE_DEVICE) return "host memory";
+  if (driver().cuPointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, pointer) != CUDA_SUCCESS)
+    return "memory of an unknown device";
+  return ordinal == device.info().index ? "" : "memory of cuda:" + std::to_string(ordinal);
+}
+
+}  // namespace
 
 StreamHandle::StreamHandle(Device& device) : device_(device) {
   const CurrentContext current(device);
@@ -32,14 +54,33 @@ std::shared_ptr<DeviceBuffer> DeviceBuffer::allocate(std::shared_ptr<StreamHandl
     if (device.pool()) driver().cuMemPoolTrimTo(device.pool(), 0);
     result = attempt();
   }
-  if (result != CUDA_SUCCESS) buffer->pointer_ = 0;
   device.check(result, ("allocating " + std::to_string(bytes) + " bytes").c_str());
+  buffer->isOwned_ = true;
   device.memoryUse().device += buffer->bytes_;
   return buffer;
 }
 
+std::shared_ptr<DeviceBuffer> DeviceBuffer::adopt(std::shared_ptr<StreamHandle> stream, CUdeviceptr pointer,
+                                                  int64_t bytes) {
+  Device& device = stream->device();
+  device.requireAlive();
+  const CurrentContext current(device);
+  // Both ends, each by itself: one tensor may lie across several mappings.
+  for (const CUdeviceptr end : {pointer, pointer + CUdeviceptr(bytes) - 1}) {
+    const std::string other = bytes > 0 ? otherThan(device, end) : "";
+    if (!other.empty())
+      throw Error(ErrorKind::failed, "the device pointer " + hexadecimal(pointer) + ": expected " +
+                                         std::to_string(bytes) +
+                                         " bytes of memory of cuda:" + std::to_string(device.info().index) + ", got " +
+                                         other + (end == pointer ? "" : " at their end"));
+  }
+  std::shared_ptr<DeviceBuffer> buffer(new DeviceBuffer(std::move(stream), bytes));
+  buffer->pointer_ = pointer;
+  return buffer;
+}
+
 DeviceBuffer::~DeviceBuffer() {
-  if (!pointer_) return;
+  if (!isOwned_) return;
   Device& owner = device();
   const CurrentContext current(owner);
   // Failures are those of a lost device, whose memory is gone anyway. cuMemFree waits for the device by itself.

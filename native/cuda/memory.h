@@ -23,12 +23,15 @@ class StreamHandle {
   CUstream stream_ = nullptr;
 };
 
-/// Device memory, freed with its last owner. Use on other streams than its own must have ended by then.
+/// Device memory, freed with its last owner unless others own it. Use on other streams than its own must have ended by
+/// then.
 class DeviceBuffer {
  public:
   /// Allocates in the order of `stream`: usable by work enqueued there from now on. Throws Error (outOfMemory) after
   /// everything that could be freed was; then all is as before.
   static std::shared_ptr<DeviceBuffer> allocate(std::shared_ptr<StreamHandle> stream, int64_t bytes);
+  /// Memory of others. Throws Error if the driver does not know it as memory of the stream's device.
+  static std::shared_ptr<DeviceBuffer> adopt(std::shared_ptr<StreamHandle> stream, CUdeviceptr pointer, int64_t bytes);
   ~DeviceBuffer();
   DeviceBuffer(const DeviceBuffer&) = delete;
   DeviceBuffer& operator=(const DeviceBuffer&) = delete;
@@ -43,6 +46,7 @@ class DeviceBuffer {
   std::shared_ptr<StreamHandle> stream_;
   CUdeviceptr pointer_ = 0;
   int64_t bytes_;
+  bool isOwned_ = false;
 };
 
 /// Page-locked host memory, which the GPU copies to and from while the host goes on.

@@ -36,14 +36,20 @@ void Staging::toDevice(CUdeviceptr to, size_t bytes, const Part& fill) {
   if (bytes == 0) return;
   const CurrentContext current(device());
   prepare();
-  for (size_t offset = 0, turn = 0; offset < bytes; offset += chunkBytes, turn ^= 1) {
-    Chunk& chunk = chunks_[turn];
-    const size_t part = std::min(chunkBytes, bytes - offset);
-    wait(chunk);
-    fill(chunk.memory->data(), offset, part);
-    device().check(driver().cuMemcpyHtoDAsync(to + offset, chunk.memory->data(), part, stream_->get()),
-                   "copying to the device");
-    record(chunk);
+  for (size_t offset = 0; offset < bytes;) {
+    if (used_ == chunkBytes) {
+      filling_ ^= 1;
+      wait(chunks_[filling_]);
+      used_ = 0;
+    }
+    Chunk& chunk = chunks_[filling_];
+    const size_t part = std::min(chunkBytes - used_, bytes - offset);
+    std::byte* memory = chunk.memory->data() + used_;
+    fill(memory, offset, part);
+    device().check(driver().cuMemcpyHtoDAsync(to + offset, memory, part, stream_->get()), "copying to the device");
+    used_ += (part + granule - 1) / granule * granule;
+    offset += part;
+    record(chunk);  // anew: the stream's order makes the last copy's end that of all
   }
 }
 

@@ -1,5 +1,6 @@
 // Copies between ordinary host memory and the device, through a pair of pinned chunks: while the GPU copies one, the
-// host fills or empties the other.
+// host fills or empties the other. Small copies to the device share a chunk, so that thousands of them need not wait
+// for one another.
 #pragma once
 #include <functional>
 #include <optional>
@@ -8,7 +9,7 @@
 
 namespace fovea::cuda {
 
-/// Owns its chunks and events; one thread at a time.
+/// Owns its chunks and events; one thread at a time. Copies to the device and to the host take one each.
 class Staging {
  public:
   explicit Staging(std::shared_ptr<StreamHandle> stream) : stream_(std::move(stream)) {}
@@ -30,6 +31,7 @@ class Staging {
     bool inFlight = false;
   };
   static constexpr size_t chunkBytes = size_t{4} << 20;
+  static constexpr size_t granule = 64;  // where the next copy in a chunk may begin
 
   void prepare();
   void wait(Chunk& chunk);
@@ -38,6 +40,7 @@ class Staging {
 
   std::shared_ptr<StreamHandle> stream_;
   Chunk chunks_[2];
+  size_t filling_ = 0, used_ = 0;  // to the device: the chunk, and its bytes that hold copies
 };
 
 }  // namespace fovea::cuda

@@ -54,6 +54,7 @@ void Stream::submitNow(const std::function<void()>& submit) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return unsubmitted_ == 0; });
   }
+  device().requireAlive();
   const std::lock_guard order(submitting_);
   const CurrentContext current(device());
   submit();

@@ -48,7 +48,7 @@ class Stream {
   Device& device() const { return compute_->device(); }
   /// The CUDA stream on which kernels and allocations are ordered.
   const std::shared_ptr<StreamHandle>& compute() const { return compute_; }
-  /// For the submitting and for the finishing step: host memory to and from the device.
+  /// For the submitting step (and submitNow's) and for the finishing step: host memory to and from the device.
   Staging& toDevice() { return toDevice_; }
   Staging& toHost() { return toHost_; }
 

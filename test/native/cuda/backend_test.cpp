@@ -27,29 +27,10 @@ void deviceTensors() {
   tensors.compare();
 }
 
-/// Tensors on the device, small parameters on the host.
-void hostParameters() {
-  const auto stream = cuda::open(0);
-  Case about = smallCase();
-  about.alibi = about.sinks = true;
-  about.pageSize = 16;
-  DeviceCase tensors(*stream, about);
-  Problem problem = tensors.problem();
-  Sequence sequence = problem.sequences[0];
-  sequence.alibiSlopes = tensors.host().sequences[0].alibiSlopes;
-  sequence.sinks = tensors.host().sequences[0].sinks;
-  sequence.pageTable = tensors.host().sequences[0].pageTable;
-  problem.sequences = &sequence;
-  const cuda::Residence parameters{false, true};
-  const cuda::Result result = cuda::run(*stream, problem, tensors.plan(), parameters);
-  check(result.outcome == cuda::Outcome::done, result.message);
-  tensors.compare();
-}
-
 void enqueued() {
   const auto stream = cuda::open(0);
   DeviceCase tensors(*stream, smallCase(DType::bfloat16));
-  cuda::enqueue(*stream, tensors.problem(), tensors.plan());
+  cuda::enqueue(*stream, tensors.problem(), tensors.plan(), {});
   tensors.compare();
 }
 
@@ -81,7 +62,7 @@ void batchInvariance(DType dtype) {
   batch.queryLengths = {3, 150, 40}, batch.keyLengths = {90, 200, 70};
   Tensors together(batch);
   const auto run = [&](const Problem& problem) {
-    const cuda::Result result = cuda::run(*stream, problem, cuda::plan(0, problem), {true, true});
+    const cuda::Result result = cuda::run(*stream, problem, cuda::plan(0, problem), cuda::allOnHost);
     check(result.outcome == cuda::Outcome::done, result.message);
   };
   const auto bytesOf = [&](const Sequence& sequence) {
@@ -109,7 +90,7 @@ void manySequences() {
   about.keyLengths.assign(150, 0);
   for (size_t i = 0; i < about.keyLengths.size(); i++) about.keyLengths[i] = 1 + int(i % 40);
   Tensors tensors(about);
-  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), {true, true});
+  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, result.message);
   const std::string wrong = compare(tensors.problem());
   check(wrong.empty(), wrong);
@@ -166,7 +147,7 @@ void cancelling() {
     tensors.push_back(std::make_unique<Tensors>(smallCase()));
     const Problem& problem = tensors.back()->problem();
     executions.push_back(
-        cuda::start(*stream, problem, cuda::plan(0, problem), {true, true}, [&](const cuda::Result& result) {
+        cuda::start(*stream, problem, cuda::plan(0, problem), cuda::allOnHost, [&](const cuda::Result& result) {
           (result.outcome == cuda::Outcome::done ? done : result.outcome == cuda::Outcome::aborted ? aborted : other)++;
         }));
   }
@@ -183,7 +164,7 @@ void accounting() {
     const auto buffer = cuda::allocate(*stream, 1 << 20);
     check(cuda::memory(0).tensors == before + (1 << 20), "an allocation is not counted");
     Tensors tensors(smallCase());
-    cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), {true, true});
+    cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
     check(cuda::memory(0).tensors == before + (1 << 20), "a call leaves memory behind");
   }
   check(cuda::memory(0).tensors == before, "memory is not given back");
@@ -214,7 +195,6 @@ void plans() {
 
 void addBackendTests(std::vector<Test>& tests) {
   tests.push_back({"backend: tensors on the device", deviceTensors});
-  tests.push_back({"backend: parameters on the host", hostParameters});
   tests.push_back({"backend: enqueued", enqueued});
   tests.push_back({"backend: copies in order", copiesInOrder});
   tests.push_back({"backend: batch invariance float32", [] { batchInvariance(DType::float32); }});

@@ -23,6 +23,8 @@ struct Test {
 
 void addParityTests(std::vector<Test>& tests);
 void addBackendTests(std::vector<Test>& tests);
+void addCopyTests(std::vector<Test>& tests);
+void addMemoryTests(std::vector<Test>& tests);
 /// Tests that need a driver that fails as told (the simulator's environment variables): each is a process of its own.
 void addFailureTests(std::vector<Test>& tests);
 /// Tests of the simulator's counters.

@@ -22,7 +22,7 @@ inline void finish(const std::function<void(cuda::Settled)>& begin) {
 class DeviceCase {
  public:
   DeviceCase(cuda::Stream& stream, const Case& about)
-      : stream_(stream), host_(about), device_(host_.problem(), {true, true}) {
+      : stream_(stream), host_(about), device_(host_.problem(), cuda::allOnHost) {
     finish([&](cuda::Settled settled) {
       return stream_.post({[this] { device_.upload(stream_); }, nullptr, std::move(settled)});
     });

@@ -1,9 +1,11 @@
 // What goes wrong, and what still works afterwards. A driver is loaded once per process, so each scenario is a process
 // of its own, with the environment that makes the simulator fail.
+#include <dlfcn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "../../../native/cuda/driver.h"
 #include "device_case.h"
@@ -23,7 +25,8 @@ cuda::Result attend(cuda::Stream& stream, int device = 0, int length = 20) {
   Case about;
   about.queryLengths = about.keyLengths = {length};
   Tensors tensors(about);
-  const cuda::Result result = cuda::run(stream, tensors.problem(), cuda::plan(device, tensors.problem()), {true, true});
+  const cuda::Result result =
+      cuda::run(stream, tensors.problem(), cuda::plan(device, tensors.problem()), cuda::allOnHost);
   if (result.outcome == cuda::Outcome::done) {
     const std::string wrong = compare(tensors.problem());
     check(wrong.empty(), wrong);
@@ -41,16 +44,57 @@ void expectOutcome(const cuda::Result& result, cuda::Outcome outcome) {
                                                                   ": " + result.message);
 }
 
-void expectUnavailable(const std::string& part) {
-  const std::string reason = cuda::info().unavailable;
-  check(reason.find(part) != std::string::npos, "expected a reason with \"" + part + "\", got \"" + reason + "\"");
+void expectParts(const std::string& reason, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts)
+    check(reason.find(part) != std::string::npos, "expected a reason with \"" + part + "\", got \"" + reason + "\"");
+}
+
+/// No device opens, and the error has the same words.
+void expectClosed(const std::vector<std::string>& parts) {
   try {
     cuda::open(0);
   } catch (const cuda::Error& error) {
     check(error.kind == cuda::ErrorKind::unavailable, error.what());
-    return;
+    return expectParts(error.what(), parts);
   }
   throw Failure("opened a device that is not there");
+}
+
+/// Nothing can be used, and the reason says what is missing and how to mend it.
+void expectUnavailable(const std::vector<std::string>& parts) {
+  expectParts(cuda::info().unavailable, parts);
+  check(cuda::info().devices.empty(), "there are devices");
+  expectClosed(parts);
+}
+
+void expectNoSystemDriver() {
+  if (void* library = dlopen("libcuda.so.1", RTLD_LAZY)) {  // a machine that has one
+    dlclose(library);
+    return;
+  }
+  expectUnavailable({"no NVIDIA driver", "libcuda.so.1", "Install one", "in a container"});
+}
+
+/// One device's memory is not another's.
+void expectOwnMemory() {
+  const auto stream = cuda::open(0), other = cuda::open(1);
+  const auto buffer = cuda::allocate(*other, 4096);
+  check(cuda::address(*cuda::adopt(*other, cuda::address(*buffer), 4096)) == cuda::address(*buffer), "another address");
+  try {
+    cuda::adopt(*stream, cuda::address(*buffer), 4096);
+  } catch (const cuda::Error& error) {
+    return expectParts(error.what(), {"4096 bytes of memory of cuda:0", "got memory of cuda:1"});
+  }
+  throw Failure("adopted another device's memory");
+}
+
+/// The driver works, its device does not.
+void expectOldDevice() {
+  const cuda::Info info = cuda::info();
+  check(info.unavailable.empty() && info.devices.size() == 1, info.unavailable);
+  const std::vector<std::string> parts = {"compute capability is 7.5", "need 8.0", "Use a newer GPU"};
+  expectParts(info.devices[0].unusable, parts);
+  expectClosed(parts);
 }
 
 void expectLost(const std::function<void()>& use) {
@@ -65,9 +109,29 @@ void expectLost(const std::function<void()>& use) {
 
 const std::vector<Scenario>& scenarios() {
   static const auto& all = *new std::vector<Scenario>{
-      {"no driver", {{"FOVEA_CUDA_DRIVER", "/nowhere/libcuda.so"}}, [] { expectUnavailable("/nowhere/libcuda.so"); }},
-      {"old driver", {{"FOVEA_SIM_DRIVER_VERSION", "12040"}}, [] { expectUnavailable("too old"); }},
-      {"no device", {{"FOVEA_SIM_DEVICES", "0"}}, [] { expectUnavailable("finds no GPU"); }},
+      {"no driver",
+       {{"FOVEA_CUDA_DRIVER", "/nowhere/libcuda.so"}},
+       [] {
+         expectUnavailable({"FOVEA_CUDA_DRIVER", "/nowhere/libcuda.so", "cannot open", "unset it"});
+       }},
+      {"no system driver", {{"FOVEA_CUDA_DRIVER", ""}}, expectNoSystemDriver},
+      {"old driver",
+       {{"FOVEA_SIM_DRIVER_VERSION", "12040"}},
+       [] {
+         expectUnavailable({"too old", "CUDA 13.0 or newer", "Update it", "supports CUDA 12.4"});
+       }},
+      {"no device",
+       {{"FOVEA_SIM_DEVICES", "0"}},
+       [] {
+         expectUnavailable({"finds no GPU", "CUDA_VISIBLE_DEVICES"});
+       }},
+      {"driver that does not start",
+       {{"FOVEA_SIM_FAIL_INIT", "999"}},
+       [] {
+         expectUnavailable({"does not start", "CUDA_ERROR_UNKNOWN", "nvidia-smi"});
+       }},
+      {"memory of another device", {{"FOVEA_SIM_DEVICES", "2"}}, expectOwnMemory},
+      {"old device", {{"FOVEA_SIM_COMPUTE_CAPABILITY", "7.5"}}, expectOldDevice},
       {"out of memory",
        {{"FOVEA_SIM_MEMORY", "33554432"}},
        [] {
@@ -102,7 +166,7 @@ const std::vector<Scenario>& scenarios() {
          Tensors tensors{Case{}};
          const Plan plan = cuda::plan(0, tensors.problem());
          for (int i = 0; i < 2; i++)
-           expectOutcome(cuda::run(*stream, tensors.problem(), plan, {true, true}), cuda::Outcome::deviceLost);
+           expectOutcome(cuda::run(*stream, tensors.problem(), plan, cuda::allOnHost), cuda::Outcome::deviceLost);
          expectLost([&] { cuda::plan(0, tensors.problem()); });
          expectLost([&] { cuda::open(0); });
          expectLost([&] { cuda::allocate(*stream, 1000); });
@@ -112,12 +176,14 @@ const std::vector<Scenario>& scenarios() {
   return all;
 }
 
-/// This program, with one scenario's environment.
-void runInChild(const Scenario& scenario) {
+void runProgram(const std::string& path, const std::vector<std::string>& arguments, const Environment& environment) {
   const pid_t child = fork();
   if (child == 0) {
-    for (const auto& [name, value] : scenario.environment) setenv(name.c_str(), value.c_str(), 1);
-    execl("/proc/self/exe", "fovea_cuda_test", "--scenario", scenario.name.c_str(), nullptr);
+    for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+    std::vector<char*> words{const_cast<char*>(path.c_str())};
+    for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
+    words.push_back(nullptr);
+    execv(path.c_str(), words.data());
     _exit(127);
   }
   int status = 0;
@@ -130,8 +196,13 @@ void runInChild(const Scenario& scenario) {
 
 void addFailureTests(std::vector<Test>& tests) {
   if (cuda::driver().path.find("cudasim") == std::string::npos) return;  // real drivers do not fail on demand
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
   for (const Scenario& scenario : scenarios())
-    tests.push_back({"failure: " + scenario.name, [&scenario] { runInChild(scenario); }});
+    tests.push_back({"failure: " + scenario.name, [self, &scenario] {
+                       runProgram(self, {"--scenario", scenario.name}, scenario.environment);
+                     }});
+  const std::string absent = std::filesystem::path(self).replace_filename("fovea_cuda_absent_test");
+  tests.push_back({"failure: built without CUDA", [absent] { runProgram(absent, {}, {}); }});
 }
 
 void runScenario(const std::string& name) {

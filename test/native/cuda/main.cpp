@@ -33,6 +33,8 @@ int main(int count, char** arguments) {
   std::vector<Test> tests;
   addParityTests(tests);
   addBackendTests(tests);
+  addCopyTests(tests);
+  addMemoryTests(tests);
   addFailureTests(tests);
   addSimulatorTests(tests);
   int passed = 0, failed = 0;

@@ -55,7 +55,7 @@ void executedFlops() {
     const auto stream = cuda::open(0);
     const Plan plan = cuda::plan(0, tensors.problem());
     counters.clear();
-    const cuda::Result result = cuda::run(*stream, tensors.problem(), plan, {true, true});
+    const cuda::Result result = cuda::run(*stream, tensors.problem(), plan, cuda::allOnHost);
     check(result.outcome == cuda::Outcome::done, result.message);
     const double executed = counters.sum("tensorFlops");
     check(executed == plan.flops, "variant " + std::to_string(variant) + ": executed " + std::to_string(executed) +
@@ -73,7 +73,7 @@ void sharedMemory(DType dtype) {
   Tensors tensors(about);
   const auto stream = cuda::open(0);
   counters.clear();
-  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), {true, true});
+  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, result.message);
   for (const char* kernel : {"scores", "output"}) {
     const double actual = counters.sum("sharedWavefronts", kernel),
