@@ -13,14 +13,15 @@ std::string hexadecimal(CUdeviceptr pointer) {
 }
 
 /// What a pointer is instead of memory of this device; empty if it is that.
-std::string otherThan(const Device& device, CUdeviceptr pointer) {
+std::string otherThan(Device& device, CUdeviceptr pointer) {
+  constexpr const char* attempt = "asking what memory a pointer names";
   unsigned type = 0;
   int ordinal = 0;
-  if (driver().cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, pointer) != CUDA_SUCCESS)
-    return "an address that the driver does not know";
+  const CUresult result = driver().cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, pointer);
+  if (result == CUDA_ERROR_INVALID_VALUE) return "an address that the driver does not know";
+  device.check(result, attempt);
   if (type != CU_MEMORYTYPE_DEVICE) return "host memory";
-  if (driver().cuPointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, pointer) != CUDA_SUCCESS)
-    return "memory of an unknown device";
+  device.check(driver().cuPointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, pointer), attempt);
   return ordinal == device.info().index ? "" : "memory of cuda:" + std::to_string(ordinal);
 }
 
