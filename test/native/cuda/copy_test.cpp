@@ -120,37 +120,42 @@ std::vector<uint32_t> expectedOf(const ElementCopy& copy, const std::vector<std:
   return expected;
 }
 
-/// Copies random elements, `misaligned` elements away from where memory begins; neither end may be touched.
-void copyStrided(cuda::Stream& stream, ElementCopy copy, Random& random, int64_t misaligned) {
+/// Elements between where memory begins and an array.
+struct Shift {
+  int64_t from, to;
+};
+
+/// Copies random elements; what lies around the copy must stay as it is.
+void copyStrided(cuda::Stream& stream, ElementCopy copy, Random& random, Shift shift) {
   const int64_t fromSize = cuda::byteSize(copy.fromType), toSize = cuda::byteSize(copy.toType);
   int64_t low = 0, high = 0, count = 1;
   for (size_t d = 0; d < copy.shape.size(); d++) {
     (copy.strides[d] < 0 ? low : high) += copy.strides[d] * (copy.shape[d] - 1);
     count *= copy.shape[d];
   }
-  const int64_t origin = misaligned - low;
+  const int64_t origin = shift.from - low;
   std::vector<std::byte> source(size_t((origin + high + 1) * fromSize));
   for (int64_t i = 0; i < origin + high + 1; i++) {
     const uint64_t bits = random.bits();
     std::memcpy(source.data() + i * fromSize, &bits, size_t(fromSize));
     if (copy.fromType != copy.toType) store(dtypeOf(copy.fromType), source.data(), i, random.normal());
   }
-  const std::vector<uint8_t> mark(size_t((misaligned + count + 1) * toSize), 0xa5);
+  const std::vector<uint8_t> mark(size_t((shift.to + count + 1) * toSize), 0xa5);
   const auto from = upload(stream, source), to = upload(stream, mark);
   copy.from = cuda::address(*from) + uint64_t(origin * fromSize);
-  copy.to = cuda::address(*to) + uint64_t(misaligned * toSize);
+  copy.to = cuda::address(*to) + uint64_t(shift.to * toSize);
   cuda::copyElements(stream, copy);
   const std::vector<uint8_t> result = download<uint8_t>(stream, *to, mark.size());
   const std::vector<uint32_t> expected = expectedOf(copy, source, origin);
   std::vector<uint8_t> all = mark;
   for (size_t i = 0; i < expected.size(); i++)
-    std::memcpy(all.data() + (misaligned + int64_t(i)) * toSize, &expected[i], size_t(toSize));
+    std::memcpy(all.data() + (shift.to + int64_t(i)) * toSize, &expected[i], size_t(toSize));
   std::string text;
   for (size_t d = 0; d < copy.shape.size(); d++)
     text.append(" ").append(std::to_string(copy.shape[d])).append(":").append(std::to_string(copy.strides[d]));
   check(result == all, "wrong elements, types " + std::to_string(int(copy.fromType)) + " to " +
                            std::to_string(int(copy.toType)) + ", dimensions" + text + ", " +
-                           std::to_string(misaligned) + " elements in");
+                           std::to_string(shift.from) + " and " + std::to_string(shift.to) + " elements in");
 }
 
 const std::vector<std::pair<ElementType, ElementType>>& typePairs() {
@@ -177,6 +182,7 @@ void layouts() {
       {{6, 16, 16}, {512, -32, 1}},        // rows in reverse
       {{7, 48}, {0, 1}},                   // a row for all
       {{9, 33}, {1, 9}},                   // transposed
+      {{5, 16}, {17, 1}},                  // rows that are not aligned
       {{50}, {-1}},                        // reversed
       {{300, 5, 100}, {500, 100, 1}},      // contiguous in pieces, more than a grid's threads
       {{5, 5, 130}, {-1500, 150, -1}},     // reversed and sliced
@@ -184,12 +190,12 @@ void layouts() {
        {4096, 5, 1, 7, 4, 16, 64, 256, 1024, 3, 9000}}};
   for (const auto& [fromType, toType] : typePairs())
     for (const auto& [shape, strides] : arrays)
-      for (const int64_t misaligned : {0, 1}) {
+      for (const Shift shift : {Shift{0, 0}, Shift{1, 1}, Shift{0, 1}, Shift{1, 0}}) {
         if (std::find(shape.begin(), shape.end(), 0) != shape.end()) {
           cuda::copyElements(*stream, {0, 0, fromType, toType, shape, strides});
           continue;
         }
-        copyStrided(*stream, {0, 0, fromType, toType, shape, strides}, random, misaligned);
+        copyStrided(*stream, {0, 0, fromType, toType, shape, strides}, random, shift);
       }
 }
 
@@ -220,7 +226,7 @@ void randomArrays() {
       extent += std::abs(copy.strides[d]) * (copy.shape[d] - 1);
     }
     if (std::max(count, extent) > 40000) continue;
-    copyStrided(*stream, copy, random, below(3) == 0 ? 1 + below(7) : 0);
+    copyStrided(*stream, copy, random, below(2) == 0 ? Shift{0, 0} : Shift{below(9), below(9)});
   }
 }
 
