@@ -6,8 +6,18 @@
 // Native code copies `problem` before it returns, so the caller may use one scratch array for every call.
 // The arguments have been checked by lib/: native code re-checks only what would corrupt memory (ERR_FOVEA_BOUNDS).
 
+declare const deviceMemory: unique symbol;
+
+/** A handle on a GPU's memory. What is not released goes with the handle. */
+export interface DeviceMemory {
+  readonly [deviceMemory]: true;
+}
+
 /** Memory that tensors live in. Held (referenced) until the call is settled. */
-export type Storage = ArrayBufferView;
+export type Storage = ArrayBufferView | DeviceMemory;
+
+/** Where a call is computed: a GPU's number, or -1, the processor. */
+export type DeviceNumber = number;
 
 export interface CpuInfo {
   /** Processor name, as the operating system tells it. */
@@ -22,8 +32,39 @@ export interface CpuInfo {
   instructionSets: string[];
 }
 
-/** How an asynchronous call ended: 0 done, 1 aborted, 2 out of memory. */
-export type Settled = 0 | 1 | 2;
+export interface GpuInfo {
+  name: string;
+  computeMajor: number;
+  computeMinor: number;
+  memoryBytes: number;
+  multiprocessors: number;
+  /** Why it cannot be used; empty if it can. */
+  unusable: string;
+}
+
+export interface CudaInfo {
+  /** Why no GPU can be used, and what to do about it; empty if the driver works. */
+  unavailable: string;
+  /** The driver's library. */
+  driver: string;
+  /** Of CUDA, that the driver supports: 1000 * major + 10 * minor. */
+  version: number;
+  devices: GpuInfo[];
+}
+
+export interface GpuMemory {
+  /** Device bytes that this process's tensors and calls hold. */
+  tensorBytes: number;
+  /** Host bytes for copies to and from the device. */
+  pinnedBytes: number;
+  /** Of the whole device, for any process. */
+  freeBytes: number;
+}
+
+/** How an asynchronous call ended: 0 done, 1 aborted, 2 out of memory, 3 its device was lost, 4 it failed otherwise. */
+export type How = 0 | 1 | 2 | 3 | 4;
+/** Called once, from the event loop. The message says what went wrong, where a GPU did. */
+export type Settled = (how: How, message: string) => void;
 
 export interface Binding {
   readonly version: string;
@@ -40,21 +81,56 @@ export interface Binding {
 
   /**
    * Writes the plan: the fields of `planFields`, then `parts` times those of `planPartFields`. Storages may be absent.
-   * The array must have room for planFields.length + 4 * planPartFields.length numbers.
+   * The array must have room for planFields.length + kernels.length * planPartFields.length numbers.
    */
-  explain(problem: Float64Array, plan: Float64Array): void;
-  /** Computes before it returns. */
-  attentionSync(problem: Float64Array, storages: readonly Storage[], plan: Float64Array): void;
+  explain(device: DeviceNumber, problem: Float64Array, plan: Float64Array): void;
   /**
-   * Enqueues, or computes at once a problem that costs less than handing it over. Writes the plan, and calls `settled` exactly
-   * once, from the event loop, never before it returns. Returns an id for `cancel`.
+   * Computes before it returns; but when the tensors are on the GPU that computes, returns once that is enqueued. Tensors are
+   * all on that GPU, or all on the host; page tables on the host; slopes and sinks each on either.
+   */
+  attentionSync(device: DeviceNumber, problem: Float64Array, storages: readonly Storage[], plan: Float64Array): void;
+  /**
+   * Enqueues, or computes at once a problem that costs the processor less than handing it over. Writes the plan, and calls
+   * `settled` exactly once, never before it returns. Returns an id for `cancel`.
    */
   attention(
+    device: DeviceNumber,
     problem: Float64Array,
     storages: readonly Storage[],
     plan: Float64Array,
-    settled: (how: Settled) => void,
+    settled: Settled,
   ): number;
   /** Drops or stops a call; it still settles (aborted, or done if it had finished). Unknown ids are ignored. */
   cancel(id: number): void;
+
+  // GPUs. Each environment has one stream for each, on which everything below and its calls happen in call order.
+
+  cuda(): CudaInfo;
+  /** Null while this process has not used the GPU. */
+  cudaMemory(device: number): GpuMemory | null;
+  /** The CUstream. */
+  streamHandle(device: number): bigint;
+  /** Settles once all that was enqueued before is done, with the fault that any of it met. */
+  synchronize(device: number, settled: Settled): number;
+
+  /** Memory with unspecified contents. */
+  allocate(device: number, bytes: number): DeviceMemory;
+  /** Memory that others own and keep. */
+  adopt(device: number, pointer: bigint, bytes: number): DeviceMemory;
+  /** Gives memory back, once what is enqueued is done with it. Idempotent. */
+  release(memory: DeviceMemory): void;
+  pointer(memory: DeviceMemory): bigint;
+  /** Fills with zero bytes. */
+  clear(memory: DeviceMemory): void;
+  /** Copies to the beginning of `to`. Returns once `from` may change. */
+  writeNow(to: DeviceMemory, from: ArrayBufferView): void;
+  /** The same, but `from` must not change until it has settled. */
+  write(to: DeviceMemory, from: ArrayBufferView, settled: Settled): number;
+  /** Copies from byte `begin` of `from` on. */
+  read(from: DeviceMemory, begin: number, to: ArrayBufferView, settled: Settled): number;
+  /**
+   * Copies a strided array of one type into a contiguous one of another, or the same: `numbers` are the types (0 float32,
+   * 1 float16, 2 bfloat16, 3 int32, 4 bool), the offset of the source's first element, its shape, its strides.
+   */
+  copyElements(from: DeviceMemory, to: DeviceMemory, numbers: Float64Array): void;
 }

@@ -1,7 +1,25 @@
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 /** Suites that compute, which run once more by the portable kernels. */
 const computing = ["parity/**/*", "properties", "invariance", "numerics"].map((name) => `test/${name}.test.ts`);
+
+// The GPU's driver where there is one, else the simulator, which a build with nvcc makes.
+const simulator = fileURLToPath(new URL("build/libfovea-cudasim.so", import.meta.url));
+const driver = process.env["FOVEA_CUDA_DRIVER"] ?? (existsSync("/dev/nvidiactl") ? "libcuda.so.1" : simulator);
+const cuda = driver !== simulator || existsSync(simulator);
+if (!cuda) console.warn("No GPU, and no simulator as there was no nvcc to build it: CUDA is not tested.");
+
+const cudaProject = {
+  extends: true as const,
+  test: {
+    name: "cuda",
+    include: [...computing, "test/cuda/**/*.test.ts"],
+    setupFiles: "test/support/cuda-setup.ts",
+    env: { FOVEA_CUDA_DRIVER: driver, FOVEA_TEST_DEVICE: "cuda" },
+  },
+};
 
 export default defineConfig({
   test: {
@@ -15,10 +33,12 @@ export default defineConfig({
         test: {
           name: "default",
           include: ["test/**/*.test.ts"],
+          exclude: ["test/cuda/**"],
           typecheck: { enabled: true, include: ["test/**/*.test-d.ts"], tsconfig: "./tsconfig.json" },
         },
       },
       { extends: true, test: { name: "baseline", include: computing, env: { FOVEA_CPU_ISA: "baseline" } } },
+      ...(cuda ? [cudaProject] : []),
     ],
   },
 });

@@ -1,5 +1,5 @@
-# fovea_add_simulator(<root>): libfovea-cudasim.so, the stand-in CUDA driver for tests, and its own test program
-# fovea-simulator-test, both in the build folder itself. Needs cuda.h; reads compressed fatbins when libzstd is there.
+# fovea_add_simulator(<root>): libfovea-cudasim.so, the stand-in CUDA driver for tests, in the build folder itself. Needs
+# cuda.h; reads compressed fatbins when libzstd is there.
 function(fovea_add_simulator root)
   find_package(CUDAToolkit QUIET)
   if(NOT CUDAToolkit_FOUND)
@@ -36,7 +36,13 @@ function(fovea_add_simulator root)
   else()
     message(STATUS "fovea: no libzstd; the simulator reads only uncompressed fatbins (nvcc --compress-mode=none)")
   endif()
+endfunction()
 
+# fovea_add_simulator_tests(<root>): fovea-simulator-test, its own test program, beside it.
+function(fovea_add_simulator_tests root)
+  if(NOT TARGET fovea-cudasim)
+    return()
+  endif()
   file(GLOB tests CONFIGURE_DEPENDS ${root}/test/simulator/*.cpp)
   add_executable(fovea-simulator-test ${tests})
   target_include_directories(fovea-simulator-test SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})

@@ -26,7 +26,9 @@ const heading = (text: string): void => console.log(`\n${text}\n${"─".repeat(t
 function printDevices(): void {
   for (const device of devices()) {
     if (!device.available) console.log(`${device.device}: cannot be used: ${device.reason}`);
-    else {
+    else if (device.device !== "cpu") {
+      console.log(`${device.device}: ${device.name}, compute capability ${device.computeCapability}`);
+    } else {
       const { name, threads, cores, instructionSet, instructionSets } = device;
       console.log(`${device.device}: ${name}, ${threads} threads on ${cores} cores`);
       console.log(`     instruction set ${instructionSet}, of ${instructionSets.join(", ")}`);

@@ -1,17 +1,17 @@
-import type { Settled, Storage } from "../binding.js";
-import { allocate } from "./dtype.js";
+import type { How, Storage } from "../binding.js";
 import { onAbort } from "./abort.js";
-import { abortError, FoveaError } from "./errors.js";
+import { attempt, deviceNumber } from "./device.js";
+import { abortError } from "./errors.js";
 import { takeOff } from "./flight.js";
 import { shapeOnly, type FloatDTypeOf, type ShapeInput, type TensorInput } from "./input.js";
-import { native, nativeError } from "./native.js";
+import { discard, newView } from "./memory.js";
+import { native, nativeError, outcomeError } from "./native.js";
 import type { AttentionOptions, AttentionResult, ExplainOptions, Known } from "./options.js";
 import { planNumbers, readPlan, type Plan } from "./plan.js";
 import { writeProblem } from "./problem.js";
 import { checkCall, inputsOf, placeOutputs, type Call, type Outputs } from "./shape.js";
-import { Storage as Memory } from "./storage.js";
 import { makeTensor } from "./tensor.js";
-import { contiguousStrides, makeView, type View } from "./view.js";
+import type { View } from "./view.js";
 
 /**
  * Attention: for each query, the average of the values, weighted by the softmax of its scores against the keys.
@@ -45,6 +45,9 @@ export function attention<Query extends TensorInput, const Options extends Atten
 /**
  * As `attention`, but computes before it returns, on the calling thread and fovea's own. Throws a `FoveaError`. A signal is
  * looked at once, before the start.
+ *
+ * With tensors on a GPU it returns as soon as the work is enqueued there; what uses the results on that GPU, `read()` too,
+ * comes after it. A fault in it is the error of the next `read()`, `synchronize()` or `attention()` there.
  */
 export function attentionSync<Query extends TensorInput, const Options extends AttentionOptions = {}>(
   query: Query,
@@ -57,11 +60,12 @@ export function attentionSync<Query extends TensorInput, const Options extends A
   const storages: Storage[] = [];
   const problem = writeProblem(call, outputs, storages);
   try {
-    native().attentionSync(problem, storages, planNumbers);
+    native().attentionSync(deviceNumber(call.device), problem, storages, planNumbers);
   } catch (error) {
+    discardOutputs(call, outputs);
     throw nativeError(error);
   }
-  return resultOf(call, outputs, readPlan()) as AttentionResult<Options, FloatDTypeOf<Query>>;
+  return resultOf(call, outputs, readPlan(call.device)) as AttentionResult<Options, FloatDTypeOf<Query>>;
 }
 
 /**
@@ -70,16 +74,12 @@ export function attentionSync<Query extends TensorInput, const Options extends A
  */
 export function explain(query: ShapeInput, key: ShapeInput, value: ShapeInput, options?: ExplainOptions): Plan {
   const call = checkCall(query, key, value, (options ?? {}) as AttentionOptions, true);
-  const { device } = call.rules;
-  const output = shapeOnly("output", call.dtype, device, call.outputShape);
-  const outputs = placeOutputs(call, output, (shape) => shapeOnly("output", "float32", device, shape));
+  const { home, device } = call;
+  const output = shapeOnly("output", call.dtype, home, call.outputShape);
+  const outputs = placeOutputs(call, output, (shape) => shapeOnly("output", "float32", home, shape));
   const problem = writeProblem(call, outputs, []);
-  try {
-    native().explain(problem, planNumbers);
-  } catch (error) {
-    throw nativeError(error);
-  }
-  return readPlan();
+  attempt(() => native().explain(deviceNumber(device), problem, planNumbers));
+  return readPlan(device);
 }
 
 function enqueue(
@@ -98,35 +98,50 @@ function enqueue(
   const problem = writeProblem(call, outputs, storages);
   const land = takeOff(inputsOf(call), call.out?.view);
   let plan: Plan;
-  const settled = (how: Settled): void => {
+  const settled = (how: How, message: string): void => {
     unwatch?.();
     land();
-    if (how === 2) reject(new FoveaError("ERR_FOVEA_OUT_OF_MEMORY", "attention: not enough memory for the workspace"));
-    else if (how === 1 || signal?.aborted === true) reject(abortError(signal!));
-    else resolve(resultOf(call, outputs, plan));
+    if (how === 0 && signal?.aborted !== true) {
+      resolve(resultOf(call, outputs, plan));
+      return;
+    }
+    discardOutputs(call, outputs);
+    reject(how > 1 ? outcomeError(how, message) : abortError(signal!));
   };
   let id: number;
   try {
-    id = binding.attention(problem, storages, planNumbers, settled);
+    id = binding.attention(deviceNumber(call.device), problem, storages, planNumbers, settled);
   } catch (error) {
     land();
+    discardOutputs(call, outputs);
     throw nativeError(error);
   }
-  plan = readPlan();
+  plan = readPlan(call.device);
   const unwatch = signal && onAbort(signal, () => binding.cancel(id));
 }
 
 /** The last check before a call runs, and the memory for its results. */
 function begin(call: Call, signal: AbortSignal | undefined): Outputs {
   if (signal?.aborted === true) throw abortError(signal);
-  const output = call.out?.view ?? newView(call.dtype, call.outputShape);
-  return placeOutputs(call, output, (shape) => newView("float32", shape));
+  const made: View[] = [];
+  const make = (dtype: Call["dtype"], shape: readonly number[]): View => {
+    const view = newView("output", dtype, call.home, shape);
+    made.push(view);
+    return view;
+  };
+  try {
+    const output = call.out?.view ?? make(call.dtype, call.outputShape);
+    return placeOutputs(call, output, (shape) => make("float32", shape));
+  } catch (error) {
+    made.forEach(discard);
+    throw error;
+  }
 }
 
-function newView(dtype: Call["dtype"], shape: readonly number[]): View {
-  let size = 1;
-  for (const length of shape) size *= length;
-  return makeView("output", new Memory(allocate(dtype, size)), dtype, "cpu", shape, contiguousStrides(shape), 0);
+/** After a failure: gives the memory for results back at once, rather than when it is garbage collected. */
+function discardOutputs(call: Call, { output, lse, weights, scores }: Outputs): void {
+  if (call.out === undefined) discard(output.view);
+  for (const placed of [lse, weights, scores]) if (placed !== undefined) discard(placed.view);
 }
 
 function resultOf(call: Call, { output, lse, weights, scores }: Outputs, plan: Plan): AttentionResult {

@@ -1,8 +1,9 @@
+import type { CudaInfo, DeviceNumber } from "../binding.js";
 import { FoveaError, show } from "./errors.js";
-import { native, nativeError } from "./native.js";
 import { whenIdle } from "./flight.js";
+import { native, nativeError, outcomeError } from "./native.js";
 
-/** Where tensors live and calls run: the processor, or a GPU ("cuda" is the first one). */
+/** Where tensors live and calls run: the processor, or a GPU ("cuda" is "cuda:0"). */
 export type Device = "cpu" | "cuda" | `cuda:${number}`;
 
 /** The processor. */
@@ -21,39 +22,108 @@ export interface CpuDevice {
   readonly instructionSets: readonly string[];
 }
 
-/** A kind of device that cannot be used here, and why. */
+/** A GPU. */
+export interface CudaDevice {
+  readonly device: `cuda:${number}`;
+  readonly available: true;
+  readonly name: string;
+  /** "8.0" and the like. */
+  readonly computeCapability: string;
+  readonly multiprocessors: number;
+  /** Bytes of its memory. */
+  readonly memoryBytes: number;
+  /** Bytes of it that nobody uses. Undefined until this process first uses the GPU; finding out would take memory. */
+  readonly freeBytes: number | undefined;
+  /** Bytes of it that this process's tensors and calls hold. */
+  readonly tensorBytes: number;
+  /** Bytes of host memory that this process holds for copies to and from it. */
+  readonly pinnedBytes: number;
+  /** The driver's library, and the newest version of CUDA that it supports ("13.0"). */
+  readonly driver: string;
+  readonly cudaVersion: string;
+}
+
+/** A device that cannot be used here, and why. */
 export interface UnavailableDevice {
   readonly device: Device;
   readonly available: false;
   readonly reason: string;
 }
 
-export type DeviceInfo = CpuDevice | UnavailableDevice;
-
-const cuda: UnavailableDevice = { device: "cuda", available: false, reason: "built without CUDA" };
+export type DeviceInfo = CpuDevice | CudaDevice | UnavailableDevice;
 
 /**
- * What can be used here and, for what cannot, why.
+ * What can be used here and, for what cannot, why: the processor, then each GPU (or one entry "cuda" that says why there is
+ * none).
  *
  * FOVEA_CPU_ISA and FOVEA_NUM_THREADS set the processor's instruction set and threads; where they cannot be honoured, it is
- * listed as not available, and calls throw.
+ * listed as not available, and calls throw. FOVEA_CUDA_DRIVER names the CUDA driver's library (default: libcuda.so.1).
  */
-export function devices(): DeviceInfo[] {
-  return [cpu(), cuda];
+export function devices(): [CpuDevice | UnavailableDevice, ...(CudaDevice | UnavailableDevice)[]] {
+  const { unavailable, devices } = cudaInfo();
+  if (unavailable !== "") return [cpu(), { device: "cuda", available: false, reason: unavailable }];
+  return [cpu(), ...devices.map((_, index) => gpu(index))];
 }
 
-function cpu(): DeviceInfo {
+function cpu(): CpuDevice | UnavailableDevice {
   const binding = native();
   try {
     return { device: "cpu", available: true, ...binding.cpu() };
   } catch (error) {
-    return { device: "cpu", available: false, reason: error instanceof Error ? error.message : String(error) };
+    return { device: "cpu", available: false, reason: reasonOf(error) };
   }
 }
 
+function gpu(index: number): CudaDevice | UnavailableDevice {
+  const { driver, version, devices } = cudaInfo();
+  const { name, multiprocessors, memoryBytes, unusable } = devices[index]!;
+  const device = `cuda:${index}` as const;
+  if (unusable !== "") return { device, available: false, reason: `${name}: ${unusable}` };
+  try {
+    const memory = native().cudaMemory(index);
+    return {
+      device,
+      available: true,
+      name,
+      computeCapability: computeCapability(device),
+      multiprocessors,
+      memoryBytes,
+      freeBytes: memory?.freeBytes,
+      tensorBytes: memory?.tensorBytes ?? 0,
+      pinnedBytes: memory?.pinnedBytes ?? 0,
+      driver,
+      cudaVersion: `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`,
+    };
+  } catch (error) {
+    return { device, available: false, reason: reasonOf(error) }; // lost meanwhile
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+let knownCuda: CudaInfo | undefined;
+
+/** The driver and its GPUs; they do not change while the process lives. */
+function cudaInfo(): CudaInfo {
+  return (knownCuda ??= native().cuda());
+}
+
+/** "8.0" */
+export function computeCapability(device: Device): string {
+  const { computeMajor, computeMinor } = cudaInfo().devices[deviceNumber(device)]!;
+  return `${computeMajor}.${computeMinor}`;
+}
+
+/** How native code knows a device that was checked. */
+export function deviceNumber(device: Device): DeviceNumber {
+  return device === "cpu" ? -1 : Number(device.slice("cuda:".length));
+}
+
 /**
- * Sets the number of threads that compute, for the whole process (1 to 1024). FOVEA_NUM_THREADS sets it at the start; the default
- * is the number of processors this process may run on. Results do not depend on it, not in a single bit.
+ * Sets the number of threads that compute on the processor, for the whole process (1 to 1024). FOVEA_NUM_THREADS sets it at the
+ * start; the default is the number of processors this process may run on. Results do not depend on it, not in a single bit.
  */
 export function setThreads(count: number): void {
   if (!Number.isInteger(count) || count < 1 || count > 1024) {
@@ -67,17 +137,56 @@ export function setThreads(count: number): void {
   }
 }
 
-/** Resolves when every call enqueued on the device so far has settled. */
+/**
+ * Resolves when everything enqueued on the device so far is done: on "cpu" (the default) every call of this environment that
+ * has not settled yet, on a GPU its stream. Rejects with the fault that work enqueued by `attentionSync` met on the GPU.
+ */
 export async function synchronize(device?: Device): Promise<void> {
-  checkDevice("device", device);
-  await whenIdle();
+  const checked = checkDevice("device", device);
+  if (checked === "cpu") return whenIdle();
+  await new Promise<void>((resolve, reject) => {
+    attempt(() =>
+      native().synchronize(deviceNumber(checked), (how, message) => {
+        if (how === 0) resolve();
+        else reject(outcomeError(how, message));
+      }),
+    );
+  });
 }
 
-/** The device to use; "cpu" by default. Throws ERR_FOVEA_DEVICE when it cannot be used. */
+/**
+ * The CUstream on which fovea computes on a GPU in this environment, for native modules that share memory with it: what they
+ * enqueue there happens in order with fovea's calls.
+ */
+export function streamHandle(device: Device): bigint {
+  const checked = checkGpu("device", device);
+  return attempt(() => native().streamHandle(deviceNumber(checked)));
+}
+
+/** Calls native code, whose errors become FoveaErrors. */
+export function attempt<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw nativeError(error);
+  }
+}
+
+/** The device to use, "cuda" as "cuda:0"; "cpu" by default. Throws ERR_FOVEA_DEVICE when there is no such device. */
 export function checkDevice(name: string, device: unknown): Device {
   if (device === undefined || device === "cpu") return "cpu";
-  if (typeof device === "string" && /^cuda(:\d+)?$/.test(device)) {
-    throw new FoveaError("ERR_FOVEA_DEVICE", `${name}: "${device}" cannot be used: ${cuda.reason}`);
+  return checkGpu(name, device);
+}
+
+export function checkGpu(name: string, device: unknown): Device {
+  const match = typeof device === "string" ? /^cuda(?::(0|[1-9]\d*))?$/.exec(device) : null;
+  if (match === null) {
+    throw new FoveaError("ERR_FOVEA_DEVICE", `${name}: expected "cpu", "cuda" or "cuda:N", got ${show(device)}`);
   }
-  throw new FoveaError("ERR_FOVEA_DEVICE", `${name}: expected "cpu", "cuda" or "cuda:N", got ${show(device)}`);
+  const index = Number(match[1] ?? 0);
+  const { unavailable, devices } = cudaInfo();
+  const there = `the driver shows ${devices.length} GPU${devices.length === 1 ? "" : "s"}`;
+  const reason = unavailable || (devices[index] === undefined ? there : devices[index].unusable);
+  if (reason === "") return `cuda:${index}`;
+  throw new FoveaError("ERR_FOVEA_DEVICE", `${name}: ${show(device)} cannot be used: ${reason}`);
 }

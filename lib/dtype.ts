@@ -25,7 +25,8 @@ export interface Float16ArrayLike extends ArrayBufferView {
   readonly [index: number]: number;
 }
 
-const arrayTypes = {
+/** The kind of array that holds a dtype. */
+export const arrayTypes = {
   float32: Float32Array,
   float16: Uint16Array,
   bfloat16: Uint16Array,

@@ -6,7 +6,8 @@
  * - `ERR_FOVEA_DTYPE`: a dtype that is not accepted here, or two that differ
  * - `ERR_FOVEA_OPTION`: an unknown option, a value it cannot take, options that exclude each other, or an
  *   environment variable that cannot be honoured
- * - `ERR_FOVEA_DEVICE`: a device that cannot be used
+ * - `ERR_FOVEA_DEVICE`: a device that cannot be used, tensors on different ones, or a GPU that failed a call
+ * - `ERR_FOVEA_DEVICE_LOST`: a GPU that broke down (a fault in a kernel, say) and is lost to this process
  * - `ERR_FOVEA_BOUNDS`: a length, index or stride that would reach outside a tensor's memory
  * - `ERR_FOVEA_BUFFER`: an ArrayBuffer that is resizable or detached
  * - `ERR_FOVEA_BUSY`: memory that an unsettled call is using
@@ -21,6 +22,7 @@ export type FoveaErrorCode =
   | "ERR_FOVEA_DTYPE"
   | "ERR_FOVEA_OPTION"
   | "ERR_FOVEA_DEVICE"
+  | "ERR_FOVEA_DEVICE_LOST"
   | "ERR_FOVEA_BOUNDS"
   | "ERR_FOVEA_BUFFER"
   | "ERR_FOVEA_BUSY"

@@ -1,5 +1,5 @@
 import { FoveaError } from "./errors.js";
-import type { Storage } from "./storage.js";
+import { HostStorage, type Storage } from "./storage.js";
 import type { View } from "./view.js";
 
 /** Bytes [begin, end) of a buffer that an unsettled call reads or writes. */
@@ -9,8 +9,11 @@ interface Claim {
   readonly writes: boolean;
 }
 
-/** What calls in flight use, by buffer. Empty most of the time, which makes the checks free. */
-const claims = new Map<ArrayBufferLike, Claim[]>();
+/**
+ * What calls in flight use of the host's memory, by buffer. Empty most of the time, which makes the checks free. A GPU's
+ * memory needs none: what is done to it happens in call order.
+ */
+const claims = new Map<unknown, Claim[]>();
 
 export function nothingInFlight(): boolean {
   return claims.size === 0;
@@ -18,7 +21,7 @@ export function nothingInFlight(): boolean {
 
 /** Whether two views share bytes. Interleaved views of one buffer count as sharing. */
 export function sharesMemory(a: View, b: View): boolean {
-  if (a.storage === undefined || a.storage.buffer !== b.storage?.buffer) return false;
+  if (a.storage === undefined || a.storage.space !== b.storage?.space) return false;
   return firstByte(a) < lastByte(b) && firstByte(b) < lastByte(a);
 }
 
@@ -27,7 +30,7 @@ export function assertFree(name: string, view: View, writes: boolean): void {
   if (claims.size === 0 || view.storage === undefined) return;
   const begin = firstByte(view);
   const end = lastByte(view);
-  for (const claim of claims.get(view.storage.buffer) ?? []) {
+  for (const claim of claims.get(view.storage.space) ?? []) {
     if ((writes || claim.writes) && claim.begin < end && begin < claim.end) {
       const use = claim.writes ? "written" : "read";
       throw new FoveaError("ERR_FOVEA_BUSY", `${name}: is being ${use} by an unsettled call; await that call first`);
@@ -40,16 +43,14 @@ export function assertFree(name: string, view: View, writes: boolean): void {
  * settled.
  */
 export function takeOff(reads: readonly View[], written: View | undefined): () => void {
-  const taken: [Storage, Claim][] = [];
+  const taken: [Storage, Claim | undefined][] = [];
   for (const view of reads) take(taken, view, false);
   if (written !== undefined) take(taken, written, true);
   const flight = {};
   flights.add(flight);
   return () => {
     for (const [storage, claim] of taken) {
-      const list = claims.get(storage.buffer)!;
-      if (list.length === 1) claims.delete(storage.buffer);
-      else list.splice(list.indexOf(claim), 1);
+      if (claim !== undefined) giveUp(storage, claim);
       storage.release();
     }
     flights.delete(flight);
@@ -66,16 +67,26 @@ export async function whenIdle(): Promise<void> {
   while (now.some((flight) => flights.has(flight))) await new Promise<void>((resolve) => waiters.push(resolve));
 }
 
-function take(taken: [Storage, Claim][], view: View, writes: boolean): void {
+function take(taken: [Storage, Claim | undefined][], view: View, writes: boolean): void {
   const { storage } = view;
   if (storage === undefined) return;
-  const claim = { begin: firstByte(view), end: lastByte(view), writes };
-  const list = claims.get(storage.buffer);
-  if (list === undefined) claims.set(storage.buffer, [claim]);
-  else list.push(claim);
   storage.retain();
+  if (!(storage instanceof HostStorage)) {
+    taken.push([storage, undefined]);
+    return;
+  }
+  const claim = { begin: firstByte(view), end: lastByte(view), writes };
+  const list = claims.get(storage.space);
+  if (list === undefined) claims.set(storage.space, [claim]);
+  else list.push(claim);
   storage.pin();
   taken.push([storage, claim]);
+}
+
+function giveUp({ space }: Storage, claim: Claim): void {
+  const list = claims.get(space)!;
+  if (list.length === 1) claims.delete(space);
+  else list.splice(list.indexOf(claim), 1);
 }
 
 function firstByte({ storage, begin }: View): number {

@@ -1,6 +1,6 @@
 export { attention, attentionSync, explain } from "./attention.js";
-export { devices, setThreads, synchronize } from "./device.js";
-export type { CpuDevice, Device, DeviceInfo, UnavailableDevice } from "./device.js";
+export { devices, setThreads, streamHandle, synchronize } from "./device.js";
+export type { CpuDevice, CudaDevice, Device, DeviceInfo, UnavailableDevice } from "./device.js";
 export type { DataOf, DType, Float16ArrayLike, FloatDType } from "./dtype.js";
 export { FoveaError } from "./errors.js";
 export type { FoveaErrorCode } from "./errors.js";

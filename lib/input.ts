@@ -1,9 +1,10 @@
 import type { Device } from "./device.js";
 import { asDataArray, checkDType, isDType, isFloatDType, dtypes, type DType, type FloatDType } from "./dtype.js";
 import { FoveaError, list, show } from "./errors.js";
-import { checkBuffer, Storage } from "./storage.js";
+import { packed } from "./memory.js";
+import { checkBuffer, HostStorage } from "./storage.js";
 import { Tensor, viewOf } from "./tensor.js";
-import { checkShape, contiguousStrides, isContiguous, makeView, packed, type View } from "./view.js";
+import { checkShape, contiguousStrides, isContiguous, makeView, type View } from "./view.js";
 
 /**
  * Anything that holds a typed array and says its shape: an onnxruntime Tensor, an ndarray, a plain object. Nothing is copied.
@@ -37,7 +38,7 @@ export type FloatDTypeOf<Input> = Input extends Tensor<infer D> ? Extract<D, Flo
 export function inputView(name: string, input: unknown, bare: boolean): View {
   if (input instanceof Tensor) {
     const view = viewOf(input, name);
-    view.storage!.array(name); // still there
+    view.storage!.handle(name); // still there
     return view;
   }
   const like = input as (Partial<TensorLike> & { data?: unknown }) | null | undefined;
@@ -57,7 +58,7 @@ export function inputView(name: string, input: unknown, bare: boolean): View {
     const got = `${Array.isArray(strides) ? list(strides as number[]) : show(strides)} and ${show(offset)}`;
     throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${wanted}, got ${got}`);
   }
-  return makeView(name, new Storage(asDataArray(like.data)), dtype, "cpu", shape, strides, offset);
+  return makeView(name, new HostStorage(asDataArray(like.data)), dtype, "cpu", shape, strides, offset);
 }
 
 function areStrides(strides: unknown, rank: number): strides is readonly number[] {

@@ -3,9 +3,10 @@ import { FoveaError, list, shapeError } from "./errors.js";
 import { assertFree } from "./flight.js";
 import { dtypeError, floatDType, inputView, vectorView } from "./input.js";
 import type { Placed } from "./layout.js";
+import { packed } from "./memory.js";
 import type { AttentionOptions } from "./options.js";
 import type { Sequence } from "./sequences.js";
-import { packed, type View } from "./view.js";
+import type { View } from "./view.js";
 
 /** `full`: what the mask is spread to; `atLeast`: its rows and columns may be more than that. */
 export function placeMask(

@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import type { Binding } from "../binding.js";
+import type { Binding, How } from "../binding.js";
 import { FoveaError, type FoveaErrorCode } from "./errors.js";
 
 let loaded: Binding | undefined;
@@ -51,4 +51,11 @@ export function nativeError(error: unknown): unknown {
   const { code } = error as { code?: unknown };
   if (typeof code !== "string" || !code.startsWith("ERR_FOVEA_")) return error;
   return new FoveaError(code as FoveaErrorCode, error.message, { cause: error });
+}
+
+/** How an asynchronous call of native code failed, as the error that users see. */
+export function outcomeError(how: How, message: string): FoveaError {
+  const codes = { 2: "ERR_FOVEA_OUT_OF_MEMORY", 3: "ERR_FOVEA_DEVICE_LOST" } as const;
+  const code = how === 2 || how === 3 ? codes[how] : "ERR_FOVEA_DEVICE";
+  return new FoveaError(code, message || "attention: not enough memory for the workspace");
 }

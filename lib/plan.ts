@@ -1,3 +1,4 @@
+import { computeCapability, type Device } from "./device.js";
 import { native, nativeError } from "./native.js";
 
 /** All sequences of a call that run by one kernel. */
@@ -11,13 +12,16 @@ export interface PlanPart {
   readonly keyBlock: number;
   /** Largest number of pieces that a sequence's keys are split into. */
   readonly splits: number;
+  /** On a GPU, how many sequences have rows that do not start at multiples of 16 bytes, which take slower loads. Else 0. */
+  readonly plainLoads: number;
   /** Floating-point operations of the matrix products, whole blocks. */
   readonly flops: number;
 }
 
 /** How a call is computed. It depends on the sequences' sizes alone, not on threads or on what else is in the batch. */
 export interface Plan {
-  readonly device: "cpu";
+  readonly device: Device;
+  /** What its kernels are compiled for: "avx2" or "baseline", on a GPU its compute capability ("sm_80"). */
   readonly instructionSet: string;
   readonly algorithm: "standard" | "tiled";
   /** The part with the most operations; `queryBlock`, `keyBlock` and `splits` are its. "none" when there is nothing to do. */
@@ -41,10 +45,10 @@ export interface Plan {
 /** The numbers of a plan, in the order that native code writes them. */
 export const planFields = ["algorithm", "tasks", "workspaceBytes", "flops", "usefulFlops", "bytes", "parts"] as const;
 /** The numbers of each part, which follow. */
-export const planPartFields = ["kernel", "sequences", "queryBlock", "keyBlock", "splits", "flops"] as const;
+export const planPartFields = ["kernel", "sequences", "queryBlock", "keyBlock", "splits", "plainLoads", "flops"] as const;
 
 /** As many parts as there can be kernels in one call. */
-const maxParts = 4;
+const maxParts = 8;
 
 /** Where native code writes the plan of the call at hand. */
 export const planNumbers: Float64Array = new Float64Array(planFields.length + maxParts * planPartFields.length);
@@ -62,7 +66,7 @@ function instructionSetInUse(): string {
 }
 
 /** The plan in `planNumbers`. */
-export function readPlan(): Plan {
+export function readPlan(device: Device): Plan {
   const binding = native();
   const numbers = planNumbers;
   const parts: PlanPart[] = [];
@@ -74,14 +78,15 @@ export function readPlan(): Plan {
       queryBlock: numbers[at + 2]!,
       keyBlock: numbers[at + 3]!,
       splits: numbers[at + 4]!,
-      flops: numbers[at + 5]!,
+      plainLoads: numbers[at + 5]!,
+      flops: numbers[at + 6]!,
     });
     if (main < 0 || parts[i]!.flops > parts[main]!.flops) main = i;
   }
   const part = parts[main];
   return {
-    device: "cpu",
-    instructionSet: instructionSetInUse(),
+    device,
+    instructionSet: device === "cpu" ? instructionSetInUse() : `sm_${computeCapability(device).replace(".", "")}`,
     algorithm: algorithms[numbers[0]!]!,
     kernel: part?.kernel ?? "none",
     queryBlock: part?.queryBlock ?? 0,

@@ -173,5 +173,5 @@ function writeView(
 /** The index of a view's storage. Bare shapes are counted as present. */
 function addStorage({ view }: Placed, name: string, storages: Storage[]): number {
   if (view.storage === undefined) return 0;
-  return storages.push(view.storage.array(name)) - 1;
+  return storages.push(view.storage.handle(name)) - 1;
 }

@@ -6,7 +6,7 @@ import { shapeOnly, type FloatDTypeOf, type TensorInput } from "./input.js";
 import type { Placed } from "./layout.js";
 import type { AttentionOptions, AttentionResult, Known } from "./options.js";
 import type { Sequence } from "./sequences.js";
-import { checkCall, placeOutputs, type Call } from "./shape.js";
+import { checkCall, placeOutputs, requireOnHost, type Call } from "./shape.js";
 import { wrap } from "./tensor.js";
 import { forEachIndex, product } from "./view.js";
 
@@ -30,7 +30,7 @@ export function referenceAttention<Query extends TensorInput, const Options exte
   if (options?.signal?.aborted === true) throw abortError(options.signal);
   const { output, lse, weights, scores } = compute(call);
   const float32 = (values: Float64Array, shape: readonly number[]) =>
-    wrap(encode(values, "float32"), "float32", shape, "cpu");
+    wrap(encode(values, "float32"), "float32", shape);
   const result = {
     output: writeOutput(call, output),
     ...(lse && { lse: float32(lse, call.lseShape) }),
@@ -59,6 +59,7 @@ export function referenceAttentionFloat64(
 }
 
 function compute(call: Call): Float64Results {
+  requireOnHost(call);
   const { heads, kvHeads, headDim, valueDim, rules } = call;
   const fill = rules.returnScores === "biased" ? -Infinity : 0;
   const results = {
@@ -182,7 +183,7 @@ function element(placed: Placed, batch: number, head: number, row: number, colum
 /** The output as a tensor of the call's dtype: `out`, where it is given. */
 function writeOutput(call: Call, output: Float64Array) {
   const rounded = encode(output, call.dtype);
-  if (call.out === undefined) return wrap(rounded, call.dtype, call.outputShape, "cpu");
+  if (call.out === undefined) return wrap(rounded, call.dtype, call.outputShape);
   const { tensor, view } = call.out;
   const data = view.storage!.array("out");
   forEachIndex(view, (index, position) => (data[index] = rounded[position]!));

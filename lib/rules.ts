@@ -17,7 +17,8 @@ export interface Rules {
   readonly returnLse: boolean;
   readonly returnWeights: boolean;
   readonly returnScores: ScoreStage | undefined;
-  readonly device: Device;
+  /** Undefined: where the query lives. */
+  readonly device: Device | undefined;
 }
 
 const layouts = ["bhsd", "bshd", "thd"] as const;
@@ -41,7 +42,7 @@ export function checkRules(options: AttentionOptions): Rules {
     returnLse: flag("returnLse", options.returnLse),
     returnWeights: flag("returnWeights", options.returnWeights),
     returnScores: oneOf("returnScores", options.returnScores, scoreStages),
-    device: checkDevice("device", options.device),
+    device: options.device === undefined ? undefined : checkDevice("device", options.device),
   };
   if (options.window !== undefined) {
     checkNames("window", options.window, windowNames);

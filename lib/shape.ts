@@ -1,3 +1,4 @@
+import type { Device } from "./device.js";
 import type { FloatDType } from "./dtype.js";
 import { FoveaError, list, shapeError, show } from "./errors.js";
 import { assertFree, nothingInFlight, sharesMemory } from "./flight.js";
@@ -18,6 +19,9 @@ const maxHeads = 2 ** 20;
 /** A checked call: what to compute, on what. */
 export interface Call {
   readonly rules: Rules;
+  /** Where tensors live, results too, and where it is computed: the same, unless host tensors are sent to a GPU and back. */
+  readonly home: Device;
+  readonly device: Device;
   readonly dtype: FloatDType;
   readonly scale: number;
   readonly heads: number;
@@ -88,6 +92,8 @@ export function checkCall(
 
   const call: Call = {
     rules,
+    home: query.device,
+    device: rules.device ?? query.device,
     dtype,
     scale: rules.scale ?? 1 / Math.sqrt(sizes.headDim),
     heads,
@@ -110,6 +116,7 @@ export function checkCall(
     weightsShape: ragged ? [] : [batch, heads, queryRows, keyColumns],
     out: options.out === undefined ? undefined : checkOut(options.out, outputShape, dtype, layout),
   };
+  checkDevices(call);
   if (call.out !== undefined) checkOverlap(call, call.out.view);
   if (!bare && !nothingInFlight()) checkFree(call);
   return call;
@@ -201,6 +208,32 @@ export function inputsOf(call: Call): View[] {
   return inputNames.flatMap((name) => call[name]?.view ?? []);
 }
 
+/**
+ * Tensors live together, where the call is computed or on the host. The short vectors of slopes and sinks may also be on the
+ * host while the others are on a GPU, or there while the others are sent.
+ */
+function checkDevices(call: Call): void {
+  const { home, device, out } = call;
+  if (home !== "cpu" && home !== device) {
+    const message = `device: expected "${home}", where query lives, got "${device}"; move the tensors with to() first`;
+    throw new FoveaError("ERR_FOVEA_DEVICE", message);
+  }
+  for (const name of ["key", "value", "mask", "bias"] as const) {
+    if (call[name] !== undefined) checkDeviceOf(name, call[name].view, [home]);
+  }
+  if (out !== undefined) checkDeviceOf("out", out.view, [home]);
+  for (const name of ["alibiSlopes", "sinks"] as const) {
+    if (call[name] !== undefined) checkDeviceOf(name, call[name].view, ["cpu", device]);
+  }
+}
+
+function checkDeviceOf(name: string, view: View, allowed: readonly Device[]): void {
+  if (view.storage === undefined || allowed.includes(view.device)) return;
+  const wanted = [...new Set(allowed)].join(" or ");
+  const message = `${name}: expected a tensor on ${wanted}, got one on ${view.device}; move it with to() first`;
+  throw new FoveaError("ERR_FOVEA_DEVICE", message);
+}
+
 /** Nothing that is written may be read. */
 function checkOverlap(call: Call, out: View): void {
   for (const name of inputNames) {
@@ -217,6 +250,12 @@ function checkFree(call: Call): void {
     const view = call[name]?.view;
     if (view !== undefined) assertFree(name, view, false);
   }
+}
+
+/** Throws ERR_FOVEA_DEVICE unless all tensors of a call can be read here. */
+export function requireOnHost(call: Call): void {
+  for (const name of inputNames) call[name]?.view.storage?.array(name);
+  call.out?.view.storage?.array("out");
 }
 
 /** Where a call's results go: `output`, and for the others what `view` makes of their shapes (all float32). */

@@ -1,47 +1,83 @@
 import { markAsUntransferable } from "node:worker_threads";
+import type { DeviceMemory, Storage as NativeStorage } from "../binding.js";
+import type { Device } from "./device.js";
 import type { DataArray } from "./dtype.js";
 import { FoveaError } from "./errors.js";
+import { native } from "./native.js";
 
 /**
  * Memory that tensors share. It is counted: each tensor handle and each call in flight holds it once, and the last one to
- * let go drops the array, so that the garbage collector can take it even while disposed handles are still about.
+ * let go drops it.
  */
-export class Storage {
-  readonly buffer: ArrayBufferLike;
-  readonly byteOffset: number;
+export abstract class Storage {
+  /** What addresses count within: storages overlap only in the same space. */
+  abstract readonly space: ArrayBufferLike | Device;
+  /** Address of the first element, in bytes. */
+  abstract readonly byteOffset: number;
+  readonly device: Device;
   readonly bytesPerElement: number;
+  /** Number of elements. */
   readonly length: number;
-  #array: DataArray | undefined;
   #holders = 0;
-  #pinned = false;
 
-  constructor(array: DataArray) {
-    this.#array = array;
-    this.buffer = array.buffer;
-    this.byteOffset = array.byteOffset;
-    this.bytesPerElement = array.BYTES_PER_ELEMENT;
-    this.length = array.length;
+  constructor(device: Device, bytesPerElement: number, length: number) {
+    this.device = device;
+    this.bytesPerElement = bytesPerElement;
+    this.length = length;
   }
 
-  /** The array itself, after a check that it is still there. `name` is the argument that an error names. */
-  array(name: string): DataArray {
-    const array = this.#array;
-    if (array === undefined) throw new FoveaError("ERR_FOVEA_DISPOSED", `${name}: its memory was disposed`);
-    if (array.length !== this.length) throw detachedError(name);
-    return array;
-  }
+  /** What native code knows it by, after a check that it is still there. `name` is the argument that an error names. */
+  abstract handle(name: string): NativeStorage;
+
+  /** The elements, after the same check. Only the host's can be read. */
+  abstract array(name: string): DataArray;
 
   retain(): void {
     this.#holders++;
   }
 
   release(): void {
-    if (--this.#holders === 0) this.#array = undefined;
+    if (--this.#holders === 0) this.drop();
   }
 
   /** Whether nobody holds it any more. */
+  abstract readonly released: boolean;
+
+  /** Gives the memory back. */
+  protected abstract drop(): void;
+}
+
+/** An array. Dropped, the garbage collector can take it even while disposed handles are still about. */
+export class HostStorage extends Storage {
+  readonly space: ArrayBufferLike;
+  readonly byteOffset: number;
+  #array: DataArray | undefined;
+  #pinned = false;
+
+  constructor(array: DataArray) {
+    super("cpu", array.BYTES_PER_ELEMENT, array.length);
+    this.#array = array;
+    this.space = array.buffer;
+    this.byteOffset = array.byteOffset;
+  }
+
+  handle(name: string): NativeStorage {
+    return this.array(name);
+  }
+
+  array(name: string): DataArray {
+    const array = this.#array;
+    if (array === undefined) throw disposedError(name);
+    if (array.length !== this.length) throw detachedError(name);
+    return array;
+  }
+
   get released(): boolean {
     return this.#array === undefined;
+  }
+
+  protected drop(): void {
+    this.#array = undefined;
   }
 
   /**
@@ -53,11 +89,47 @@ export class Storage {
   pin(): void {
     if (this.#pinned) return;
     this.#pinned = true;
-    if (this.buffer instanceof ArrayBuffer && !pinnedBuffers.has(this.buffer)) {
-      markAsUntransferable(this.buffer);
-      forbidTransfer(this.buffer);
-      pinnedBuffers.add(this.buffer);
+    if (this.space instanceof ArrayBuffer && !pinnedBuffers.has(this.space)) {
+      markAsUntransferable(this.space);
+      forbidTransfer(this.space);
+      pinnedBuffers.add(this.space);
     }
+  }
+}
+
+/** A GPU's memory. */
+export class DeviceStorage extends Storage {
+  readonly space: Device;
+  readonly byteOffset: number;
+  readonly pointer: bigint;
+  #memory: DeviceMemory | undefined;
+
+  constructor(device: Device, memory: DeviceMemory, bytesPerElement: number, length: number) {
+    super(device, bytesPerElement, length);
+    this.#memory = memory;
+    this.space = device;
+    this.pointer = native().pointer(memory);
+    this.byteOffset = Number(this.pointer); // device addresses have fewer than 53 bits
+  }
+
+  handle(name: string): DeviceMemory {
+    if (this.#memory === undefined) throw disposedError(name);
+    return this.#memory;
+  }
+
+  array(name: string): never {
+    this.handle(name);
+    const message = `${name}: is on ${this.device}, where only its kernels can read it; await its read() first`;
+    throw new FoveaError("ERR_FOVEA_DEVICE", message);
+  }
+
+  get released(): boolean {
+    return this.#memory === undefined;
+  }
+
+  protected drop(): void {
+    native().release(this.#memory!);
+    this.#memory = undefined;
   }
 }
 
@@ -73,6 +145,10 @@ function forbidTransfer(buffer: ArrayBuffer): void {
 
 function refuseTransfer(): never {
   throw new TypeError("this ArrayBuffer was given to fovea's attention() and cannot be transferred: copy it instead");
+}
+
+function disposedError(name: string): FoveaError {
+  return new FoveaError("ERR_FOVEA_DISPOSED", `${name}: its memory was disposed`);
 }
 
 function detachedError(name: string): FoveaError {

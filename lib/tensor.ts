@@ -1,9 +1,9 @@
 import { inspect } from "node:util";
-import { checkDevice, type Device } from "./device.js";
+import { attempt, checkDevice, checkGpu, deviceNumber, type Device } from "./device.js";
 import type { DataArray, DataOf, DType, FloatDType, Float16ArrayLike } from "./dtype.js";
 import {
-  allocate,
   allocateFloat64,
+  arrayTypes,
   asDataArray,
   checkDType,
   decode,
@@ -14,15 +14,16 @@ import {
 } from "./dtype.js";
 import { FoveaError, list, show } from "./errors.js";
 import { assertFree } from "./flight.js";
+import { native } from "./native.js";
 import { randomNumbers, type Distribution } from "./random.js";
-import { checkBuffer, Storage } from "./storage.js";
+import { copyToDevice, moved, newView, packed } from "./memory.js";
+import { checkBuffer, DeviceStorage, HostStorage } from "./storage.js";
 import {
   checkShape,
   contiguousStrides,
   forEachIndex,
   isContiguous,
   makeView,
-  packed,
   product,
   reshaped,
   stridesFor,
@@ -75,7 +76,8 @@ export class Tensor<D extends DType = DType> {
   }
 
   /**
-   * Wraps a typed array; copies and casts nothing. `data.length` must be the product of `shape`.
+   * Wraps a typed array; copies and casts nothing. `data.length` must be the product of `shape`. With `device` a GPU, where
+   * nothing can be wrapped, it copies the data there, and `data` may change as soon as this returns.
    *
    * Float32Array, Int32Array and Float16Array imply their dtype; a Uint16Array holds the bits of "float16" or "bfloat16" and
    * a Uint8Array those of "bool", and must say so.
@@ -101,23 +103,48 @@ export class Tensor<D extends DType = DType> {
       const message = `data: expected ${product(shape)} elements for shape ${list(shape)}, got ${array.length}`;
       throw new FoveaError("ERR_FOVEA_SHAPE", message);
     }
-    return wrap(array, dtype, shape, device);
+    return place(array, dtype, shape, device);
+  }
+
+  /**
+   * A tensor around device memory that others own: `pointer` is the address of its first element, a multiple of the dtype's
+   * size, on `device` (by default the first GPU). They keep it until the tensor and its views are disposed and calls that use
+   * them are done, and order their own work with fovea's (see `streamHandle`).
+   */
+  static fromDevicePointer<D extends DType = "float32">(
+    pointer: bigint,
+    shape: readonly number[],
+    options: TensorOptions<D> = {},
+  ): Tensor<D> {
+    checkShape("shape", shape);
+    const device = checkGpu("device", options.device ?? "cuda");
+    const dtype = checkDTypeName(options.dtype);
+    const { BYTES_PER_ELEMENT: bytes } = arrayTypes[dtype];
+    if (typeof pointer !== "bigint" || pointer <= 0n || pointer >= 1n << 53n || pointer % BigInt(bytes) !== 0n) {
+      const wanted = `an address (a bigint) that is a multiple of ${bytes}`;
+      throw new FoveaError("ERR_FOVEA_ARGUMENT", `pointer: expected ${wanted}, got ${show(pointer)}`);
+    }
+    const size = product(shape);
+    const memory = attempt(() => native().adopt(deviceNumber(device), pointer, size * bytes));
+    const storage = new DeviceStorage(device, memory, bytes, size);
+    const sizes = Object.freeze([...shape]);
+    return makeTensor(makeView("tensor", storage, dtype, device, sizes, contiguousStrides(sizes), 0)) as Tensor<D>;
   }
 
   /** A new tensor whose contents are not specified. */
   static empty<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
-    return Tensor.zeros(shape, options); // JavaScript hands out zeroed memory only
+    checkShape("shape", shape);
+    const device = checkDevice("device", options.device);
+    const dtype = checkDTypeName(options.dtype);
+    return makeTensor(newView("tensor", dtype, device, Object.freeze([...shape]))) as Tensor<D>;
   }
 
   /** A new tensor of zeros. */
   static zeros<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
-    checkShape("shape", shape);
-    const device = checkDevice("device", options.device);
-    const dtype = options.dtype ?? "float32";
-    if (!isDType(dtype)) {
-      throw new FoveaError("ERR_FOVEA_DTYPE", `dtype: expected one of ${list(dtypes)}, got ${show(dtype)}`);
-    }
-    return wrap(allocate(dtype, product(shape)), dtype, shape, device) as Tensor<D>;
+    const tensor = Tensor.empty(shape, options);
+    const { storage, device } = tensor.#view;
+    if (device !== "cpu") attempt(() => native().clear((storage as DeviceStorage).handle("tensor")));
+    return tensor; // JavaScript hands out zeroed memory only
   }
 
   /** A new tensor of pseudo-random numbers, rounded to the dtype; the same for the same seed on every machine. */
@@ -137,7 +164,7 @@ export class Tensor<D extends DType = DType> {
       throw new FoveaError("ERR_FOVEA_OPTION", message);
     }
     const numbers = randomNumbers(product(shape), seed!, distribution);
-    return wrap(encode(numbers, dtype), dtype, shape, device) as Tensor<D>;
+    return place(encode(numbers, dtype), dtype, shape, device) as Tensor<D>;
   }
 
   /** Sizes of the dimensions. */
@@ -177,12 +204,19 @@ export class Tensor<D extends DType = DType> {
   /**
    * The memory, from the tensor's first element to its last: element (i, j, ...) is
    * `data[i * strides[0] + j * strides[1] + ...]`. For a contiguous tensor exactly its elements. Not a copy; the 16-bit
-   * floats are a Uint16Array of their bits (see `toNumbers` and `cast`).
+   * floats are a Uint16Array of their bits (see `toNumbers` and `cast`). Only of tensors on the host: see `read`.
    */
   get data(): DataOf<D> {
     const { storage, begin, end } = this.#live("tensor");
     const array = storage!.array("tensor");
     return (begin === 0 && end === array.length ? array : array.subarray(begin, end)) as DataOf<D>;
+  }
+
+  /** The address of the first element on a GPU, for native modules that share its memory. */
+  get devicePointer(): bigint {
+    const { storage, device, offset } = this.#live("tensor");
+    if (storage instanceof DeviceStorage) return storage.pointer + BigInt(offset * storage.bytesPerElement);
+    throw new FoveaError("ERR_FOVEA_DEVICE", `devicePointer: expected a tensor on a GPU, got one on ${device}`);
   }
 
   /** A view with two dimensions exchanged, or (given one number per dimension) with all of them in the order named. */
@@ -237,7 +271,9 @@ export class Tensor<D extends DType = DType> {
     return makeTensor(reshaped(view, wanted, strides, view.offset)) as Tensor<D>;
   }
 
-  /** A contiguous tensor of the same elements: a view if this one is contiguous, else a copy. */
+  /**
+   * A contiguous tensor of the same elements: a view if this one is contiguous, else a copy, which on a GPU is enqueued there.
+   */
   contiguous(): Tensor<D> {
     const view = this.#live("tensor");
     if (isContiguous(view)) return makeTensor(view) as Tensor<D>;
@@ -247,7 +283,7 @@ export class Tensor<D extends DType = DType> {
 
   /**
    * A new, contiguous tensor of another float dtype: rounded to nearest, ties to even; what is too large becomes infinite,
-   * NaN stays NaN.
+   * NaN stays NaN. On a GPU it is enqueued there.
    */
   cast<To extends FloatDType>(dtype: To): Tensor<To> {
     const view = this.#live("tensor");
@@ -255,10 +291,11 @@ export class Tensor<D extends DType = DType> {
       const message = `cast: expected float dtypes, got ${show(view.dtype)} to ${show(dtype)}`;
       throw new FoveaError("ERR_FOVEA_DTYPE", message);
     }
-    return wrap(encode(this.toNumbers(), dtype), dtype, view.shape, view.device) as Tensor<To>;
+    if (view.device !== "cpu") return makeTensor(packed("tensor", view, dtype)) as Tensor<To>;
+    return wrap(encode(this.toNumbers(), dtype), dtype, view.shape) as Tensor<To>;
   }
 
-  /** The elements as numbers, in logical order; exact for every dtype. Always a copy. */
+  /** The elements as numbers, in logical order; exact for every dtype. Always a copy. Only of tensors on the host. */
   toNumbers(): Float64Array {
     const view = this.#live("tensor");
     const { dtype } = view;
@@ -268,15 +305,19 @@ export class Tensor<D extends DType = DType> {
     return to;
   }
 
-  /** This tensor on a device: a view where it is there already. */
+  /**
+   * This tensor on a device: a view where it is there already, else a copy. Copies from and to a GPU happen in call order with
+   * everything else there, and off the event loop; until the promise settles, a host tensor that is sent must not change.
+   */
   async to(device: Device): Promise<Tensor<D>> {
-    checkDevice("device", device);
+    const target = checkDevice("device", device);
     const view = this.#live("tensor");
-    readable(view);
+    if (target !== view.device) return makeTensor(await moved("tensor", view, target)) as Tensor<D>;
+    if (target === "cpu") readable(view);
     return makeTensor(view) as Tensor<D>;
   }
 
-  /** This tensor on the host. */
+  /** This tensor on the host: `to("cpu")`. */
   async read(): Promise<Tensor<D>> {
     return this.to("cpu");
   }
@@ -303,9 +344,23 @@ export class Tensor<D extends DType = DType> {
 }
 
 /** A tensor of all of `array`. */
-export function wrap(array: DataArray, dtype: DType, shape: readonly number[], device: Device): Tensor {
+export function wrap(array: DataArray, dtype: DType, shape: readonly number[]): Tensor {
   const sizes = Object.freeze([...shape]);
-  return makeTensor(makeView("tensor", new Storage(array), dtype, device, sizes, contiguousStrides(sizes), 0));
+  return makeTensor(makeView("tensor", new HostStorage(array), dtype, "cpu", sizes, contiguousStrides(sizes), 0));
+}
+
+/** The same, on a device. */
+function place(array: DataArray, dtype: DType, shape: readonly number[], device: Device): Tensor {
+  if (device === "cpu") return wrap(array, dtype, shape);
+  const view = newView("tensor", dtype, device, Object.freeze([...shape]));
+  copyToDevice("data", array, view);
+  return makeTensor(view);
+}
+
+/** "float32" by default. */
+function checkDTypeName(dtype: unknown = "float32"): DType {
+  if (isDType(dtype)) return dtype;
+  throw new FoveaError("ERR_FOVEA_DTYPE", `dtype: expected one of ${list(dtypes)}, got ${show(dtype)}`);
 }
 
 /** The memory to read elements from, which no call in flight may be writing. */

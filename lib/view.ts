@@ -1,7 +1,7 @@
 import type { Device } from "./device.js";
-import { allocate, type DType } from "./dtype.js";
+import type { DType } from "./dtype.js";
 import { FoveaError, list, show } from "./errors.js";
-import { Storage } from "./storage.js";
+import type { Storage } from "./storage.js";
 
 /** An n-dimensional array somewhere in a storage: what tensors, and all arguments of a call, are inside. */
 export interface View {
@@ -157,12 +157,4 @@ export function forEachIndex(view: View, visit: (index: number, position: number
     }
     if (dim < 0) return;
   }
-}
-
-/** The same elements without gaps, in new memory. */
-export function packed(name: string, view: View): View {
-  const from = view.storage!.array(name);
-  const to = allocate(view.dtype, view.size);
-  forEachIndex(view, (index, position) => (to[position] = from[index]!));
-  return makeView(name, new Storage(to), view.dtype, view.device, view.shape, contiguousStrides(view.shape), 0);
 }

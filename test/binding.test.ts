@@ -22,6 +22,9 @@ const runModule = (source: string, env: Record<string, string> = {}) =>
     timeout: 30_000,
   });
 
+/** The device number of the processor. */
+const cpu = -1;
+
 const furthestFrom = (expected: number, output: Float32Array): number =>
   output.reduce((most, x) => Math.max(most, Math.abs(x - expected)), 0);
 
@@ -40,6 +43,19 @@ describe("surface", () => {
       attentionSync: "function",
       attention: "function",
       cancel: "function",
+      cuda: "function",
+      cudaMemory: "function",
+      streamHandle: "function",
+      synchronize: "function",
+      allocate: "function",
+      adopt: "function",
+      release: "function",
+      pointer: "function",
+      clear: "function",
+      writeNow: "function",
+      write: "function",
+      read: "function",
+      copyElements: "function",
     };
     expect(Object.fromEntries(Object.entries(native).map(([name, value]) => [name, typeof value]))).toEqual(typed);
   });
@@ -68,7 +84,7 @@ describe("surface", () => {
 describe("calls", () => {
   it("computes before it returns", () => {
     const call = denseProblem({ heads: 3, queryLength: 5, keyLength: 9, headDim: 7 });
-    native.attentionSync(call.problem, call.storages, call.plan);
+    native.attentionSync(cpu, call.problem, call.storages, call.plan);
     expect(furthestFrom(call.expected, call.storages[3]!)).toBeLessThan(1e-4);
     expect(call.plan[native.planFields.indexOf("flops")]).toBeGreaterThan(0);
     expect(call.plan[native.planFields.indexOf("parts")]).toBe(1);
@@ -77,8 +93,8 @@ describe("calls", () => {
   it("writes the same plan for explain, sync and async", async () => {
     const call = denseProblem({ heads: 2, queryLength: 65, keyLength: 129 });
     const explained = new Float64Array(planLength);
-    native.explain(call.problem, explained);
-    native.attentionSync(call.problem, call.storages, call.plan);
+    native.explain(cpu, call.problem, explained);
+    native.attentionSync(cpu, call.problem, call.storages, call.plan);
     expect(call.plan).toEqual(explained);
     call.plan.fill(0);
     await run(call);
@@ -105,7 +121,7 @@ describe("calls", () => {
     shared.set(call.storages[2]!);
     const output = new ArrayBuffer(4 * 20);
     const storages = [call.storages[0]!, new DataView(call.storages[1]!.buffer), shared, new Uint8Array(output, 8, 64)];
-    native.attentionSync(call.problem, storages, call.plan);
+    native.attentionSync(cpu, call.problem, storages, call.plan);
     const values = new Float32Array(output);
     expect([...values]).toEqual([0, 0, ...Array<number>(16).fill(1.5), 0, 0]);
   });
@@ -114,7 +130,7 @@ describe("calls", () => {
     let settled = 0;
     const call = denseProblem({ heads: 8, queryLength: 3000, keyLength: 3000 });
     const how = await new Promise<number>((resolve) => {
-      const id = native.attention(call.problem, call.storages, call.plan, (outcome) => {
+      const id = native.attention(cpu, call.problem, call.storages, call.plan, (outcome) => {
         settled += 1;
         resolve(outcome);
       });
@@ -181,17 +197,17 @@ describe("bounds", () => {
 
   it.each(cases)("refuses %s", (_, changes, message) => {
     const call = denseProblem({ changes });
-    const compute = () => native.attentionSync(call.problem, call.storages, call.plan);
+    const compute = () => native.attentionSync(cpu, call.problem, call.storages, call.plan);
     expect(compute).toThrow(message);
     expect(compute).toThrow(expect.objectContaining({ code: "ERR_FOVEA_BOUNDS" }) as Error);
-    expect(() => native.attention(call.problem, call.storages, call.plan, () => {})).toThrow(message);
+    expect(() => native.attention(cpu, call.problem, call.storages, call.plan, () => {})).toThrow(message);
   });
 
   it("refuses pages that do not exist", () => {
     const pages = { pageSize: 4, pages: 4, keyPageStride: 256, valuePageStride: 256, pageTableStorage: 4 };
     const call = denseProblem({ changes: pages });
     const compute = (...table: number[]) =>
-      native.attentionSync(call.problem, [...call.storages, Int32Array.from(table)], call.plan);
+      native.attentionSync(cpu, call.problem, [...call.storages, Int32Array.from(table)], call.plan);
     compute(3, 2, 1, 0);
     expect(furthestFrom(call.expected, call.storages[3]!)).toBeLessThan(1e-4);
     expect(() => compute(3, 2, 1, 4)).toThrow("pageTable: entry 3 is 4, but there are 4 pages");
@@ -203,7 +219,7 @@ describe("bounds", () => {
     const call = denseProblem({ queryLength: 1, keyLength: 1, headDim: 1 });
     const compute = (key: unknown) => () => {
       const [query, , value, output] = call.storages;
-      native.attentionSync(call.problem, [query!, key as Float32Array, value!, output!], call.plan);
+      native.attentionSync(cpu, call.problem, [query!, key as Float32Array, value!, output!], call.plan);
     };
     const detached = new Float32Array(1);
     structuredClone(detached, { transfer: [detached.buffer] });
@@ -246,7 +262,7 @@ describe("processes", () => {
       `import native from "${binding}";
       for (const use of [
         () => native.cpu(),
-        () => native.attentionSync(new Float64Array(0), [], new Float64Array(0)),
+        () => native.attentionSync(cpu, new Float64Array(0), [], new Float64Array(0)),
       ]) try { use(); } catch (error) { console.log(error.code, error.message); }`,
       { [name]: value },
     );

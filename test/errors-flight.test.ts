@@ -16,7 +16,7 @@ import { planFields } from "../lib/plan.js";
 import { viewOf } from "../lib/tensor.js";
 
 const calls = vi.hoisted(() => ({
-  settle: [] as ((how: Settled) => void)[],
+  settle: [] as Settled[],
   cancelled: [] as number[],
   fail: undefined as Error | undefined,
 }));
@@ -24,17 +24,17 @@ const calls = vi.hoisted(() => ({
 vi.mock(import("../lib/native.js"), async (original) => {
   const writePlan = (plan: Float64Array) => {
     // Two parts, the second the larger.
-    plan.set([2, 3, 1024, 900, 800, 700, 2, 2, 1, 10, 20, 1, 300, 1, 4, 30, 40, 5, 600]);
+    plan.set([2, 3, 1024, 900, 800, 700, 2, 2, 1, 10, 20, 1, 0, 300, 1, 4, 30, 40, 5, 0, 600]);
   };
   const binding: Partial<Binding> = {
     kernels: ["first", "second", "third"],
     cpu: () => ({ name: "none", cores: 1, threads: 1, instructionSet: "abacus", instructionSets: ["abacus"] }),
-    explain: (_, plan) => writePlan(plan),
-    attentionSync: (_, __, plan) => {
+    explain: (_, __, plan) => writePlan(plan),
+    attentionSync: (_, __, ___, plan) => {
       if (calls.fail) throw calls.fail;
       writePlan(plan);
     },
-    attention: (_, __, plan, settled) => {
+    attention: (_, __, ___, plan, settled) => {
       if (calls.fail) throw calls.fail;
       writePlan(plan);
       return calls.settle.push(settled) - 1;
@@ -54,7 +54,7 @@ const float = (...shape: number[]) => Tensor.zeros(shape);
 const inputs = () => [float(1, 2, 3, 4), float(1, 2, 5, 4), float(1, 2, 5, 4)] as const;
 const busy = (message: RegExp) =>
   expect.objectContaining({ code: "ERR_FOVEA_BUSY", message: expect.stringMatching(message) });
-const done = (id = 0) => calls.settle[id]!(0);
+const done = (id = 0) => calls.settle[id]!(0, "");
 
 describe("memory of an unsettled call", () => {
   test("what it writes may neither be read nor written, what it reads may not be written", async () => {
@@ -217,7 +217,7 @@ describe("how calls end", () => {
 
   test("out of memory is a rejection", async () => {
     const call = attention(...inputs());
-    calls.settle[0]!(2);
+    calls.settle[0]!(2, "");
     await expect(call).rejects.toMatchObject({ name: "FoveaError", code: "ERR_FOVEA_OUT_OF_MEMORY" });
   });
 
@@ -243,7 +243,7 @@ describe("how calls end", () => {
     expect(calls.cancelled).toEqual([0]);
     await new Promise(setImmediate);
     expect(settled).not.toHaveBeenCalled();
-    calls.settle[0]!(how);
+    calls.settle[0]!(how, "");
     await expect(call).rejects.toMatchObject({
       name: "AbortError",
       code: "ERR_FOVEA_ABORTED",

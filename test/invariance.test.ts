@@ -7,7 +7,7 @@ import { build } from "./support/build.js";
 import { complete, type SomeSpec } from "./support/spec.js";
 
 const [cpu] = devices();
-const threadsAtFirst = cpu?.available ? cpu.threads : 1;
+const threadsAtFirst = cpu.available ? cpu.threads : 1;
 afterAll(() => setThreads(threadsAtFirst));
 
 const bits = (tensor: Tensor | undefined) => {

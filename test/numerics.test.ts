@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { Tensor, type FloatDType } from "../lib/index.js";
 import { randomNumbers } from "../lib/random.js";
 import { referenceAttentionFloat64 } from "../lib/reference.js";
-import { backends, run } from "./support/backends.js";
+import { algorithms as everyAlgorithm, backends, run } from "./support/backends.js";
 import { round } from "./support/build.js";
 
 interface Case {
@@ -143,7 +143,7 @@ const large: Case[] = [3, 10, 30].flatMap((spread) => [
   { queries: 60, keys: 2000, dim: 64, spread, causal: true },
 ]);
 
-const algorithms = ["standard", "tiled"] as const;
+const algorithms = everyAlgorithm.filter((algorithm) => algorithm !== "auto");
 const halves = ["float16", "bfloat16"] as const;
 const halfSizes = sizes.filter(({ keys }) => keys <= 5000);
 const halfCases = halves.flatMap((dtype) =>

@@ -28,7 +28,8 @@ export async function runScaling(options: ScalingOptions, folder: string): Promi
     console.log(`left out: ${algorithm} at ${tokens} tokens ${reason}`);
   }
 
-  const machine = devices().find((device) => device.available)!;
+  const [machine] = devices();
+  if (!machine.available) throw new Error(machine.reason);
   await mkdir(folder, { recursive: true });
   const files = {
     "scaling.json": `${JSON.stringify({ date: new Date().toISOString(), machine, options, ...measurements }, null, 2)}\n`,

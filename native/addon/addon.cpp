@@ -1,46 +1,15 @@
-// The native module: binding.d.ts in Node-API. No arithmetic.
-#include <napi.h>
+#include "addon.h"
 
-#include <new>
-#include <string>
-#include <system_error>
-#include <utility>
 #include <vector>
 
 #include "arguments.h"
-#include "calls.h"
 #include "cpu/backend.h"
-#include "errors.h"
 #include "fields.h"
 #include "plan_writer.h"
 #include "problem_reader.h"
 
 namespace fovea::addon {
 namespace {
-
-Napi::Error codedError(Napi::Env env, const char* code, const char* message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", code);
-  return error;
-}
-
-/// Runs body, and gives what it throws the code that JavaScript goes by.
-template <class Body>
-auto withCodes(Napi::Env env, Body body) {
-  try {
-    return body();
-  } catch (const BoundsError& error) {
-    throw codedError(env, "ERR_FOVEA_BOUNDS", error.what());
-  } catch (const std::bad_alloc&) {
-    throw codedError(env, "ERR_FOVEA_OUT_OF_MEMORY", "out of memory");
-  } catch (const std::length_error& error) {
-    throw codedError(env, "ERR_FOVEA_OUT_OF_MEMORY", error.what());
-  } catch (const std::system_error& error) {
-    throw codedError(env, "ERR_FOVEA_OUT_OF_MEMORY", error.what());  // a thread could not be started
-  } catch (const std::runtime_error& error) {
-    throw codedError(env, "ERR_FOVEA_OPTION", error.what());  // the backend's, about the environment variables
-  }
-}
 
 template <class Names>
 Napi::Array frozenNames(Napi::Env env, const Names& names) {
@@ -57,93 +26,173 @@ std::vector<std::string> kernelNames() {
   return names;
 }
 
-/// One per environment: the main thread and each Worker that loads the module.
-class Addon : public Napi::Addon<Addon> {
- public:
-  Addon(Napi::Env env, Napi::Object exports) : calls_(env) {
-    DefineAddon(exports, {
-                             InstanceValue("version", Napi::String::New(env, FOVEA_VERSION), napi_enumerable),
-                             InstanceValue("problemFields", frozenNames(env, problemFieldNames), napi_enumerable),
-                             InstanceValue("sequenceFields", frozenNames(env, sequenceFieldNames()), napi_enumerable),
-                             InstanceValue("planFields", frozenNames(env, planFieldNames), napi_enumerable),
-                             InstanceValue("planPartFields", frozenNames(env, planPartFieldNames), napi_enumerable),
-                             InstanceValue("kernels", frozenNames(env, kernelNames()), napi_enumerable),
-                             InstanceMethod("cpu", &Addon::cpu, napi_enumerable),
-                             InstanceMethod("setThreads", &Addon::setThreads, napi_enumerable),
-                             InstanceMethod("explain", &Addon::explain, napi_enumerable),
-                             InstanceMethod("attentionSync", &Addon::attentionSync, napi_enumerable),
-                             InstanceMethod("attention", &Addon::attention, napi_enumerable),
-                             InstanceMethod("cancel", &Addon::cancel, napi_enumerable),
-                         });
-  }
+int deviceOf(Napi::Env env, napi_value value) { return static_cast<int>(integerOf(env, value, "device", host)); }
 
- private:
-  Napi::Value cpu(const Napi::CallbackInfo& call) {
-    const Napi::Env env = call.Env();
-    const cpu::Info info = withCodes(env, [] { return cpu::info(); });
-    auto result = Napi::Object::New(env);
-    result.Set("name", info.name);
-    result.Set("cores", info.cores);
-    result.Set("threads", info.threads);
-    result.Set("instructionSet", info.instructionSet);
-    auto sets = Napi::Array::New(env);
-    for (uint32_t i = 0; i < info.instructionSets.size(); ++i) sets.Set(i, info.instructionSets[i]);
-    result.Set("instructionSets", sets);
-    return result;
+/// A problem for running on `device`. Its tensors may be there, or the host's.
+OwnedProblem problemOf(Napi::Env env, napi_value problem, const std::vector<napi_value>& storages, int device) {
+  std::vector<Memory> memory;
+  memory.reserve(storages.size());
+  for (napi_value storage : storages) {
+    const auto onDevice = deviceBytesOf(env, storage);
+    memory.push_back(onDevice ? *onDevice : Memory{bytesOf(env, storage, "storages")});
   }
-
-  void setThreads(const Napi::CallbackInfo& call) {
-    const int count = call[0].ToNumber().Int32Value();
-    withCodes(call.Env(), [&] {
-      if (count < 1) throw BoundsError("count: expected at least 1, got " + std::to_string(count));
-      cpu::setThreads(count);
-    });
+  OwnedProblem owned = readProblem(numbersOf(env, problem, "problem"), memory);
+  for (const int place : {owned.tensors, owned.alibiSlopes, owned.sinks}) {
+    if (place != host && place != device) throw BoundsError("storages: on another device than the one that computes");
   }
+  return owned;
+}
 
-  void explain(const Napi::CallbackInfo& call) {
-    const Napi::Env env = call.Env();
-    withCodes(env, [&] {
-      const OwnedProblem owned = readProblemWithoutStorages(numbersOf(env, call[0], "problem"));
-      writePlan(cpu::plan(owned.problem), numbersOf(env, call[1], "plan"));
-    });
+Plan planFor(int device, const Problem& problem) {
+  return device == host ? cpu::plan(problem) : cuda::plan(device, problem);
+}
+
+cuda::Residence residenceOf(const OwnedProblem& owned) {
+  return {.tensors = owned.tensors == host,
+          .pageTable = true,
+          .alibiSlopes = owned.alibiSlopes == host,
+          .sinks = owned.sinks == host};
+}
+
+How howOf(cpu::Outcome outcome) {
+  switch (outcome) {
+    case cpu::Outcome::done:
+      return How::done;
+    case cpu::Outcome::aborted:
+      return How::aborted;
+    case cpu::Outcome::outOfMemory:
+      break;
   }
+  return How::outOfMemory;
+}
 
-  void attentionSync(const Napi::CallbackInfo& call) {
-    const Napi::Env env = call.Env();
-    withCodes(env, [&] {
-      const OwnedProblem owned = problemOf(env, call[0], elementsOf(env, call[1], "storages"));
-      const Plan plan = cpu::plan(owned.problem);
-      writePlan(plan, numbersOf(env, call[2], "plan"));
+void throwUnlessDone(const cuda::Result& result) {
+  switch (result.outcome) {
+    case cuda::Outcome::outOfMemory:
+      throw cuda::Error(cuda::ErrorKind::outOfMemory, result.message);
+    case cuda::Outcome::deviceLost:
+      throw cuda::Error(cuda::ErrorKind::lost, result.message);
+    case cuda::Outcome::failed:
+      throw cuda::Error(cuda::ErrorKind::failed, result.message);
+    default:
+      return;
+  }
+}
+
+}  // namespace
+
+Napi::Error codedError(Napi::Env env, const char* code, const char* message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", code);
+  return error;
+}
+
+Addon::Addon(Napi::Env env, Napi::Object exports) : gpus_(env), calls_(env) {
+  DefineAddon(exports, {
+                           InstanceValue("version", Napi::String::New(env, FOVEA_VERSION), napi_enumerable),
+                           InstanceValue("problemFields", frozenNames(env, problemFieldNames), napi_enumerable),
+                           InstanceValue("sequenceFields", frozenNames(env, sequenceFieldNames()), napi_enumerable),
+                           InstanceValue("planFields", frozenNames(env, planFieldNames), napi_enumerable),
+                           InstanceValue("planPartFields", frozenNames(env, planPartFieldNames), napi_enumerable),
+                           InstanceValue("kernels", frozenNames(env, kernelNames()), napi_enumerable),
+                           InstanceMethod("cpu", &Addon::cpu, napi_enumerable),
+                           InstanceMethod("setThreads", &Addon::setThreads, napi_enumerable),
+                           InstanceMethod("explain", &Addon::explain, napi_enumerable),
+                           InstanceMethod("attentionSync", &Addon::attentionSync, napi_enumerable),
+                           InstanceMethod("attention", &Addon::attention, napi_enumerable),
+                           InstanceMethod("cancel", &Addon::cancel, napi_enumerable),
+                           InstanceMethod("cuda", &Addon::cuda, napi_enumerable),
+                           InstanceMethod("cudaMemory", &Addon::cudaMemory, napi_enumerable),
+                           InstanceMethod("streamHandle", &Addon::streamHandle, napi_enumerable),
+                           InstanceMethod("synchronize", &Addon::synchronize, napi_enumerable),
+                           InstanceMethod("allocate", &Addon::allocate, napi_enumerable),
+                           InstanceMethod("adopt", &Addon::adopt, napi_enumerable),
+                           InstanceMethod("release", &Addon::release, napi_enumerable),
+                           InstanceMethod("pointer", &Addon::pointer, napi_enumerable),
+                           InstanceMethod("clear", &Addon::clear, napi_enumerable),
+                           InstanceMethod("writeNow", &Addon::writeNow, napi_enumerable),
+                           InstanceMethod("write", &Addon::write, napi_enumerable),
+                           InstanceMethod("read", &Addon::read, napi_enumerable),
+                           InstanceMethod("copyElements", &Addon::copyElements, napi_enumerable),
+                       });
+}
+
+Napi::Value Addon::cpu(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  const cpu::Info info = withCodes(env, [] { return cpu::info(); });
+  auto result = Napi::Object::New(env);
+  result.Set("name", info.name);
+  result.Set("cores", info.cores);
+  result.Set("threads", info.threads);
+  result.Set("instructionSet", info.instructionSet);
+  auto sets = Napi::Array::New(env);
+  for (uint32_t i = 0; i < info.instructionSets.size(); ++i) sets.Set(i, info.instructionSets[i]);
+  result.Set("instructionSets", sets);
+  return result;
+}
+
+void Addon::setThreads(const Arguments& call) {
+  withCodes(call.Env(), [&] { cpu::setThreads(static_cast<int>(integerOf(call.Env(), call[0], "count", 1))); });
+}
+
+void Addon::explain(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  withCodes(env, [&] {
+    const OwnedProblem owned = readProblemWithoutStorages(numbersOf(env, call[1], "problem"));
+    writePlan(planFor(deviceOf(env, call[0]), owned.problem), numbersOf(env, call[2], "plan"));
+  });
+}
+
+void Addon::attentionSync(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  withCodes(env, [&] {
+    const int device = deviceOf(env, call[0]);
+    const OwnedProblem owned = problemOf(env, call[1], elementsOf(env, call[2], "storages"), device);
+    const Plan plan = planFor(device, owned.problem);
+    writePlan(plan, numbersOf(env, call[3], "plan"));
+    if (device == host) {
       if (cpu::run(owned.problem, plan) == cpu::Outcome::outOfMemory) throw std::bad_alloc();
-    });
-  }
+    } else if (owned.tensors == host) {
+      throwUnlessDone(cuda::run(gpus_.stream(device), owned.problem, plan, residenceOf(owned)));
+    } else {
+      cuda::enqueue(gpus_.stream(device), owned.problem, plan, residenceOf(owned));
+    }
+  });
+}
 
-  Napi::Value attention(const Napi::CallbackInfo& call) {
-    const Napi::Env env = call.Env();
-    return withCodes(env, [&]() -> Napi::Value {
-      const std::vector<napi_value> storages = elementsOf(env, call[1], "storages");
-      OwnedProblem owned = problemOf(env, call[0], storages);
-      Plan plan = cpu::plan(owned.problem);
-      writePlan(plan, numbersOf(env, call[2], "plan"));
-      if (!call[3].IsFunction()) throw BoundsError("settled: expected a function");
-      const uint32_t id = calls_.start(env, std::move(owned), std::move(plan), storages, call[3].As<Napi::Function>());
-      return Napi::Number::New(env, id);
-    });
-  }
+Napi::Value Addon::attention(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  return withCodes(env, [&]() -> Napi::Value {
+    const int device = deviceOf(env, call[0]);
+    const std::vector<napi_value> storages = elementsOf(env, call[2], "storages");
+    const auto owned = std::make_shared<OwnedProblem>(problemOf(env, call[1], storages, device));
+    const Problem& problem = owned->problem;
+    Plan plan = planFor(device, problem);
+    writePlan(plan, numbersOf(env, call[3], "plan"));
+    if (!call[4].IsFunction()) throw BoundsError("settled: expected a function");
 
-  void cancel(const Napi::CallbackInfo& call) { calls_.cancel(call[0].ToNumber().Uint32Value()); }
+    // What is told the end keeps the problem until then.
+    const auto onCpu = [&](Calls::Report report) -> std::function<void()> {
+      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) { report(howOf(outcome), {}); };
+      return [execution = cpu::start(problem, std::move(plan), std::move(settled))] { execution->cancel(); };
+    };
+    const auto onGpu = [&](Calls::Report report) -> std::function<void()> {
+      auto settled = [owned, report = std::move(report)](const cuda::Result& result) {
+        report(howOf(result.outcome), result.message);
+      };
+      return [execution = cuda::start(gpus_.stream(device), problem, plan, residenceOf(*owned), std::move(settled))] {
+        cuda::cancel(*execution);
+      };
+    };
+    const auto settled = call[4].As<Napi::Function>();
+    const uint32_t id =
+        device == host ? calls_.start(env, storages, settled, onCpu) : calls_.start(env, storages, settled, onGpu);
+    return Napi::Number::New(env, id);
+  });
+}
 
-  static OwnedProblem problemOf(napi_env env, napi_value problem, const std::vector<napi_value>& storages) {
-    std::vector<Bytes> memory;
-    memory.reserve(storages.size());
-    for (napi_value storage : storages) memory.push_back(bytesOf(env, storage, "storages"));
-    return readProblem(numbersOf(env, problem, "problem"), memory);
-  }
-
-  Calls calls_;
-};
+void Addon::cancel(const Arguments& call) { calls_.cancel(call[0].ToNumber().Uint32Value()); }
 
 NODE_API_ADDON(Addon)
 
-}  // namespace
 }  // namespace fovea::addon

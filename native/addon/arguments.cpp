@@ -1,5 +1,6 @@
 #include "arguments.h"
 
+#include <cmath>
 #include <string>
 
 #include "errors.h"
@@ -28,7 +29,7 @@ size_t elementBytes(napi_typedarray_type type) {
 
 }  // namespace
 
-Bytes bytesOf(napi_env env, napi_value value, const char* name) {
+std::span<std::byte> bytesOf(napi_env env, napi_value value, const char* name) {
   napi_typedarray_type type = napi_uint8_array;
   size_t length = 0;
   void* data = nullptr;
@@ -39,6 +40,15 @@ Bytes bytesOf(napi_env env, napi_value value, const char* name) {
     return {static_cast<std::byte*>(data), data ? length : 0};
   }
   throw BoundsError(std::string(name) + ": expected an ArrayBufferView");
+}
+
+int64_t integerOf(napi_env env, napi_value value, const char* name, int64_t low) {
+  double number = 0;
+  if (napi_get_value_double(env, value, &number) != napi_ok || !(number >= static_cast<double>(low)) ||
+      number > 9007199254740992.0 || number != std::trunc(number)) {
+    throw BoundsError(std::string(name) + ": expected an integer from " + std::to_string(low) + " to 2^53");
+  }
+  return static_cast<int64_t>(number);
 }
 
 std::span<double> numbersOf(napi_env env, napi_value value, const char* name) {

@@ -2,15 +2,18 @@
 #pragma once
 #include <node_api.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
-
-#include "problem_reader.h"
 
 namespace fovea::addon {
 
 /// The memory of an ArrayBufferView; empty when its buffer is detached. Throws BoundsError for anything else.
-Bytes bytesOf(napi_env env, napi_value value, const char* name);
+std::span<std::byte> bytesOf(napi_env env, napi_value value, const char* name);
+
+/// A number that is an integer from `low` to 2^53. Throws BoundsError for anything else.
+int64_t integerOf(napi_env env, napi_value value, const char* name, int64_t low);
 
 /// The numbers of a Float64Array. Throws BoundsError for anything else.
 std::span<double> numbersOf(napi_env env, napi_value value, const char* name);

@@ -8,14 +8,14 @@ namespace fovea::addon {
 
 struct Calls::Call {
   uint32_t id;
-  OwnedProblem problem;
   Napi::Reference<Napi::Array> storages;
   Napi::FunctionReference settled;
-  std::shared_ptr<cpu::Execution> execution;
-  cpu::Outcome outcome = cpu::Outcome::done;
+  std::function<void()> cancel;
+  How how = How::done;
+  std::string message;
 };
 
-/// What pool threads touch. They hold it by shared_ptr, as it may outlive the environment by the end of a callback.
+/// What the backends' threads touch. They hold it by shared_ptr, as it may outlive the environment by the end of a callback.
 struct Calls::Shared {
   std::mutex mutex;
   std::condition_variable idle;
@@ -33,13 +33,12 @@ Calls::Calls(Napi::Env env)
 
 Calls::~Calls() = default;
 
-uint32_t Calls::start(Napi::Env env, OwnedProblem problem, Plan plan, const std::vector<napi_value>& storages,
-                      Napi::Function settled) {
+uint32_t Calls::start(Napi::Env env, const std::vector<napi_value>& storages, Napi::Function settled,
+                      const Begin& begin) {
   const uint32_t id = nextId_++;
   auto owned = std::make_unique<Call>();
   Call* call = owned.get();
   call->id = id;
-  call->problem = std::move(problem);
   // A list of our own: the caller may reuse the one it passed.
   auto held = Napi::Array::New(env, storages.size());
   for (uint32_t i = 0; i < storages.size(); ++i) held.Set(i, storages[i]);
@@ -53,13 +52,13 @@ uint32_t Calls::start(Napi::Env env, OwnedProblem problem, Plan plan, const std:
     ++shared_->running;
   }
   try {
-    call->execution = cpu::start(call->problem.problem, std::move(plan),
-                                 [shared = shared_, queue = queue_, call](cpu::Outcome outcome) {
-                                   const std::lock_guard lock(shared->mutex);
-                                   call->outcome = outcome;
-                                   if (!shared->ended) queue.NonBlockingCall(call);
-                                   if (--shared->running == 0) shared->idle.notify_all();
-                                 });
+    call->cancel = begin([shared = shared_, queue = queue_, call](How how, std::string message) {
+      const std::lock_guard lock(shared->mutex);
+      call->how = how;
+      call->message = std::move(message);
+      if (!shared->ended) queue.NonBlockingCall(call);
+      if (--shared->running == 0) shared->idle.notify_all();
+    });
   } catch (...) {
     {
       const std::lock_guard lock(shared_->mutex);
@@ -72,7 +71,7 @@ uint32_t Calls::start(Napi::Env env, OwnedProblem problem, Plan plan, const std:
 }
 
 void Calls::cancel(uint32_t id) {
-  if (const auto found = calls_.find(id); found != calls_.end()) found->second->execution->cancel();
+  if (const auto found = calls_.find(id); found != calls_.end()) found->second->cancel();
 }
 
 /// On the environment's thread, for every call that the queue delivers.
@@ -80,9 +79,10 @@ void Calls::settle(Napi::Env env, Napi::Function, Calls* calls, Call* call) {
   if (static_cast<napi_env>(env) == nullptr) return;  // the queue is closing
   const Napi::HandleScope scope(env);
   const Napi::Function settled = call->settled.Value();
-  const auto outcome = Napi::Number::New(env, static_cast<double>(call->outcome));
+  const auto how = Napi::Number::New(env, static_cast<double>(call->how));
+  const auto message = Napi::String::New(env, call->message);
   calls->forget(call->id);
-  settled.Call({outcome});
+  settled.Call({how, message});
 }
 
 void Calls::forget(uint32_t id) {
@@ -92,7 +92,7 @@ void Calls::forget(uint32_t id) {
 
 /// The environment is going. Its memory is freed after this returns, so every call is stopped and waited for.
 void Calls::end() {
-  for (auto& [id, call] : calls_) call->execution->cancel();
+  for (auto& [id, call] : calls_) call->cancel();
   {
     std::unique_lock lock(shared_->mutex);
     shared_->ended = true;

@@ -3,24 +3,30 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <unordered_map>
-
-#include "attention/plan.h"
-#include "cpu/backend.h"
-#include "problem_reader.h"
+#include <vector>
 
 namespace fovea::addon {
+
+/// How a call ended, by the numbers of binding.d.ts.
+enum class How : uint8_t { done, aborted, outOfMemory, deviceLost, failed };
 
 class Calls {
  public:
   explicit Calls(Napi::Env env);
   ~Calls();
 
-  /// Enqueues a call. `settled` is called once, with an Outcome, from the event loop; until then `storages` stay
+  /// Tells how a call ended, from any thread, exactly once. The message says what prevented it.
+  using Report = std::function<void(How how, std::string message)>;
+  /// Begins the work, and returns what cancels it. Reports nothing when it throws.
+  using Begin = std::function<std::function<void()>(Report)>;
+
+  /// Begins a call. `settled` is called once, with a How and a message, from the event loop; until then `storages` stay
   /// referenced and the event loop alive. Returns the call's id.
-  uint32_t start(Napi::Env env, OwnedProblem problem, Plan plan, const std::vector<napi_value>& storages,
-                 Napi::Function settled);
+  uint32_t start(Napi::Env env, const std::vector<napi_value>& storages, Napi::Function settled, const Begin& begin);
 
   /// Unknown ids are ignored: the call has settled.
   void cancel(uint32_t id);

@@ -24,7 +24,7 @@
   field(algorithm) field(tasks) field(workspaceBytes) field(flops) field(usefulFlops) field(bytes) field(parts)
 
 #define FOVEA_PLAN_PART_FIELDS(field) \
-  field(kernel) field(sequences) field(queryBlock) field(keyBlock) field(splits) field(flops)
+  field(kernel) field(sequences) field(queryBlock) field(keyBlock) field(splits) field(plainLoads) field(flops)
 
 namespace fovea::addon {
 

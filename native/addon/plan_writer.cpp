@@ -10,7 +10,7 @@ namespace fovea::addon {
 namespace {
 
 struct Part {
-  int64_t sequences = 0, queryBlock = 0, keyBlock = 0, splits = 0;
+  int64_t sequences = 0, queryBlock = 0, keyBlock = 0, splits = 0, plainLoads = 0;
   double flops = 0;
 };
 
@@ -22,6 +22,7 @@ std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
     part.queryBlock = std::max(part.queryBlock, sequence.queryBlock);
     part.keyBlock = std::max(part.keyBlock, sequence.keyBlock);
     part.splits = std::max(part.splits, sequence.splits);
+    part.plainLoads += sequence.plainLoads;
     part.flops += sequence.flops;
   }
   return parts;
@@ -51,6 +52,7 @@ void writePlan(const Plan& plan, std::span<double> fields) {
     out[plan_part_field::queryBlock] = static_cast<double>(part.queryBlock);
     out[plan_part_field::keyBlock] = static_cast<double>(part.keyBlock);
     out[plan_part_field::splits] = static_cast<double>(part.splits);
+    out[plan_part_field::plainLoads] = static_cast<double>(part.plainLoads);
     out[plan_part_field::flops] = part.flops;
     out += plan_part_field::count;
   }

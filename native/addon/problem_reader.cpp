@@ -29,6 +29,26 @@ int64_t toInteger(const char* name, double value, int64_t low, int64_t high) {
   return integer;
 }
 
+/// Where something must be, known from its first part that was read on.
+class Place {
+ public:
+  explicit Place(int& device) : device_(device) {}
+
+  void require(const char* name, int device) {
+    if (known_ && device != device_) throw BoundsError(std::string(name) + ": on another device than what came before");
+    known_ = true;
+    device_ = device;
+  }
+
+ private:
+  int& device_;
+  bool known_ = false;
+};
+
+struct Places {
+  Place tensors, alibiSlopes, sinks;
+};
+
 /// How many elements a view spans, along each of its dimensions.
 struct Extent {
   int64_t heads, rows, columns;
@@ -36,12 +56,12 @@ struct Extent {
 };
 
 /// None when the problem is read for planning only.
-using Storages = std::optional<std::span<const Bytes>>;
+using Storages = std::optional<std::span<const Memory>>;
 
 class SequenceReader {
  public:
-  SequenceReader(const Problem& problem, const double* fields, const Storages& storages)
-      : problem_(problem), fields_(fields), storages_(storages) {}
+  SequenceReader(const Problem& problem, const double* fields, const Storages& storages, Places& places)
+      : problem_(problem), fields_(fields), storages_(storages), places_(places) {}
 
   void readSizes(Sequence& sequence) const {
     using namespace sequence_field;
@@ -78,8 +98,8 @@ class SequenceReader {
     readView(lse, sizeof(float), {heads, outputRows, 1}, 0, sequence.lse);
     readView(weights, sizeof(float), {heads, outputRows, sequence.keyColumns}, 0, sequence.weights);
     readView(scores, sizeof(float), {heads, outputRows, sequence.keyColumns}, 0, sequence.scores);
-    sequence.alibiSlopes = readArray<const float>(alibiSlopesStorage, alibiSlopesOffset, "alibiSlopes", heads);
-    sequence.sinks = readArray<const float>(sinksStorage, sinksOffset, "sinks", heads);
+    sequence.alibiSlopes = readArray<const float>(alibiSlopesStorage, alibiSlopesOffset, "alibiSlopes", heads, places_.alibiSlopes);
+    sequence.sinks = readArray<const float>(sinksStorage, sinksOffset, "sinks", heads, places_.sinks);
   }
 
   /// Appends the entries that keyLength needs, each a page that exists.
@@ -87,7 +107,10 @@ class SequenceReader {
     using namespace sequence_field;
     if (!storages_ || problem_.pageSize == 0) return;
     const int64_t needed = pageCount(sequence);
-    const auto* table = readArray<const int32_t>(pageTableStorage, pageTableOffset, "pageTable", needed);
+    int device = host;
+    Place place(device);
+    const auto* table = readArray<const int32_t>(pageTableStorage, pageTableOffset, "pageTable", needed, place);
+    if (device != host) throw BoundsError("pageTable: not in the host's memory, where its entries are checked");
     if (!table) throw BoundsError("pageTable: absent, but pageSize is " + std::to_string(problem_.pageSize));
     const size_t first = entries.size();
     entries.insert(entries.end(), table, table + needed);
@@ -110,18 +133,20 @@ class SequenceReader {
     const char* name;
     int64_t storage, offset;
     int64_t elementBytes;
+    Place& place;
   };
 
   /// The address of element 0, after checking that elements [low, high] relative to it lie inside the storage.
   /// `low` and `high` are exact up to 2^53 and cannot come back under a storage's size by rounding beyond it.
   std::byte* address(const Placement& at, double low, double high, bool empty) const {
-    static std::byte nowhere[16];  // what must not be touched, but is present
-    if (!storages_) return nowhere;
+    alignas(16) static std::byte nowhere[16];  // what must not be touched, but is present
+    if (!storages_) return nowhere + at.offset * at.elementBytes % 16;  // plans look at the alignment
     if (static_cast<size_t>(at.storage) >= storages_->size()) {
       throw BoundsError(std::string(at.name) + ": storage " + std::to_string(at.storage) + " of " +
                         std::to_string(storages_->size()));
     }
-    const Bytes storage = (*storages_)[at.storage];
+    const auto& [storage, device] = (*storages_)[at.storage];
+    at.place.require(at.name, device);
     if (empty) return nowhere;
     const auto elements = static_cast<double>(storage.size() / at.elementBytes);
     const auto offset = static_cast<double>(at.offset);
@@ -160,18 +185,18 @@ class SequenceReader {
     reach(extent.columns, result.columnStride);
     reach(extent.pages, pageStride);
     const int64_t offset = toInteger(name, group[Offset], 0, anyInteger);
-    result.data = reinterpret_cast<Element*>(address({name, storage, offset, elementBytes}, low, high, empty));
+    result.data = reinterpret_cast<Element*>(address({name, storage, offset, elementBytes, places_.tensors}, low, high, empty));
     return true;
   }
 
   template <class Element>
   Element* readArray(sequence_field::Field storageField, sequence_field::Field offsetField, const char* name,
-                     int64_t count) const {
+                     int64_t count, Place& place) const {
     const int64_t storage = integer(storageField, -1, anyInteger);
     if (storage < 0) return nullptr;
     const int64_t offset = integer(offsetField, 0, anyInteger);
     return reinterpret_cast<Element*>(
-        address({name, storage, offset, sizeof(Element)}, 0, static_cast<double>(count - 1), count == 0));
+        address({name, storage, offset, sizeof(Element), place}, 0, static_cast<double>(count - 1), count == 0));
   }
 
   void require(sequence_field::View view, bool present) const {
@@ -181,6 +206,7 @@ class SequenceReader {
   const Problem& problem_;
   const double* fields_;
   const Storages& storages_;
+  Places& places_;
 };
 
 OwnedProblem read(std::span<const double> fields, const Storages& storages) {
@@ -214,8 +240,9 @@ OwnedProblem read(std::span<const double> fields, const Storages& storages) {
 
   owned.sequences.resize(problem.sequenceCount);
   problem.sequences = owned.sequences.data();
+  Places places{Place(owned.tensors), Place(owned.alibiSlopes), Place(owned.sinks)};
   const auto readerOf = [&](int64_t i) {
-    return SequenceReader(problem, fields.data() + count + i * sequence_field::count, storages);
+    return SequenceReader(problem, fields.data() + count + i * sequence_field::count, storages, places);
   };
   for (int64_t i = 0; i < problem.sequenceCount; ++i) {
     const SequenceReader reader = readerOf(i);
@@ -233,7 +260,7 @@ OwnedProblem read(std::span<const double> fields, const Storages& storages) {
 
 }  // namespace
 
-OwnedProblem readProblem(std::span<const double> fields, std::span<const Bytes> storages) {
+OwnedProblem readProblem(std::span<const double> fields, std::span<const Memory> storages) {
   return read(fields, storages);
 }
 

@@ -9,19 +9,26 @@
 
 namespace fovea::addon {
 
-/// The memory of one ArrayBufferView.
-using Bytes = std::span<std::byte>;
+constexpr int host = -1;
+
+/// The memory that a storage names: an ArrayBufferView's, or a GPU's, which only its kernels may touch.
+struct Memory {
+  std::span<std::byte> bytes;
+  int device = host;  // or the number of the GPU
+};
 
 /// A Problem and what it points to, tensors excepted. Movable: vectors keep their memory.
 struct OwnedProblem {
   Problem problem;
   std::vector<Sequence> sequences;
   std::vector<int32_t> pageTables;  // copied, so that JavaScript cannot change a checked entry under a running call
+  // Where they are: all tensors together, slopes and sinks each for itself. The page table is the host's.
+  int tensors = host, alibiSlopes = host, sinks = host;
 };
 
 /// Reads a problem for running. Throws BoundsError, naming the field or view, when a size is not a sane integer or a
-/// view leaves its storage.
-OwnedProblem readProblem(std::span<const double> fields, std::span<const Bytes> storages);
+/// view leaves its storage, or tensors lie on different devices.
+OwnedProblem readProblem(std::span<const double> fields, std::span<const Memory> storages);
 
 /// Reads a problem for planning only: storages do not exist, and every present view gets a pointer that must not be
 /// used.

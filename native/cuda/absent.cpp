@@ -17,7 +17,7 @@ class DeviceBuffer {};
 class Execution {};
 
 Info info() { return {reason, "", 0, {}}; }
-MemoryInfo memory(int) { fail(); }
+std::optional<MemoryInfo> memory(int) { fail(); }
 std::shared_ptr<Stream> open(int) { fail(); }
 uint64_t handle(const Stream&) { fail(); }
 Plan plan(int, const Problem&) { fail(); }

@@ -48,12 +48,13 @@ Result await(const std::function<std::shared_ptr<Execution>(Settled)>& begin) {
 
 Info info() { return {driver().unavailable, driver().path, driver().version, deviceInfos()}; }
 
-MemoryInfo memory(int index) {
+std::optional<MemoryInfo> memory(int index) {
+  if (!Device::inUse(index)) return std::nullopt;
   Device& device = Device::get(index);
   const CurrentContext current(device);
   size_t free = 0, total = 0;
   device.check(driver().cuMemGetInfo(&free, &total), "reading the memory's size");
-  return {device.memoryUse().device, device.memoryUse().pinned, int64_t(free), int64_t(total)};
+  return MemoryInfo{device.memoryUse().device, device.memoryUse().pinned, int64_t(free), int64_t(total)};
 }
 
 std::shared_ptr<Stream> open(int device) { return std::make_shared<Stream>(Device::get(device)); }

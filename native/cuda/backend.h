@@ -5,6 +5,7 @@
 // Built without CUDA (absent.cpp), info() says so and every other function throws Error (unavailable).
 #pragma once
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../attention/plan.h"
@@ -31,7 +32,8 @@ struct MemoryInfo {
   int64_t pinned = 0;           // bytes of host memory for staging
   int64_t free = 0, total = 0;  // of the whole device
 };
-MemoryInfo memory(int device);
+/// None while this process has not used the device: asking would take its memory for a context. Throws Error once lost.
+std::optional<MemoryInfo> memory(int device);
 
 /// Throws Error when the device cannot be used.
 std::shared_ptr<Stream> open(int device);

@@ -76,9 +76,18 @@ const std::vector<DeviceInfo>& deviceInfos() {
   return *infos;
 }
 
+Device::All& Device::all() {
+  static auto* instance = new All;
+  return *instance;
+}
+
+bool Device::inUse(int index) {
+  const std::lock_guard lock(all().mutex);
+  const auto known = all().devices.find(index);
+  return known != all().devices.end() && known->second;
+}
+
 Device& Device::get(int index) {
-  static std::mutex& mutex = *new std::mutex;
-  static auto& devices = *new std::unordered_map<int, Device*>;
   if (!driver().unavailable.empty()) throw Error(ErrorKind::unavailable, driver().unavailable);
   const auto& infos = deviceInfos();
   if (index < 0 || size_t(index) >= infos.size())
@@ -87,8 +96,8 @@ Device& Device::get(int index) {
   const DeviceInfo& info = infos[size_t(index)];
   if (!info.unusable.empty()) throw Error(ErrorKind::unavailable, label(info) + " cannot be used: " + info.unusable);
 
-  const std::lock_guard lock(mutex);
-  Device*& device = devices[index];
+  const std::lock_guard lock(all().mutex);
+  Device*& device = all().devices[index];
   if (!device) {
     CUdevice handle = 0;
     CUcontext context = nullptr;

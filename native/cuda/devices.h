@@ -27,6 +27,8 @@ class Device {
   /// Throws Error (unavailable) with the reason if there is no such device or it cannot be used, Error (lost) if it
   /// failed.
   static Device& get(int index);
+  /// Whether this process has got it before.
+  static bool inUse(int index);
 
   const DeviceInfo& info() const { return info_; }
   DeviceLimits limits() const { return {info_.computeMajor, info_.computeMinor, info_.sharedMemoryPerBlock}; }
@@ -45,6 +47,12 @@ class Device {
   CUfunction function(const KernelImage& kernel);
 
  private:
+  struct All {
+    std::mutex mutex;
+    std::unordered_map<int, Device*> devices;
+  };
+  static All& all();
+
   Device(const DeviceInfo& info, CUcontext context) : info_(info), context_(context) {}
   void findPool();
   CUmodule module(const Image& image);

@@ -1,6 +1,17 @@
-// What the suites run over. A process has one instruction set: FOVEA_CPU_ISA chooses it, and vitest.config.ts runs the suites
-// once for each.
-import { attention, devices, type AttentionOptions, type Device, type TensorInput } from "../../lib/index.js";
+// What the suites run over. A process has one instruction set and one kind of device, and vitest.config.ts runs the suites once
+// for each: FOVEA_CPU_ISA and FOVEA_TEST_DEVICE choose.
+import {
+  attention,
+  devices,
+  Tensor,
+  type AttentionOptions,
+  type AttentionResult,
+  type Device,
+  type TensorInput,
+} from "../../lib/index.js";
+import { inputView } from "../../lib/input.js";
+import { makeTensor } from "../../lib/tensor.js";
+import { caseNumber } from "./simulator.js";
 
 /** How exact a backend must be. */
 export interface Bounds {
@@ -14,22 +25,67 @@ export interface Backend {
   readonly bounds: Bounds;
 }
 
-/** Every device that can be used here. */
+export const onCuda = process.env["FOVEA_TEST_DEVICE"] === "cuda";
+
+/** Every device of the kind to test. */
 export const backends: readonly Backend[] = devices()
   .filter((info) => info.available)
+  .filter(({ device }) => (device !== "cpu") === onCuda)
   .map((info) => ({
-    name: `${info.device} ${info.instructionSet}`,
+    name: info.device === "cpu" ? `cpu ${info.instructionSet}` : `${info.device} ${info.name}`,
     device: info.device,
     bounds: { float32: 2e-6 },
   }));
 
-export const algorithms = ["standard", "tiled", "auto"] as const;
+export const algorithms = onCuda ? (["standard", "auto"] as const) : (["standard", "tiled", "auto"] as const);
 
-/** Calls `attention` on a backend. */
-export function run(
+type Inputs = readonly [TensorInput, TensorInput, TensorInput];
+
+/**
+ * Calls `attention` on a backend. On a GPU half of the calls (by the test's name) find their tensors there, and the results are
+ * read; the others send them from the host and back.
+ */
+export async function run(
   { device }: Backend,
-  [query, key, value]: readonly [TensorInput, TensorInput, TensorInput],
+  inputs: Inputs,
   options: AttentionOptions,
-) {
-  return attention(query, key, value, { ...options, device });
+): Promise<AttentionResult<AttentionOptions>> {
+  const [query, key, value] = inputs;
+  if (device === "cpu" || options.out !== undefined || caseNumber() % 2 === 0) {
+    return attention(query, key, value, { ...options, device });
+  }
+  return runThere(device, inputs, options);
+}
+
+async function runThere(device: Device, inputs: Inputs, options: AttentionOptions) {
+  const temporary: Tensor[] = [];
+  const there = async (input: TensorInput | Float32Array | undefined) => {
+    if (input === undefined || input instanceof Float32Array) return input; // vectors may stay on the host
+    const tensor = await makeTensor(inputView("input", input, false)).to(device);
+    temporary.push(tensor);
+    return tensor;
+  };
+  const [query, key, value] = await Promise.all(inputs.map(async (input) => (await there(input)) as Tensor));
+  const result = await attention(query!, key!, value!, {
+    ...options,
+    mask: (await there(options.mask)) as TensorInput | undefined,
+    bias: (await there(options.bias)) as TensorInput | undefined,
+    alibiSlopes: await there(options.alibiSlopes),
+    sinks: await there(options.sinks),
+  });
+  const back = async <T extends Tensor | undefined>(tensor: T): Promise<T> => {
+    if (tensor === undefined) return tensor;
+    temporary.push(tensor);
+    return (await tensor.read()) as T;
+  };
+  const { output, lse, weights, scores, plan } = result;
+  const read = {
+    plan,
+    output: await back(output),
+    lse: await back(lse),
+    weights: await back(weights),
+    scores: await back(scores),
+  };
+  temporary.forEach((tensor) => tensor.dispose());
+  return read as AttentionResult<AttentionOptions>;
 }

@@ -4,6 +4,7 @@ import { axes } from "../../lib/layout.js";
 import { randomNumbers } from "../../lib/random.js";
 import { Tensor, type AttentionOptions, type FloatDType, type Layout, type TensorInput } from "../../lib/index.js";
 import { contiguous, scatter, scattered } from "./memory-layout.js";
+import { seedOf } from "./seed.js";
 import type { Spec, Spread } from "./spec.js";
 
 /** One sequence on its own: [heads, length, dim] without gaps, rounded to the dtype. */
@@ -311,11 +312,4 @@ function numbers(
   distribution: "normal" | "uniform" = "normal",
 ): Float64Array {
   return randomNumbers(length, seedOf(spec.seed, what), distribution);
-}
-
-/** FNV-1a (Fowler, Noll, Vo) of a name, from a seed on. */
-export function seedOf(seed: number, what: string): number {
-  let hash = (0x811c9dc5 ^ seed) >>> 0;
-  for (let i = 0; i < what.length; i++) hash = Math.imul(hash ^ what.charCodeAt(i), 0x01000193) >>> 0;
-  return hash;
 }

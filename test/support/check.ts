@@ -3,6 +3,7 @@ import { algorithms, backends, run } from "./backends.js";
 import { build, type Problem } from "./build.js";
 import { complaint } from "./compare.js";
 import { oracle, type Expected } from "./oracle.js";
+import { drawSchedule } from "./simulator.js";
 import { complete, show, type SomeSpec } from "./spec.js";
 
 /** Runs a problem by every algorithm of every backend, and compares with the right answer. */
@@ -10,6 +11,7 @@ export async function check(some: SomeSpec): Promise<void> {
   const spec = complete(some);
   const problem = build(spec);
   const expected = oracle(problem);
+  drawSchedule(show(some));
   for (const backend of backends) {
     for (const algorithm of algorithms) {
       if (algorithm === "tiled" && spec.scores !== undefined) continue;

@@ -1,4 +1,4 @@
-import type { Settled } from "../../binding.js";
+import type { How } from "../../binding.js";
 
 export interface NativeCall {
   problem: Float64Array;
@@ -18,4 +18,4 @@ export interface DenseSizes {
 
 export const planLength: number;
 export function denseProblem(sizes?: DenseSizes): NativeCall;
-export function run(call: NativeCall, started?: (id: number) => void): Promise<Settled>;
+export function run(call: NativeCall, started?: (id: number) => void): Promise<How>;

@@ -4,7 +4,7 @@ import native from "./native.js";
 
 const viewNames = ["query", "key", "value", "output", "mask", "bias", "lse", "weights", "scores"];
 
-export const planLength = native.planFields.length + 4 * native.planPartFields.length;
+export const planLength = native.planFields.length + native.kernels.length * native.planPartFields.length;
 
 /** One dense float32 sequence [heads, length, headDim], the value of key j being j everywhere; `changes` override fields. */
 export function denseProblem({ heads = 1, queryLength = 16, keyLength = 16, headDim = 64, changes = {} } = {}) {
@@ -67,5 +67,5 @@ export function denseProblem({ heads = 1, queryLength = 16, keyLength = 16, head
 
 /** Runs a problem off the event loop. Resolves with how it ended; `started` receives the call's id. */
 export function run({ problem, storages, plan }, started = () => {}) {
-  return new Promise((resolve) => started(native.attention(problem, storages, plan, resolve)));
+  return new Promise((resolve) => started(native.attention(-1, problem, storages, plan, resolve)));
 }

@@ -12,7 +12,7 @@ const flood = () => {
 
 const call = denseProblem({ heads: 2, queryLength: 33, keyLength: 65 });
 const outcome = await run(call);
-native.attentionSync(call.problem, call.storages, call.plan);
+native.attentionSync(-1, call.problem, call.storages, call.plan);
 const output = call.storages.at(-1);
 const right = outcome === 0 && output.every((x) => Math.abs(x - call.expected) < 1e-3);
 parentPort.postMessage(right ? "right" : "wrong");

@@ -158,6 +158,7 @@ CUresult launchKernel(const CUlaunchConfig& config, CUfunction handle, void** ar
   }
   FOVEA_CUDA_TRY(checkConfiguration(function, config));
 
+  readSettingsFile();
   Launch launch;
   launch.kernel = function.kernel.get();
   launch.module = function.owner->module.get();

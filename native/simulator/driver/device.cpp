@@ -234,6 +234,7 @@ void Device::reset() {
 }
 
 CUresult Device::reserve(uint64_t bytes, CUdeviceptr* address) {
+  readSettingsFile();
   if (mustFail(settings().failAllocation)) return CUDA_ERROR_OUT_OF_MEMORY;
   // Frees that are still queued count as done: the driver would wait for them before it gives up.
   const auto fits = [&] {

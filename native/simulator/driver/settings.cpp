@@ -4,8 +4,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
+#include <mutex>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -70,6 +74,16 @@ const std::map<std::string, Setter>& setters() {
   return all;
 }
 
+// As configure, but a test that asks for what does not exist must not pass.
+void set(Settings& settings, const std::string& name, const std::string& value) {
+  try {
+    configure(settings, name, value);
+  } catch (const std::invalid_argument& error) {
+    std::fprintf(stderr, "fovea simulator: %s\n", error.what());
+    std::abort();
+  }
+}
+
 }  // namespace
 
 void configure(Settings& settings, const std::string& name, const std::string& value) {
@@ -82,6 +96,24 @@ void configure(Settings& settings, const std::string& name, const std::string& v
   }
 }
 
+void readSettingsFile() {
+  static const char* path = std::getenv("FOVEA_SIM_SETTINGS");
+  if (!path || !*path) return;
+  static std::mutex mutex;
+  static std::string known;
+  const std::lock_guard lock(mutex);
+  std::ifstream file(path);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (text == known) return;
+  known = text;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    const size_t equals = std::min(line.find('='), line.size());
+    set(settings(), line.substr(0, equals), equals < line.size() ? line.substr(equals + 1) : "");
+  }
+}
+
 Settings& settings() {
   static Settings* instance = [] {
     auto* fresh = new Settings;
@@ -89,12 +121,7 @@ Settings& settings() {
     for (const auto& [name, setter] : setters()) {
       const char* value = std::getenv(name.c_str());
       if (!value || !*value) continue;
-      try {
-        configure(*fresh, name, value);
-      } catch (const std::invalid_argument& error) {
-        std::fprintf(stderr, "fovea simulator: %s\n", error.what());
-        std::abort();  // a test that asks for what does not exist must not pass
-      }
+      set(*fresh, name, value);
     }
     return fresh;
   }();

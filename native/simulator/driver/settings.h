@@ -36,4 +36,7 @@ void configure(Settings& settings, const std::string& name, const std::string& v
 // The settings of this process: the defaults and then the environment, read once, when first asked for.
 Settings& settings();
 
+// Sets what the file that FOVEA_SIM_SETTINGS names says, if it says something new. Before each launch and allocation.
+void readSettingsFile();
+
 }  // namespace fovea::simulator

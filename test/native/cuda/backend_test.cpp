@@ -158,16 +158,16 @@ void cancelling() {
 }
 
 void accounting() {
-  const auto before = cuda::memory(0).tensors;
+  const auto before = cuda::memory(0)->tensors;
   {
     const auto stream = cuda::open(0);
     const auto buffer = cuda::allocate(*stream, 1 << 20);
-    check(cuda::memory(0).tensors == before + (1 << 20), "an allocation is not counted");
+    check(cuda::memory(0)->tensors == before + (1 << 20), "an allocation is not counted");
     Tensors tensors(smallCase());
     cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
-    check(cuda::memory(0).tensors == before + (1 << 20), "a call leaves memory behind");
+    check(cuda::memory(0)->tensors == before + (1 << 20), "a call leaves memory behind");
   }
-  check(cuda::memory(0).tensors == before, "memory is not given back");
+  check(cuda::memory(0)->tensors == before, "memory is not given back");
 }
 
 void plans() {

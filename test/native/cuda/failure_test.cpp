@@ -139,7 +139,7 @@ const std::vector<Scenario>& scenarios() {
          expectDone(attend(*stream));
          expectOutcome(attend(*stream, 0, 4000), cuda::Outcome::outOfMemory);
          expectDone(attend(*stream));
-         check(cuda::memory(0).tensors == 0, "the failed call left memory behind");
+         check(cuda::memory(0)->tensors == 0, "the failed call left memory behind");
        }},
       {"failing allocation",
        {{"FOVEA_SIM_FAIL_ALLOCATION", "2"}},
