@@ -16,21 +16,24 @@ namespace fovea::simulatorTest {
 #define FOVEA_TEST_DRIVER(X)                                                                                           \
   X(cuInit)                                                                                                            \
   X(cuDriverGetVersion)                                                                                                \
-  X(cuDeviceGet) X(cuDeviceGetCount) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)            \
+  X(cuDeviceGet)                                                                                                       \
+  X(cuDeviceGetCount) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)                           \
       X(cuDevicePrimaryCtxRelease) X(cuDevicePrimaryCtxReset) X(cuCtxSetCurrent) X(cuCtxGetCurrent)                    \
-          X(cuCtxSynchronize) X(cuCtxPushCurrent) X(cuCtxPopCurrent) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuModuleGetGlobal)        \
-              X(cuFuncGetAttribute) X(cuFuncSetAttribute) X(cuLaunchKernel) X(cuMemAlloc) X(cuMemFree)                 \
-                  X(cuMemAllocAsync) X(cuMemFreeAsync) X(cuMemAllocHost) X(cuMemFreeHost) X(cuMemHostRegister)         \
-                      X(cuMemHostUnregister) X(cuMemcpyHtoD) X(cuMemcpyDtoH) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) \
-                          X(cuMemcpyDtoDAsync) X(cuMemcpy2DAsync) X(cuMemsetD8) X(cuMemsetD32) X(cuMemsetD32Async)     \
-                              X(cuMemGetInfo) X(cuPointerGetAttribute) X(cuStreamCreate) X(cuStreamDestroy)            \
-                                  X(cuStreamSynchronize) X(cuStreamQuery) X(cuStreamWaitEvent) X(cuLaunchHostFunc)     \
-                                      X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuEventCreate) X(cuEventDestroy) \
-                                          X(cuEventRecord) X(cuEventQuery) X(cuEventSynchronize) X(cuEventElapsedTime) \
-                                              X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy)    \
-                                                  X(cuGraphDestroy) X(cuOccupancyMaxActiveBlocksPerMultiprocessor)     \
-                                                      X(cuGetErrorName) X(cuGetErrorString)                            \
-                                                          X(cuDeviceGetDefaultMemPool) X(cuMemPoolTrimTo)
+          X(cuCtxSynchronize) X(cuCtxPushCurrent) X(cuCtxPopCurrent) X(cuModuleLoadData) X(cuModuleUnload)             \
+              X(cuModuleGetFunction) X(cuModuleGetGlobal) X(cuFuncGetAttribute) X(cuFuncSetAttribute)                  \
+                  X(cuLaunchKernel) X(cuMemAlloc) X(cuMemFree) X(cuMemAllocAsync) X(cuMemFreeAsync) X(cuMemAllocHost)  \
+                      X(cuMemFreeHost) X(cuMemHostRegister) X(cuMemHostUnregister) X(cuMemcpyHtoD) X(cuMemcpyDtoH)     \
+                          X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemcpy2DAsync)            \
+                              X(cuMemsetD8) X(cuMemsetD32) X(cuMemsetD32Async) X(cuMemGetInfo)                         \
+                                  X(cuPointerGetAttribute) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) \
+                                      X(cuStreamQuery) X(cuStreamWaitEvent) X(cuLaunchHostFunc)                        \
+                                          X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuEventCreate)               \
+                                              X(cuEventDestroy) X(cuEventRecord) X(cuEventQuery) X(cuEventSynchronize) \
+                                                  X(cuEventElapsedTime) X(cuGraphInstantiateWithFlags)                 \
+                                                      X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuGraphDestroy)         \
+                                                          X(cuOccupancyMaxActiveBlocksPerMultiprocessor)               \
+                                                              X(cuGetErrorName) X(cuGetErrorString)                    \
+                                                                  X(cuDeviceGetDefaultMemPool) X(cuMemPoolTrimTo)
 
 struct Driver {
 #define FOVEA_TEST_MEMBER(name) decltype(&::name) name = nullptr;

@@ -158,6 +158,7 @@ void cancelling() {
 }
 
 void accounting() {
+  cuda::open(0);  // until then the process has no memory there to count
   const auto before = cuda::memory(0)->tensors;
   {
     const auto stream = cuda::open(0);

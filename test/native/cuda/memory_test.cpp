@@ -41,7 +41,7 @@ void enqueuedParameters() {
   const auto stream = cuda::open(0);
   for (int parameters = 0; parameters < 8; parameters++) {
     DeviceCase tensors(*stream, parameterCase());
-    const int64_t before = cuda::memory(0).tensors;
+    const int64_t before = cuda::memory(0)->tensors;
     const cuda::Residence where = residence(false, parameters);
     std::vector<Sequence> sequences = mixParameters(tensors.problem(), tensors.host(), tensors.problem(), where);
     std::vector<std::vector<float>> floats;
@@ -60,7 +60,7 @@ void enqueuedParameters() {
     for (auto& values : floats) std::fill(values.begin(), values.end(), NAN);
     for (auto& table : tables) std::fill(table.begin(), table.end(), 1 << 20);
     sequences.assign(sequences.size(), Sequence{});
-    check(cuda::memory(0).tensors == before, "an enqueued call keeps memory");
+    check(cuda::memory(0)->tensors == before, "an enqueued call keeps memory");
     tensors.compare();
   }
 }
@@ -181,13 +181,13 @@ void adoptedMemory() {
   const auto stream = cuda::open(0);
   constexpr int64_t bytes = 4096;
   const auto owner = cuda::allocate(*stream, bytes);
-  const int64_t before = cuda::memory(0).tensors;
+  const int64_t before = cuda::memory(0)->tensors;
   std::vector<uint8_t> source(bytes), result(bytes);
   std::iota(source.begin(), source.end(), uint8_t(0));
   {
     const auto guest = cuda::adopt(*stream, cuda::address(*owner) + 512, bytes - 512);
     check(cuda::address(*guest) == cuda::address(*owner) + 512, "another address");
-    check(cuda::memory(0).tensors == before, "memory of others is counted");
+    check(cuda::memory(0)->tensors == before, "memory of others is counted");
     cuda::writeNow(*stream, cuda::address(*guest), source.data(), bytes - 512);
     const auto none = cuda::adopt(*stream, 0, 0);
     check(cuda::address(*none) == 0, "no memory has an address");
@@ -196,7 +196,7 @@ void adoptedMemory() {
     cuda::read(*stream, cuda::address(*owner) + 512, result.data(), bytes - 512, std::move(settled));
   });
   check(std::equal(source.begin(), source.end() - 512, result.begin()), "not what was written");
-  check(cuda::memory(0).tensors == before, "memory of others was given back");
+  check(cuda::memory(0)->tensors == before, "memory of others was given back");
 }
 
 void expectNotAdopted(cuda::Stream& stream, uint64_t pointer, int64_t bytes, const std::string& part) {
