@@ -43,6 +43,7 @@ function(fovea_add_simulator_tests root)
   if(NOT TARGET fovea-cudasim)
     return()
   endif()
+  find_package(CUDAToolkit QUIET)  # its variables end with the function that asked for them
   file(GLOB tests CONFIGURE_DEPENDS ${root}/test/simulator/*.cpp)
   add_executable(fovea-simulator-test ${tests})
   target_include_directories(fovea-simulator-test SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
