@@ -7,17 +7,36 @@ import {
   type AttentionOptions,
   type AttentionResult,
   type Device,
+  type FloatDType,
   type TensorInput,
 } from "../../lib/index.js";
 import { inputView } from "../../lib/input.js";
 import { makeTensor } from "../../lib/tensor.js";
 import { caseNumber } from "./simulator.js";
 
-/** How exact a backend must be. */
-export interface Bounds {
-  /** Relative L2 error of float32 at scores of ordinary size. */
-  readonly float32: number;
+/** How exact a backend must be at scores of ordinary size, beside the rounding of the output. */
+export type Bounds = Readonly<Record<FloatDType, Bound>>;
+
+export interface Bound {
+  /** Relative L2 error of all elements. */
+  readonly all: number;
+  /** Error of one, relative to the size of the values. */
+  readonly each: number;
 }
+
+/** The processor computes with float32 whatever the dtype. */
+const cpuBounds: Bounds = {
+  float32: { all: 2e-6, each: 4e-5 },
+  float16: { all: 2e-6, each: 8e-5 },
+  bfloat16: { all: 2e-6, each: 8e-5 },
+};
+
+/** Tensor cores multiply probabilities of the dtype, rounded to nearest: off by up to 2^-11 or 2^-8 each. */
+const cudaBounds: Bounds = {
+  float32: { all: 2e-6, each: 4e-5 },
+  float16: { all: 2 ** -11, each: 2 ** -9 },
+  bfloat16: { all: 2 ** -8, each: 2 ** -6 },
+};
 
 export interface Backend {
   readonly name: string;
@@ -34,7 +53,7 @@ export const backends: readonly Backend[] = devices()
   .map((info) => ({
     name: info.device === "cpu" ? `cpu ${info.instructionSet}` : `${info.device} ${info.name}`,
     device: info.device,
-    bounds: { float32: 2e-6 },
+    bounds: info.device === "cpu" ? cpuBounds : cudaBounds,
   }));
 
 export const algorithms = onCuda ? (["standard", "auto"] as const) : (["standard", "tiled", "auto"] as const);

@@ -2,7 +2,7 @@
 // letter, on the distributions it speaks of.)
 import type { AttentionResult } from "../../lib/index.js";
 import { round } from "./build.js";
-import type { Bounds } from "./backends.js";
+import type { Bound, Bounds } from "./backends.js";
 import type { Expected } from "./oracle.js";
 import type { Spec } from "./spec.js";
 
@@ -15,9 +15,9 @@ export function complaint(
 ): string | undefined {
   // Larger scores have larger rounding errors, and so have the weights made of them.
   const growth = Math.max(1, expected.scoreSize / 8);
-  const relative = bounds.float32 * growth;
+  const { all, each } = bounds[dtype];
   return (
-    compareOutput(actual.output.toNumbers(), expected, dtype, relative) ??
+    compareOutput(actual.output.toNumbers(), expected, dtype, { all: all * growth, each: each * growth }) ??
     compareEach("lse", actual.lse?.toNumbers(), expected.lse, (lse) => 1e-5 * Math.max(1, Math.abs(lse))) ??
     compareEach("weights", actual.weights?.toNumbers(), expected.weights, (w) =>
       w === 0 ? 0 : (1e-5 + 1e-4 * w) * growth,
@@ -34,14 +34,14 @@ function compareOutput(
   actual: Float64Array,
   { output, valueSize }: Expected,
   dtype: Spec["dtype"],
-  relative: number,
+  { all, each }: Bound,
 ): string | undefined {
   const rounded = dtype === "float32" ? output : round(output, dtype);
   const roundingError = (i: number) => Math.abs(rounded[i]! - output[i]!);
   const problem = compareEach("output", actual, output, (value, i) => {
     if (value === 0) return 0; // nothing attends
     const size = Math.max(Math.abs(value), valueSize);
-    return (dtype === "float32" ? 1 : 2) * 20 * relative * size + roundingError(i);
+    return each * size + roundingError(i);
   });
   if (problem !== undefined) return problem;
 
@@ -51,7 +51,7 @@ function compareOutput(
     error += Math.max(0, Math.abs(actual[i]! - output[i]!) - roundingError(i)) ** 2;
     size += output[i]! ** 2;
   }
-  const limit = relative * Math.max(Math.sqrt(size), (valueSize / 2) * Math.sqrt(output.length));
+  const limit = all * Math.max(Math.sqrt(size), (valueSize / 2) * Math.sqrt(output.length));
   if (Math.sqrt(error) <= limit) return undefined;
   return `output: L2 error ${Math.sqrt(error).toExponential(2)}, expected at most ${limit.toExponential(2)}`;
 }

@@ -35,7 +35,7 @@ FOVEA_DEVICE float2 mergeRows(float2 a, float2 b) {
 
 /// The row's statistics over all its blocks: each row by two threads, one taking the even blocks, one the odd ones.
 template <class Shared>
-FOVEA_DEVICE float2 mergeBlocks(Shared& shared, const float2* blockRows, int tileRows, int blocks, float sink) {
+FOVEA_DEVICE float2 mergeBlocks(Shared& shared, const float2* blockRows, int tileRows, int blocks) {
   const int row = threadIdx.x % standardQueryTile, half = threadIdx.x / standardQueryTile;
   float2 part{negativeInfinity(), 0.f};
 #pragma unroll 4
@@ -43,9 +43,7 @@ FOVEA_DEVICE float2 mergeBlocks(Shared& shared, const float2* blockRows, int til
     part = mergeRows(part, blockRows[block * tileRows + row]);
   shared.halves[half][row] = part;
   __syncthreads();
-  float2 whole = mergeRows(shared.halves[0][row], shared.halves[1][row]);
-  if (sink != negativeInfinity()) whole = mergeRows(whole, {sink, 1.f});
-  return whole;
+  return mergeRows(shared.halves[0][row], shared.halves[1][row]);
 }
 
 /// Writes the warp's rows of the normalised output; rows past queryLength are 0 because their sums are.
@@ -105,8 +103,10 @@ FOVEA_DEVICE void standardOutput(const StandardArguments& arguments) {
   if (panels > 0) load(0, 0);
 
   const float sink = sequence.sinks ? sequence.sinks[head] : negativeInfinity();
-  const float2 row = mergeBlocks(shared, blockRows, entry.tileRows, blocks, sink);
-  const float reference = row.x == negativeInfinity() ? 0.f : row.x, inverse = row.y == 0 ? 0.f : 1 / row.y;
+  const float2 keys = mergeBlocks(shared, blockRows, entry.tileRows, blocks);
+  const float2 row = sink == negativeInfinity() ? keys : mergeRows(keys, {sink, 1.f});
+  const float reference = row.x == negativeInfinity() ? 0.f : row.x;
+  const float inverse = keys.y == 0 ? 0.f : 1 / row.y;  // a row without keys is 0, whatever the values and the sink
   const int rowInTile = threadIdx.x % standardQueryTile, queryRow = queryTile * standardQueryTile + rowInTile;
   if (threadIdx.x < standardQueryTile) {
     shared.maximum[rowInTile] = reference;
