@@ -11,6 +11,9 @@ const driver = process.env["FOVEA_CUDA_DRIVER"] ?? (existsSync("/dev/nvidiactl")
 const cuda = driver !== simulator || existsSync(simulator);
 if (!cuda) console.warn("No GPU, and no simulator as there was no nvcc to build it: CUDA is not tested.");
 
+/** The other projects are about the processor, on any machine. */
+const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
+
 const cudaProject = {
   extends: true as const,
   test: {
@@ -32,12 +35,13 @@ export default defineConfig({
         extends: true,
         test: {
           name: "default",
+          env: noGpu,
           include: ["test/**/*.test.ts"],
           exclude: ["test/cuda/**"],
           typecheck: { enabled: true, include: ["test/**/*.test-d.ts"], tsconfig: "./tsconfig.json" },
         },
       },
-      { extends: true, test: { name: "baseline", include: computing, env: { FOVEA_CPU_ISA: "baseline" } } },
+      { extends: true, test: { name: "baseline", include: computing, env: { ...noGpu, FOVEA_CPU_ISA: "baseline" } } },
       ...(cuda ? [cudaProject] : []),
     ],
   },

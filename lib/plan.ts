@@ -45,7 +45,15 @@ export interface Plan {
 /** The numbers of a plan, in the order that native code writes them. */
 export const planFields = ["algorithm", "tasks", "workspaceBytes", "flops", "usefulFlops", "bytes", "parts"] as const;
 /** The numbers of each part, which follow. */
-export const planPartFields = ["kernel", "sequences", "queryBlock", "keyBlock", "splits", "plainLoads", "flops"] as const;
+export const planPartFields = [
+  "kernel",
+  "sequences",
+  "queryBlock",
+  "keyBlock",
+  "splits",
+  "plainLoads",
+  "flops",
+] as const;
 
 /** As many parts as there can be kernels in one call. */
 const maxParts = 8;

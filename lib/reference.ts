@@ -29,8 +29,7 @@ export function referenceAttention<Query extends TensorInput, const Options exte
   const call = checkCall(query, key, value, options ?? {}, false);
   if (options?.signal?.aborted === true) throw abortError(options.signal);
   const { output, lse, weights, scores } = compute(call);
-  const float32 = (values: Float64Array, shape: readonly number[]) =>
-    wrap(encode(values, "float32"), "float32", shape);
+  const float32 = (values: Float64Array, shape: readonly number[]) => wrap(encode(values, "float32"), "float32", shape);
   const result = {
     output: writeOutput(call, output),
     ...(lse && { lse: float32(lse, call.lseShape) }),

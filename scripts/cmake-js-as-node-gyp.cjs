@@ -5,7 +5,7 @@ const { spawnSync } = require("node:child_process");
 
 const given = process.argv.slice(2);
 const arch = given.find((argument) => argument.startsWith("--arch="))?.slice("--arch=".length);
-const rebuild = ["rebuild", "--config", given.includes("--debug") ? "Debug" : "Release"];
+const rebuild = ["rebuild", "--config", given.includes("--debug") ? "Debug" : "Release", "--CDFOVEA_SIMULATOR=OFF"];
 if (arch) rebuild.push("--arch", arch);
 const cmakeJs = require.resolve("cmake-js/bin/cmake-js");
 const { status } = spawnSync(process.execPath, [cmakeJs, ...rebuild], { stdio: "inherit" });

@@ -231,14 +231,15 @@ describe("bounds", () => {
 
   it("refuses arguments of another kind", () => {
     const { problem, storages, plan } = denseProblem();
-    const attention = (...values: unknown[]) => (native.attention as (...values: unknown[]) => number)(...values);
+    const attention = (...values: unknown[]) => (native.attention as (...values: unknown[]) => number)(cpu, ...values);
     expect(() => attention(problem, storages, plan)).toThrow("settled: expected a function");
     expect(() => attention(problem, storages, new Float64Array(3), () => {})).toThrow("plan: too short");
     expect(() => attention(problem, storages, [], () => {})).toThrow("plan: expected a Float64Array");
     expect(() => attention(new Float32Array(100), storages, plan)).toThrow("problem: expected a Float64Array");
     expect(() => attention(problem, 3, plan, () => {})).toThrow("storages: expected an array");
     expect(() => attention()).toThrow("storages: expected an array");
-    expect(() => native.setThreads(0)).toThrow("count: expected at least 1, got 0");
+    expect(() => native.attentionSync(0.5, problem, storages, plan)).toThrow("device: expected an integer from -1");
+    expect(() => native.setThreads(0)).toThrow("count: expected an integer from 1");
   });
 });
 
@@ -262,7 +263,7 @@ describe("processes", () => {
       `import native from "${binding}";
       for (const use of [
         () => native.cpu(),
-        () => native.attentionSync(cpu, new Float64Array(0), [], new Float64Array(0)),
+        () => native.attentionSync(-1, new Float64Array(0), [], new Float64Array(0)),
       ]) try { use(); } catch (error) { console.log(error.code, error.message); }`,
       { [name]: value },
     );

@@ -29,6 +29,7 @@ vi.mock(import("../lib/native.js"), async (original) => {
   const binding: Partial<Binding> = {
     kernels: ["first", "second", "third"],
     cpu: () => ({ name: "none", cores: 1, threads: 1, instructionSet: "abacus", instructionSets: ["abacus"] }),
+    cuda: () => ({ unavailable: "no driver", driver: "", version: 0, devices: [] }),
     explain: (_, __, plan) => writePlan(plan),
     attentionSync: (_, __, ___, plan) => {
       if (calls.fail) throw calls.fail;
@@ -199,8 +200,8 @@ describe("how calls end", () => {
       usefulFlops: 800,
       bytes: 700,
       parts: [
-        { kernel: "third", sequences: 1, queryBlock: 10, keyBlock: 20, splits: 1, flops: 300 },
-        { kernel: "second", sequences: 4, queryBlock: 30, keyBlock: 40, splits: 5, flops: 600 },
+        { kernel: "third", sequences: 1, queryBlock: 10, keyBlock: 20, splits: 1, plainLoads: 0, flops: 300 },
+        { kernel: "second", sequences: 4, queryBlock: 30, keyBlock: 40, splits: 5, plainLoads: 0, flops: 600 },
       ],
     });
     expect(planFields).toHaveLength(7);

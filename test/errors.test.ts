@@ -366,8 +366,8 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   [{ signal: {} }, "OPTION", "signal: expected an AbortSignal, got {  }"],
 
   // Devices.
-  [{ device: "cuda" }, "DEVICE", 'device: "cuda" cannot be used: built without CUDA'],
-  [{ device: "cuda:1" }, "DEVICE", 'device: "cuda:1" cannot be used: built without CUDA'],
+  [{ device: "cuda" }, "DEVICE", /^device: "cuda" cannot be used: /],
+  [{ device: "cuda:1" }, "DEVICE", /^device: "cuda:1" cannot be used: /],
   [{ device: "gpu" }, "DEVICE", 'device: expected "cpu", "cuda" or "cuda:N", got "gpu"'],
 
   // out.
@@ -462,11 +462,7 @@ const wrongUses: [() => unknown, string, string | RegExp][] = [
     'data: expected a Uint16Array for dtype "float16", got Float32Array(2)',
   ],
   [() => Tensor.from(resizable, [192]), "BUFFER", /^data: its ArrayBuffer is resizable/],
-  [
-    () => Tensor.from(new Float32Array(2), [2], { device: "cuda:0" }),
-    "DEVICE",
-    'device: "cuda:0" cannot be used: built without CUDA',
-  ],
+  [() => Tensor.from(new Float32Array(2), [2], { device: "cuda:0" }), "DEVICE", /^device: "cuda:0" cannot be used: /],
   [
     () => Tensor.zeros([2], { dtype: "float8" as never }),
     "DTYPE",
@@ -549,6 +545,11 @@ describe("errors of the native module", () => {
   });
 
   test("CUDA is listed with the reason why not", () => {
-    expect(devices()).toContainEqual({ device: "cuda", available: false, reason: "built without CUDA" });
+    const [, cuda] = devices();
+    expect(cuda).toMatchObject({ device: "cuda", available: false });
+    expect(cuda).toHaveProperty(
+      "reason",
+      expect.stringMatching(/no NVIDIA driver: .*Install|no CUDA kernels: .*Install/),
+    );
   });
 });

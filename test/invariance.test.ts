@@ -111,7 +111,9 @@ describe.each(backends)("$name", (backend) => {
       }));
       const problems = specs.map((spec) => build(complete(spec)));
       const together = await Promise.all(
-        problems.map(({ query, key, value, options }) => attention(query, key, value, { ...options, algorithm, device })),
+        problems.map(({ query, key, value, options }) =>
+          attention(query, key, value, { ...options, algorithm, device }),
+        ),
       );
       for (const [i, { query, key, value, options }] of problems.entries()) {
         const sync = attentionSync(query, key, value, { ...options, algorithm, device });

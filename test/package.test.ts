@@ -107,7 +107,7 @@ describe("the tarball", () => {
       ]),
     );
     const allowed =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CMakeLists\.txt|binding\.d\.ts|scripts\/install\.cjs|(dist|lib|cmake|native\/(addon|attention|cpu))\/.+)$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CMakeLists\.txt|binding\.d\.ts|scripts\/install\.cjs|(dist|lib|cmake|native\/(addon|attention|cpu|cuda))\/.+)$/;
     expect(sources.filter((file) => !allowed.test(file))).toEqual([]);
     expect(sources.filter((file) => /\.(so|node|o|a)$|\.test\.|(^|\/)test\//.test(file))).toEqual([]);
   });

@@ -12,21 +12,7 @@ test("the native module reads and writes the fields that lib/ writes and reads, 
   expect(binding.planPartFields).toEqual([...planPartFields]);
 });
 
-test("the native module has exactly what binding.d.ts says, and room for its plans", () => {
+test("there is room for every plan", () => {
   const binding = native();
-  expect(Object.keys(binding).sort()).toEqual([
-    "attention",
-    "attentionSync",
-    "cancel",
-    "cpu",
-    "explain",
-    "kernels",
-    "planFields",
-    "planPartFields",
-    "problemFields",
-    "sequenceFields",
-    "setThreads",
-    "version",
-  ]);
   expect(planNumbers.length).toBeGreaterThanOrEqual(planFields.length + binding.kernels.length * planPartFields.length);
 });

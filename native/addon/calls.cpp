@@ -15,7 +15,8 @@ struct Calls::Call {
   std::string message;
 };
 
-/// What the backends' threads touch. They hold it by shared_ptr, as it may outlive the environment by the end of a callback.
+/// What the backends' threads touch. They hold it by shared_ptr, as it may outlive the environment by the end of a
+/// callback.
 struct Calls::Shared {
   std::mutex mutex;
   std::condition_variable idle;

@@ -20,9 +20,8 @@ uint64_t addressWithin(const DeviceMemory& memory, int64_t begin, int64_t size, 
 template <class Copy>
 Calls::Begin beginning(Copy copy) {
   return [copy](Calls::Report report) -> std::function<void()> {
-    auto execution = copy([report = std::move(report)](const cuda::Result& result) {
-      report(howOf(result.outcome), result.message);
-    });
+    auto execution = copy(
+        [report = std::move(report)](const cuda::Result& result) { report(howOf(result.outcome), result.message); });
     return [execution = std::move(execution)] { cuda::cancel(*execution); };
   };
 }
@@ -105,17 +104,15 @@ Napi::Value Addon::cudaMemory(const Arguments& call) {
 
 Napi::Value Addon::streamHandle(const Arguments& call) {
   const Napi::Env env = call.Env();
-  return withCodes(env, [&]() -> Napi::Value {
-    return Napi::BigInt::New(env, cuda::handle(gpus_.stream(gpuOf(env, call[0]))));
-  });
+  return withCodes(
+      env, [&]() -> Napi::Value { return Napi::BigInt::New(env, cuda::handle(gpus_.stream(gpuOf(env, call[0])))); });
 }
 
 Napi::Value Addon::synchronize(const Arguments& call) {
   const Napi::Env env = call.Env();
   return withCodes(env, [&]() -> Napi::Value {
     cuda::Stream& stream = gpus_.stream(gpuOf(env, call[0]));
-    const auto begin =
-        beginning([&](cuda::Settled settled) { return cuda::synchronize(stream, std::move(settled)); });
+    const auto begin = beginning([&](cuda::Settled settled) { return cuda::synchronize(stream, std::move(settled)); });
     return Napi::Number::New(env, calls_.start(env, {}, functionOf(call[1]), begin));
   });
 }
@@ -149,9 +146,8 @@ void Addon::release(const Arguments& call) {
 
 Napi::Value Addon::pointer(const Arguments& call) {
   const Napi::Env env = call.Env();
-  return withCodes(env, [&]() -> Napi::Value {
-    return Napi::BigInt::New(env, deviceMemoryOf(env, call[0], "memory").address());
-  });
+  return withCodes(
+      env, [&]() -> Napi::Value { return Napi::BigInt::New(env, deviceMemoryOf(env, call[0], "memory").address()); });
 }
 
 void Addon::clear(const Arguments& call) {

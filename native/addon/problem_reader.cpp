@@ -98,7 +98,8 @@ class SequenceReader {
     readView(lse, sizeof(float), {heads, outputRows, 1}, 0, sequence.lse);
     readView(weights, sizeof(float), {heads, outputRows, sequence.keyColumns}, 0, sequence.weights);
     readView(scores, sizeof(float), {heads, outputRows, sequence.keyColumns}, 0, sequence.scores);
-    sequence.alibiSlopes = readArray<const float>(alibiSlopesStorage, alibiSlopesOffset, "alibiSlopes", heads, places_.alibiSlopes);
+    sequence.alibiSlopes =
+        readArray<const float>(alibiSlopesStorage, alibiSlopesOffset, "alibiSlopes", heads, places_.alibiSlopes);
     sequence.sinks = readArray<const float>(sinksStorage, sinksOffset, "sinks", heads, places_.sinks);
   }
 
@@ -139,7 +140,7 @@ class SequenceReader {
   /// The address of element 0, after checking that elements [low, high] relative to it lie inside the storage.
   /// `low` and `high` are exact up to 2^53 and cannot come back under a storage's size by rounding beyond it.
   std::byte* address(const Placement& at, double low, double high, bool empty) const {
-    alignas(16) static std::byte nowhere[16];  // what must not be touched, but is present
+    alignas(16) static std::byte nowhere[16];                           // what must not be touched, but is present
     if (!storages_) return nowhere + at.offset * at.elementBytes % 16;  // plans look at the alignment
     if (static_cast<size_t>(at.storage) >= storages_->size()) {
       throw BoundsError(std::string(at.name) + ": storage " + std::to_string(at.storage) + " of " +
@@ -185,7 +186,8 @@ class SequenceReader {
     reach(extent.columns, result.columnStride);
     reach(extent.pages, pageStride);
     const int64_t offset = toInteger(name, group[Offset], 0, anyInteger);
-    result.data = reinterpret_cast<Element*>(address({name, storage, offset, elementBytes, places_.tensors}, low, high, empty));
+    result.data =
+        reinterpret_cast<Element*>(address({name, storage, offset, elementBytes, places_.tensors}, low, high, empty));
     return true;
   }
 
