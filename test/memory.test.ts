@@ -1,8 +1,9 @@
 // Extra memory: what plans say, and what a process grows by.
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { explain, type Plan } from "../lib/index.js";
+import { explain } from "../lib/index.js";
 import { runChild } from "./support/child.js";
+import type { Grown, MemoryTask } from "./support/memory-child.js";
 
 const megabyte = 2 ** 20;
 const shaped = (length: number, heads = 8) => ({ shape: [1, heads, length, 64], dtype: "float32" }) as const;
@@ -25,6 +26,31 @@ describe("plans", () => {
     expect(workspaceBytes).toBeLessThan(4 * 8 * 64 * splits * 2);
   });
 
+  // Few queries: their keys are split, and every split has results of its own until they are merged.
+  test.each([
+    [1, "cpu.decode", 32],
+    [5, "cpu.decode", 32],
+    [100, "cpu.tiled", 8],
+    [190, "cpu.tiled", 8],
+  ])("%i queries, %s: results of %i splits at most, however many keys", (queries, kernel, most) => {
+    const long = Array.from({ length: 400 }, (_, i) => Math.round(2048 * 1.02 ** i)); // to 5.5 million
+    // Windows and offsets begin the first split anywhere.
+    for (const options of [{}, { causal: true }, { window: { left: 40_000 } }, { window: { left: 3_000_001 } }]) {
+      const plans = long.map((length) => explain(shaped(queries), shaped(length), shaped(length), options));
+      const row = 4 * 8 * (64 + 2); // of all heads: an output, a sum and a reference
+      for (const plan of plans) {
+        expect(plan.kernel).toBe(kernel);
+        expect(plan.splits).toBeLessThanOrEqual(most);
+        if (plan.splits === 1) expect(plan.workspaceBytes).toBe(0);
+        else {
+          expect(plan.workspaceBytes).toBeGreaterThanOrEqual(row * queries * plan.splits);
+          expect(plan.workspaceBytes).toBeLessThanOrEqual(row * (queries + 32) * plan.splits);
+        }
+      }
+      expect(Math.max(...plans.map(({ splits }) => splits))).toBeGreaterThanOrEqual(most - 1);
+    }
+  });
+
   test("standard takes all scores of one sequence", () => {
     const one = explain(shaped(1000), shaped(1000), shaped(1000), { algorithm: "standard" });
     expect(one.workspaceBytes).toBe(4 * 8 * 1000 * 1000);
@@ -33,21 +59,38 @@ describe("plans", () => {
   });
 });
 
-interface Grown {
-  length: number;
-  bytes: number;
-  plan: Plan;
-}
+const measure = (task: MemoryTask) => runChild<Grown[]>("memory-child.ts", [JSON.stringify(task)]);
 
 describe.skipIf(!existsSync("/proc/self/clear_refs"))("what a process grows by", () => {
-  test.each(["float32", "bfloat16"])("tiled is flat from 2k to 16k, %s", async (dtype) => {
-    const grown = await runChild<Grown[]>("memory-child.ts", ["tiled", dtype, "2048", "4096", "8192", "16384"]);
+  test.each(["float32", "bfloat16"] as const)("tiled is flat from 2k to 16k, %s", async (dtype) => {
+    const lengths = [2048, 4096, 8192, 16384];
+    const grown = await measure({ algorithm: "tiled", dtype, heads: 2, lengths });
     // Scratch of two threads, kept from the first call on; one head's copy of 16k keys would be 4 MB, its scores 1 GB.
     for (const { bytes } of grown) expect(bytes).toBeLessThan(3 * megabyte);
   });
 
+  // 14336 keys make 7 splits of 2048, and no length makes more; 31744 make 31 of 1024, as do 63488 of 2048.
+  test.each([
+    { queries: 100, heads: 32, kernel: "cpu.tiled", lengths: [2048, 4096, 8192, 14336, 16384, 28672, 32768, 65536] },
+    { queries: 1, heads: 512, kernel: "cpu.decode", lengths: [2048, 4096, 8192, 16384, 31744, 32768, 63488, 65536] },
+  ])("$queries queries: flat once the keys have all their splits", async ({ queries, heads, kernel, lengths }) => {
+    const grown = await measure({ algorithm: "tiled", dtype: "float32", heads, queries, lengths });
+    expect(new Set(grown.map(({ plan }) => plan.kernel))).toEqual(new Set([kernel]));
+    const most = Math.max(...grown.map(({ plan }) => plan.workspaceBytes));
+    expect(most).toBeGreaterThan(4 * megabyte);
+    let reached = false;
+    for (const { bytes, plan } of grown) {
+      // A workspace is kept for the next call: once the largest is there, nothing is added.
+      expect(bytes).toBeLessThan((reached ? 0 : plan.workspaceBytes) + 3 * megabyte);
+      // That the measure measures: the largest cannot have been there before.
+      if (!reached && plan.workspaceBytes === most) expect(bytes).toBeGreaterThan(0.5 * most);
+      reached ||= plan.workspaceBytes === most;
+    }
+  });
+
   test("standard by what its plan says", async () => {
-    const grown = await runChild<Grown[]>("memory-child.ts", ["standard", "float32", "1024", "2048", "4096"]);
+    const lengths = [1024, 2048, 4096];
+    const grown = await measure({ algorithm: "standard", dtype: "float32", heads: 2, lengths });
     for (const { length, bytes, plan } of grown) {
       expect(plan.workspaceBytes).toBe(4 * 2 * length * length);
       expect(bytes).toBeLessThan(plan.workspaceBytes + 3 * megabyte);

@@ -1,26 +1,45 @@
-// Prints how much memory each length takes beside inputs and output: what the process grew by at most, in bytes.
+// Prints how much memory each call takes beside inputs and output: what the process grew by at most, in bytes.
 import { readFileSync, writeFileSync } from "node:fs";
 import { attentionSync, setThreads, Tensor, type Algorithm, type Plan } from "../../lib/index.js";
 
-const [algorithm, dtype, ...lengths] = process.argv.slice(2) as [Algorithm, "float32" | "bfloat16", ...string[]];
+/** The calls to measure, one per length of the keys, one after the other. */
+export interface MemoryTask {
+  algorithm: Exclude<Algorithm, "auto">;
+  dtype: "float32" | "bfloat16";
+  heads: number;
+  /** As many as keys where left out; each then sees a window of 256, which keeps long calls short. */
+  queries?: number;
+  lengths: number[];
+}
+
+export interface Grown {
+  length: number;
+  bytes: number;
+  plan: Plan;
+}
+
+const { algorithm, dtype, heads, queries, lengths } = JSON.parse(process.argv[2]!) as MemoryTask;
+const headDim = 64;
 
 /** Linux: the most memory the process had since it was last asked to forget that. */
 const peak = () => Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024;
 const forgetPeak = () => writeFileSync("/proc/self/clear_refs", "5");
 
-setThreads(2);
-const grown: { length: number; bytes: number; plan: Plan }[] = [];
-const warm = Tensor.random([1, 2, 512, 64], { seed: 1, dtype });
-for (let i = 0; i < 3; i++) attentionSync(warm, warm, warm, { algorithm, causal: true });
-for (const length of lengths.map(Number)) {
-  // A window keeps long calls short; it changes nothing about the memory that tiles need.
-  const tensor = Tensor.random([1, 2, length, 64], { seed: 1, dtype });
-  const out = Tensor.zeros([1, 2, length, 64], { dtype });
+function measure(length: number): Grown {
+  const query = Tensor.random([1, heads, queries ?? length, headDim], { seed: 1, dtype });
+  // One head's keys for all of them: how many there are matters, not what they hold.
+  const { data } = Tensor.random([length, headDim], { seed: 2, dtype });
+  const key = { data, dtype, shape: [1, heads, length, headDim], strides: [0, 0, headDim, 1] };
+  const out = Tensor.zeros(query.shape, { dtype });
   out.data.fill(1); // its pages are there before the call
+  const window = queries === undefined ? { left: 256, right: 0 } : undefined;
   globalThis.gc!();
   forgetPeak();
   const before = process.memoryUsage.rss();
-  const { plan } = attentionSync(tensor, tensor, tensor, { algorithm, window: { left: 256, right: 0 }, out });
-  grown.push({ length, bytes: Math.max(0, peak() - before), plan });
+  const { plan } = attentionSync(query, key, key, { algorithm, window, out });
+  return { length, bytes: Math.max(0, peak() - before), plan };
 }
-console.log(JSON.stringify(grown));
+
+setThreads(2);
+for (let i = 0; i < 3; i++) measure(512); // threads and their scratch, which stay
+console.log(JSON.stringify(lengths.map(measure)));
