@@ -1,6 +1,6 @@
 // Where tensors lie: layouts, pages, padding, strides, given outputs. The right answers are computed on plain copies.
 import { describe, expect, test } from "vitest";
-import { attentionSync, Tensor } from "../../lib/index.js";
+import { attentionSync, Tensor, type TensorInput } from "../../lib/index.js";
 import { algorithms, backends, run } from "../support/backends.js";
 import { check } from "../support/check.js";
 import type { SomeSpec } from "../support/spec.js";
@@ -37,6 +37,9 @@ describe.each(dtypes)("%s", (dtype) => {
 
     test.each([1, 3, 16, 64])("pages of %i", async (pageSize) => {
       await check({ dtype, layout, ...few, pageSize });
+      // Blocks of keys, and windows, that begin within a page.
+      await check({ dtype, layout, ...few, keys: [300, 7, 65], pageSize });
+      await check({ dtype, layout, ...few, keys: [300, 7, 65], pageSize, window: { left: 33 } });
       await check({ dtype, layout, ...many, pageSize, causal: true, spareKeys: 70, spareQueries: 2, strides: 3 });
       await check({ dtype, layout, ...many, pageSize, window: { left: 6 }, bias: "qk", softcap: 5, out: true });
     });
@@ -112,4 +115,55 @@ describe.each(backends)("views of tensors, $name", (backend) => {
     attentionSync(...views, { layout: "bshd", returnWeights: true });
     expect(packed.toNumbers()).toEqual(before);
   });
+});
+
+describe.each(backends)("past 2^31 elements, $name", (backend) => {
+  // Zeroed memory that is never touched is not there: only what is written below takes pages.
+  const far = 2 ** 31 + 64;
+  const space = new Float32Array(far + 8192);
+  const mask = new Uint8Array(far + 8192);
+  let used = 0;
+
+  /** Numbers [2, rows], the second half of which lies `far` after the first. */
+  function apart<Data extends Float32Array | Uint8Array>(memory: Data, values: Data): number {
+    const [offset, half] = [used, values.length / 2];
+    memory.set(values.subarray(0, half), offset);
+    memory.set(values.subarray(half), offset + far);
+    used += half;
+    return offset;
+  }
+  function tensor(seed: number, rows: number, dim: number, pages: boolean) {
+    const shape = pages ? [2, 1, rows, dim] : [1, 2, rows, dim];
+    const near = Tensor.random(shape, { seed });
+    const strides = pages ? [far, 0, dim, 1] : [0, far, dim, 1];
+    return [near, { data: space, shape, strides, offset: apart(space, near.data) }] as const;
+  }
+
+  test.each(algorithms.flatMap((algorithm) => [1, 20].map((queries) => [algorithm, queries] as const)))(
+    "%s, %i queries",
+    async (algorithm, queries) => {
+      used = 0;
+      const allowed = Uint8Array.from({ length: 2 * queries * 50 }, (_, i) => Number(i % 3 > 0));
+      const rules = (masked: TensorInput) => ({ algorithm, mask: masked, returnLse: true }) as const;
+      const maskShape = [1, 2, queries, 50];
+      const nearMask = Tensor.from(allowed, maskShape, { dtype: "bool" });
+      const farMask = { data: mask, dtype: "bool", shape: maskShape, strides: [0, far, 50, 1], offset: 0 };
+      farMask.offset = apart(mask, allowed);
+      const [query, key, value] = [1, 2, 3].map((seed) => tensor(seed, seed === 1 ? queries : 50, 8, false));
+      const near = await run(backend, [query![0], key![0], value![0]], rules(nearMask));
+      const distant = await run(backend, [query![1], key![1], value![1]], rules(farMask));
+      expect(distant.output.data).toEqual(near.output.data);
+      expect(distant.lse?.data).toEqual(near.lse?.data);
+
+      const [pagedKey, pagedValue] = [4, 5].map((seed) => tensor(seed, 16, 8, true));
+      const pages = {
+        algorithm,
+        pageTable: Tensor.from(Int32Array.of(1, 0), [1, 2]),
+        keyLengths: Int32Array.of(30),
+      };
+      const one = query![0].slice(1, 0, 1);
+      const inPages = await run(backend, [one, pagedKey![1], pagedValue![1]], pages);
+      expect(inPages.output.data).toEqual((await run(backend, [one, pagedKey![0], pagedValue![0]], pages)).output.data);
+    },
+  );
 });
