@@ -67,7 +67,8 @@ export function compareEach(
   for (let i = 0; i < (expected?.length ?? 0); i++) {
     const [got, wanted] = [actual![i]!, expected![i]!];
     if (Object.is(got, wanted) || got === wanted) continue;
-    if (Math.abs(got - wanted) <= limit(wanted, i)) continue;
+    // Where -Infinity is wanted a limit relative to it would let anything pass.
+    if (Number.isFinite(wanted) && Math.abs(got - wanted) <= limit(wanted, i)) continue;
     return `${name}[${i}] of ${expected!.length}: got ${got}, expected ${wanted} (within ${limit(wanted, i).toExponential(2)})`;
   }
   return undefined;

@@ -1,0 +1,111 @@
+// The pool itself: how many tasks run at a time, and how many threads there are.
+#include "cpu/thread_pool.h"
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "check.h"
+#include "cpu/backend.h"
+
+using namespace fovea;
+using namespace fovea::cpu;
+
+namespace {
+
+void pause(int microseconds) { std::this_thread::sleep_for(std::chrono::microseconds(microseconds)); }
+
+/// What the tasks of several jobs see of each other.
+struct Watch {
+  int limit;                     // threads of the pool
+  std::thread::id outside = {};  // a thread that works on a job of its own
+  std::atomic<int> running{0}, most{0}, tooMany{0}, settled{0};
+};
+
+/// Tasks that take half a millisecond of waiting.
+class WaitingJob : public Job {
+ public:
+  WaitingJob(Watch& watch, int64_t tasks) : Job({tasks}), watch_(watch) {}
+
+ private:
+  void runTask(int64_t) override {
+    const int now = ++watch_.running;
+    for (int most = watch_.most; most < now && !watch_.most.compare_exchange_weak(most, now);) continue;
+    if (now > watch_.limit && std::this_thread::get_id() != watch_.outside) watch_.tooMany++;
+    pause(500);
+    watch_.running--;
+  }
+  void settled() override { watch_.settled++; }
+
+  Watch& watch_;
+};
+
+void submit(Watch& watch, int jobs, int64_t tasks) {
+  for (int i = 0; i < jobs; i++) ThreadPool::instance().submit(std::make_shared<WaitingJob>(watch, tasks));
+}
+
+void waitFor(Watch& watch, int jobs) {
+  while (watch.settled < jobs) pause(1000);
+}
+
+void resetThreads() { cpu::setThreads(cpu::info().cores); }
+
+int64_t threadCount() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return std::distance(begin(tasks), end(tasks));
+}
+
+/// Threads that leave take a moment.
+bool becomes(int64_t count) {
+  for (int i = 0; i < 5000 && threadCount() != count; i++) pause(1000);
+  return threadCount() == count;
+}
+
+}  // namespace
+
+TEST("jobs in flight together run as many tasks at a time as there are threads, no more") {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool::instance().setThreads(threads);
+    Watch watch{threads};
+    submit(watch, 6, 20);
+    waitFor(watch, 6);
+    CHECK(watch.tooMany == 0) << watch.most << " tasks at a time on " << threads << " threads";
+    CHECK(threads == 1 || watch.most > 1) << "one task at a time on " << threads << " threads";
+  }
+  resetThreads();
+}
+
+TEST("a thread that works on its own job takes the place of one of the pool") {
+  ThreadPool::instance().setThreads(2);
+  Watch watch{2, std::this_thread::get_id()};
+  submit(watch, 4, 100);
+  pause(2000);
+  const auto own = std::make_shared<WaitingJob>(watch, 100);
+  ThreadPool::instance().runWith(own);
+  CHECK(watch.settled >= 1) << "runWith returned before its job had settled";
+  waitFor(watch, 5);
+  // It begins at once, beside tasks that run already; from then on pool threads start a task only where there is room.
+  CHECK(watch.most <= 3) << watch.most << " tasks at a time on 2 threads";
+  CHECK(watch.tooMany <= 2) << watch.tooMany << " tasks started where there was no room";
+  resetThreads();
+}
+
+TEST("threads come with work and leave when there are to be fewer") {
+  if (!std::filesystem::exists("/proc/self/task")) return;
+  const auto work = [](int threads) {
+    ThreadPool::instance().setThreads(threads);
+    Watch watch{threads};
+    submit(watch, 1, 40);
+    waitFor(watch, 1);
+  };
+  work(1);
+  ThreadPool::instance().setThreads(1);
+  int64_t least = threadCount();
+  for (int i = 0; i < 200; i++) pause(1000), least = std::min(least, threadCount());
+  for (const int threads : {6, 3, 8, 1}) {
+    work(threads);
+    CHECK(becomes(least + threads - 1)) << threadCount() << " threads, " << least << " of them with one in the pool";
+  }
+  resetThreads();
+}
