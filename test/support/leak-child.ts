@@ -51,7 +51,16 @@ const kinds: Record<string, (i: number) => unknown> = {
     };
     return attention(shared, shared, shared, options);
   },
+  /** Matrices of scores, of 8 to 32 KB, and results of splits: memory that calls share and hand on. */
+  workspaces(i) {
+    const rows = longer.slice(2, 0, 64 - 4 * (i % 8));
+    if (i % 3 === 0) return attention(rows, rows, rows, { algorithm: "standard" });
+    if (i % 3 === 1) return attentionSync(rows, rows, rows, { algorithm: "standard" });
+    return attention(rows.slice(2, 0, 1), manyKeys, manyKeys);
+  },
 };
+const longer = Tensor.random([1, 2, 64, 64], { seed: 2 });
+const manyKeys = Tensor.random([1, 2, 1100, 64], { seed: 3 });
 const lasting = new AbortController();
 const call = kinds[kind]!;
 
