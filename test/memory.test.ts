@@ -99,4 +99,14 @@ describe.skipIf(!existsSync("/proc/self/clear_refs"))("what a process grows by",
     const { bytes, plan } = grown.at(-1)!;
     expect(bytes).toBeGreaterThan(0.5 * plan.workspaceBytes);
   });
+
+  test("of workspaces 64 MiB are kept for later calls, the last ones", async () => {
+    // Each larger than all before (9 to 28 MB, 160 MB in all), so that none can be used again.
+    const lengths = [1100, 1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900];
+    const grown = await measure({ algorithm: "standard", dtype: "float32", heads: 2, lengths });
+    const most = grown.reduce((sum, { plan }) => sum + plan.workspaceBytes, 0);
+    expect(most).toBeGreaterThan(150 * megabyte);
+    expect(grown.at(-1)!.rss - grown[0]!.rss).toBeLessThan(80 * megabyte);
+    expect(grown.at(-1)!.rss - grown[0]!.rss).toBeGreaterThan(20 * megabyte);
+  });
 });

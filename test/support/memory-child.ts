@@ -15,6 +15,8 @@ export interface MemoryTask {
 export interface Grown {
   length: number;
   bytes: number;
+  /** Of the process after the call. */
+  rss: number;
   plan: Plan;
 }
 
@@ -37,7 +39,7 @@ function measure(length: number): Grown {
   forgetPeak();
   const before = process.memoryUsage.rss();
   const { plan } = attentionSync(query, key, key, { algorithm, window, out });
-  return { length, bytes: Math.max(0, peak() - before), plan };
+  return { length, bytes: Math.max(0, peak() - before), rss: process.memoryUsage.rss(), plan };
 }
 
 setThreads(2);
