@@ -1,5 +1,9 @@
 // Images, limits, failures, injected and real.
+#include <unistd.h>
+
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 #include "driver_helpers.h"
 
@@ -133,6 +137,28 @@ const Register kFailures[] = {
          expectEqual<uint32_t>(memory.word(0), capability[0] == '9' ? 90 : 80, "the best PTX");
          EXPECT_OK(cuModuleUnload(module));
        }
+     }},
+    {"driver/a replaced image", [] {
+       const std::string path = "/tmp/fovea-replacement-" + std::to_string(getpid()) + ".ptx";
+       std::ofstream(path) << kernelText("mov.u32 %r0, 7; st.global.u32 [%l31], %r0;");
+       Memory memory(32);
+       {
+         const Setting replacement("FOVEA_SIM_REPLACE", path.c_str(), "");
+         LoadedKernel replaced(kAdd);
+         expectSuccess(replaced.launch(memory.address, memory.address, 3), "launch");
+         expectEqual<uint32_t>(memory.word(0), 7, "the file's kernel");
+         std::string other = kAdd;
+         other.replace(other.find("test("), 4, "more");
+         CUmodule module = nullptr;
+         CUfunction function = nullptr;
+         EXPECT_OK(cuModuleLoadData(&module, other.c_str()));
+         EXPECT_OK(cuModuleGetFunction(&function, module, "more"));
+         EXPECT_OK(cuModuleUnload(module));
+       }
+       LoadedKernel own(kAdd);
+       expectSuccess(own.launch(memory.address, memory.address, 3), "launch");
+       expectEqual<uint32_t>(memory.word(0), 10, "its own kernel");
+       std::remove(path.c_str());
      }},
     {"driver/injected allocation failure", [] {
        expectEqual(driver.configure("FOVEA_SIM_FAIL_ALLOCATION", "2"), 0, "configure");

@@ -1,6 +1,9 @@
 // Modules, functions and their attributes, occupancy, launches.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "driver/api.h"
 #include "driver/fatbin.h"
@@ -41,6 +44,34 @@ CUresult placeVariables(LoadedModule& loaded) {
   return CUDA_SUCCESS;
 }
 
+// The names of a module's kernels, in order.
+std::string kernelNames(const std::string& ptx) {
+  std::string names;
+  const std::string entry = ".entry ";
+  for (size_t at = ptx.find(entry); at != std::string::npos; at = ptx.find(entry, at + 1)) {
+    const size_t begin = at + entry.size();
+    names += (names.empty() ? "" : ", ") + ptx.substr(begin, ptx.find_first_of("( \n", begin) - begin);
+  }
+  return names;
+}
+
+// FOVEA_SIM_REPLACE: other code for the same kernels, so that one program can be tested with many variants of a kernel.
+// Says so on stderr, since a replacement that fits no module would test nothing.
+void replaceImage(std::string& ptx) {
+  const std::string& path = settings().replacement;
+  if (path.empty()) return;
+  std::ifstream file(path);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file) {
+    complain("cannot read FOVEA_SIM_REPLACE=" + path);
+    std::abort();
+  }
+  const std::string names = kernelNames(ptx);
+  if (names.empty() || names != kernelNames(text)) return;
+  complain("replaced " + names);
+  ptx = text;
+}
+
 CUresult loadModule(CUmodule* module, const void* data) {
   Device* device = nullptr;
   FOVEA_CUDA_TRY(current(&device));
@@ -57,6 +88,7 @@ CUresult loadModule(CUmodule* module, const void* data) {
         return CUDA_ERROR_INVALID_IMAGE;
     }
   }
+  replaceImage(image.ptx);
   auto loaded = std::make_unique<LoadedModule>();
   loaded->device = device;
   loaded->registers = std::move(image.registers);

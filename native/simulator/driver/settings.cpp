@@ -63,6 +63,7 @@ const std::map<std::string, Setter>& setters() {
       {"FOVEA_SIM_INSTRUCTION_LIMIT",
        [](Settings& s, const std::string& v) { s.schedule.instructionLimit = number(v); }},
       {"FOVEA_SIM_COUNTERS", [](Settings& s, const std::string& v) { s.countersPath = v; }},
+      {"FOVEA_SIM_REPLACE", [](Settings& s, const std::string& v) { s.replacement = v; }},
       {"FOVEA_SIM_QUIET", [](Settings& s, const std::string& v) { s.quiet = number(v) != 0; }},
       {"FOVEA_SIM_FAIL_ALLOCATION",
        [](Settings& s, const std::string& v) { s.failAllocation = static_cast<int64_t>(number(v)); }},

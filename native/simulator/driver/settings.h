@@ -21,6 +21,7 @@ struct Settings {
   Schedule schedule;
   std::string countersPath;  // JSON lines, one per launch
   bool quiet = false;        // reports are kept but not printed
+  std::string replacement;   // a PTX file that modules with the same kernels run instead of their own image
   // Countdowns: the nth operation of its kind after the setting was made fails, once. 0: none.
   std::atomic<int64_t> failAllocation{0};
   std::atomic<int64_t> failLaunch{0};
