@@ -1,5 +1,6 @@
-// fovea_cuda_test [part of a name]: the CUDA backend against the reference, on the driver that FOVEA_CUDA_DRIVER names
-// (the simulator, say) or the system's. Exit code 77, "skipped", where there is none.
+// fovea_cuda_test [part of a name...]: the CUDA backend against the reference, on the driver that FOVEA_CUDA_DRIVER
+// names (the simulator, say) or the system's. Exit code 77, "skipped", where there is none.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -21,17 +22,23 @@ int scenario(const char* name) {
   }
 }
 
+bool isWanted(const std::string& name, const std::vector<std::string>& filters) {
+  const auto matches = [&](const std::string& part) { return name.find(part) != std::string::npos; };
+  return filters.empty() || std::any_of(filters.begin(), filters.end(), matches);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   if (count > 2 && std::strcmp(arguments[1], "--scenario") == 0) return scenario(arguments[2]);
-  const std::string filter = count > 1 ? arguments[1] : "";
+  const std::vector<std::string> filters(arguments + 1, arguments + count);
   if (const std::string reason = fovea::cuda::info().unavailable; !reason.empty()) {
     std::printf("no CUDA here: %s\n", reason.c_str());
     return 77;
   }
   std::vector<Test> tests;
   addParityTests(tests);
+  addBoundsTests(tests);
   addBackendTests(tests);
   addCopyTests(tests);
   addMemoryTests(tests);
@@ -40,7 +47,7 @@ int main(int count, char** arguments) {
   int passed = 0, failed = 0;
   const auto begin = std::chrono::steady_clock::now();
   for (const Test& test : tests) {
-    if (test.name.find(filter) == std::string::npos) continue;
+    if (!isWanted(test.name, filters)) continue;
     try {
       test.run();
       passed++;

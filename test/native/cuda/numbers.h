@@ -9,6 +9,10 @@
 
 namespace fovea::test {
 
+inline const char* nameOf(DType type) {
+  return type == DType::float32 ? "float32" : type == DType::float16 ? "float16" : "bfloat16";
+}
+
 inline float bitsToFloat(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);

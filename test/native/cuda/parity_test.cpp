@@ -20,10 +20,6 @@ void runCase(const Case& about) {
   check(wrong.empty(), wrong);
 }
 
-const char* nameOf(DType type) {
-  return type == DType::float32 ? "float32" : type == DType::float16 ? "float16" : "bfloat16";
-}
-
 /// The cases of one dtype. Sizes stay small: tiles are 128 x 128, blocks 64 keys, warps 32 queries.
 std::vector<Case> casesOf(DType dtype) {
   std::vector<Case> cases;
@@ -102,6 +98,10 @@ std::vector<Case> casesOf(DType dtype) {
   add("alibi", [&](Case& c) {
     c.heads = 2, c.alibi = true, c.causal = true;
     lengths(c, 60, 150);
+  });
+  add("alibi on both sides of the query", [&](Case& c) {
+    c.heads = 2, c.alibi = true, c.queryOffset = 30;
+    lengths(c, 60, 100);
   });
   add("softcap", [&](Case& c) {
     c.softcap = 5, c.magnitude = 4;

@@ -1,0 +1,158 @@
+// Mutants: does the CUDA test suite notice known bugs? Plants each one of the lists in a copy of the kernel sources,
+// compiles the one image that it is in to PTX, and runs a few tests on the simulator, which takes the PTX instead of
+// what is embedded in the test program (FOVEA_SIM_REPLACE). The unchanged sources must pass the same tests.
+//
+//   npm run mutants [-- part of a name...]       NVCC: the compiler to use (nvcc)
+//
+// Needs build/cuda and build/simulator (npm run build:cuda). Ends with "N passed, N failed": caught and survived.
+import { spawn } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { textTable } from "../../bench/lib/text-table.js";
+import type { Mutant } from "./mutant.js";
+import { outputMutants } from "./output.js";
+import { scoresMutants } from "./scores.js";
+import { tileMutants } from "./tiles.js";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const nvcc = process.env["NVCC"] ?? "nvcc";
+const atOnce = 2;
+/** As in cmake/EmbedFatbin.cmake. */
+const flags = ["-ptx", "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-lineinfo", "-arch=compute_80"];
+
+interface Outcome {
+  name: string;
+  tests: number;
+  /** What the tests noticed: kinds of reports, "numbers", or nothing. */
+  noticed: readonly string[];
+  /** Why this counts as a failure of the suite; absent when all is as it should be. */
+  fault?: string;
+}
+
+interface Finished {
+  status: number | null;
+  output: string;
+}
+
+function run(command: string, args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { env: { ...process.env, ...env }, timeout: 120_000 });
+    let output = "";
+    child.stdout.on("data", (data: Buffer) => (output += data.toString()));
+    child.stderr.on("data", (data: Buffer) => (output += data.toString()));
+    child.on("error", reject);
+    child.on("close", (status) => resolve({ status, output }));
+  });
+}
+
+/** Compiles one image from a copy of the sources, changed by `change`, and gives the path of its PTX. */
+async function compile(folder: string, image: string, mutant?: Mutant): Promise<string> {
+  const kernels = join(folder, "cuda/kernels");
+  cpSync(join(root, "native/cuda/kernels"), kernels, { recursive: true });
+  cpSync(join(root, "native/attention"), join(folder, "attention"), { recursive: true });
+  if (mutant) {
+    const path = join(kernels, mutant.file);
+    const parts = readFileSync(path, "utf8").split(mutant.find);
+    if (parts.length !== 2) throw new Error(`its text is found ${parts.length - 1} times in ${mutant.file}`);
+    writeFileSync(path, parts.join(mutant.replace));
+  }
+  const ptx = join(folder, "image.ptx");
+  const { status, output } = await run(nvcc, [...flags, "-o", ptx, join(kernels, `${image}.cu`)]);
+  if (status !== 0) throw new Error(`it does not compile: ${output}`);
+  return ptx;
+}
+
+/** Runs tests with an image replaced. Throws what says nothing about the kernels. */
+async function test(ptx: string, tests: readonly string[]): Promise<Omit<Outcome, "name">> {
+  const { status, output } = await run(join(root, "build/cuda/test/fovea_cuda_test"), tests, {
+    FOVEA_CUDA_DRIVER: join(root, "build/simulator/libfovea-cudasim.so"),
+    FOVEA_SIM_REPLACE: ptx,
+    FOVEA_SIM_THREADS: "1",
+    FOVEA_SIM_INSTRUCTION_LIMIT: "20000000",
+  });
+  const counts = /^(\d+) passed, (\d+) failed/m.exec(output);
+  if (!counts || status === null || status > 1) throw new Error(`the test program ended with ${status}:\n${output}`);
+  const [passed, failed] = [Number(counts[1]), Number(counts[2])];
+  if (passed + failed === 0) throw new Error(`no test is called ${tests.join(" or ")}`);
+  if (!output.includes("fovea simulator: replaced")) throw new Error("no test loaded the changed image");
+  if (/CUDA_ERROR_INVALID_PTX/.test(output)) throw new Error(`the simulator cannot run it:\n${output}`);
+  const reports = [...output.matchAll(/^fovea simulator: ([a-z-]+): /gm)].map((match) => match[1]!);
+  const noticed = reports.length > 0 ? [...new Set(reports)] : failed > 0 ? ["numbers"] : [];
+  return { tests: passed + failed, noticed };
+}
+
+async function inFolder<Result>(work: (folder: string) => Promise<Result>): Promise<Result> {
+  const folder = mkdtempSync(join(tmpdir(), "fovea-mutants-"));
+  try {
+    return await work(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function tryMutant(mutant: Mutant): Promise<Outcome> {
+  const { name, image, tests, caughtBy } = mutant;
+  try {
+    const result = await inFolder(async (folder) => test(await compile(folder, image, mutant), tests));
+    if (result.noticed.some((kind) => caughtBy.includes(kind))) return { name, ...result };
+    const seen = result.noticed.join(", ") || "nothing";
+    return { name, ...result, fault: `SURVIVED: expected ${caughtBy.join(" or ")}, noticed ${seen}` };
+  } catch (error) {
+    return { name, tests: 0, noticed: [], fault: (error as Error).message };
+  }
+}
+
+/** The sources as they are must pass every test that a mutant of this image must fail. */
+async function tryUnchanged(image: string, tests: readonly string[]): Promise<Outcome> {
+  const name = `(unchanged ${image})`;
+  try {
+    const result = await inFolder(async (folder) => test(await compile(folder, image), tests));
+    return result.noticed.length === 0 ? { name, ...result } : { name, ...result, fault: "it should pass" };
+  } catch (error) {
+    return { name, tests: 0, noticed: [], fault: (error as Error).message };
+  }
+}
+
+/** Runs everything, a few at a time, and gives the outcomes in order. */
+async function runAll(work: readonly (() => Promise<Outcome>)[]): Promise<Outcome[]> {
+  const outcomes = new Array<Outcome>(work.length);
+  let next = 0;
+  const worker = async () => {
+    while (next < work.length) {
+      const index = next++;
+      outcomes[index] = await work[index]!();
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  return outcomes;
+}
+
+const parts = process.argv.slice(2);
+const isWanted = ({ name }: Mutant) => parts.length === 0 || parts.some((part) => name.includes(part));
+const mutants = [...scoresMutants, ...outputMutants, ...tileMutants].filter(isWanted);
+const testsOfImage = new Map<string, string[]>();
+for (const { image, tests } of mutants) testsOfImage.set(image, [...(testsOfImage.get(image) ?? []), ...tests]);
+const outcomes = await runAll([
+  ...[...testsOfImage].map(
+    ([image, tests]) =>
+      () =>
+        tryUnchanged(image, tests),
+  ),
+  ...mutants.map((mutant) => () => tryMutant(mutant)),
+]);
+
+const table = textTable([
+  ["bug", "left"],
+  ["tests", "right"],
+  ["noticed by", "left"],
+]);
+for (const { name, tests, noticed, fault } of outcomes) {
+  table.push([name, tests, fault === undefined ? noticed.join(", ") || "nothing, rightly" : "FAILED"]);
+}
+console.log(table.toString());
+const faults = outcomes.filter(({ fault }) => fault !== undefined);
+for (const { name, fault } of faults) console.log(`FAILED ${name}\n  ${fault}`);
+console.log(`${outcomes.length - faults.length} passed, ${faults.length} failed`);
+process.exitCode = faults.length === 0 && mutants.length > 0 ? 0 : 1;
