@@ -68,7 +68,7 @@ const std::vector<InstructionCase> kArithmetic = {
     {"add.bf16", "add.bf16 hd, ha, hb;", 'h', {{0x3f80, 0x4000, 0, 0x4040}}},
     {"mul.bf16x2", "mul.bf16x2 rd, ra, rb;", 'r', {{0x40003f80, 0x40403f00, 0, 0x40c03f00}}},
     {"fma.rn.bf16", "fma.rn.bf16 hd, ha, hb, hc;", 'h', {{0x3f81, 0x3f81, 0xbf82, 0x3880}, {0x4000, 0x4040, 0x3f80, 0x40e0}}},
-    {"fma.rn.bf16x2", "fma.rn.bf16x2 rd, ra, rb, rc;", 'r', {{0x40004000, 0x40403f80, 0x3f803f80, 0x40e04040}}},
+    {"fma.rn.bf16x2", "fma.rn.bf16x2 rd, ra, rb, rc;", 'r', {{0x40004000, 0x40403f80, 0x3f803f80, 0x40e04040}, {0xab0a, 0xf1a0, 0x30f2, 0x5d2d}}},
     {"fma.rn.relu.bf16x2", "fma.rn.relu.bf16x2 rd, ra, rb, rc;", 'r', {{0xc0004000, 0x40403f80, 0x3f803f80, 0x00004040}}},
     {"min.bf16x2", "min.bf16x2 rd, ra, rb;", 'r', {{0x3f804000, 0x40003f80, 0, 0x3f803f80}}},
     {"max.bf16", "max.bf16 hd, ha, hb;", 'h', {{0x3f80, 0x4000, 0, 0x4000}}},
@@ -85,7 +85,8 @@ const std::vector<InstructionCase> kArithmetic = {
     {"sin.approx.f32", "sin.approx.f32 rd, ra;", 'r', {{0, 0, 0, 0}, {F(1), 0, 0, 0x3f576aa4}}, 8},
     {"cos.approx.f32", "cos.approx.f32 rd, ra;", 'r', {{0, 0, 0, F(1)}}, 8},
     // A relative error of 2^-11 is 2^12 to 2^13 units of the last place.
-    {"tanh.approx.f32", "tanh.approx.f32 rd, ra;", 'r', {{0, 0, 0, 0}, {F(20), 0, 0, F(1)}, {F(1), 0, 0, 0x3f42f7d6}}, 1u << 13},
+    {"tanh.approx.f32", "tanh.approx.f32 rd, ra;", 'r', {{0, 0, 0, 0}, {F(20), 0, 0, F(1)}, {F(1), 0, 0, 0x3f42f7d6}, {0x3a83126f, 0, 0, 0x3a83126c}}, 1u << 12},
+    {"tanh.approx.f32 of a subnormal", "tanh.approx.f32 rd, ra;", 'r', {{kTiny, 0, 0, kTiny}}},
     {"tanh.approx.f16", "tanh.approx.f16 hd, ha;", 'h', {{0x4d00, 0, 0, 0x3c00}}, 2},
 };
 // clang-format on

@@ -7,10 +7,11 @@ namespace fovea::simulator {
 namespace {
 
 // tanh.approx is only good to a relative error of 2^-11; a kernel that counts on more must fail here too, so the result
-// is cut to that many bits.
+// is rounded to that many bits. Subnormal results have fewer already.
 float coarseTanh(float x) {
   const float y = std::tanh(x);
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(y) & 0xffffe000u);
+  if (!std::isnormal(y)) return y;
+  return std::bit_cast<float>((std::bit_cast<uint32_t>(y) + 0x1000u) & 0xffffe000u);
 }
 
 struct Exp2 {

@@ -157,7 +157,18 @@ Outcome modified(Cta&, Warp& warp, const Instruction& instruction, LaneMask mask
 
 // ---------------------------------------------------------------------------------------------- f16 and bf16
 
-// Computes in float (in double for fma, where float would round twice) and rounds to the format.
+// a + b rounded to odd, which a rounding to fewer bits cannot tell from the exact sum.
+double addToOdd(double a, double b) {
+  const double sum = a + b;
+  if (!std::isfinite(sum) || sum == 0) return sum;
+  const double part = sum - a, error = (a - (sum - part)) + (b - part);
+  const auto bits = std::bit_cast<uint64_t>(sum);
+  if (error == 0 || bits % 2 == 1) return sum;
+  return std::bit_cast<double>((error > 0) == (sum > 0) ? bits + 1 : bits - 1);
+}
+
+// Computes in float (for fma in double, where the product is exact and the sum rounded to odd) and rounds to the
+// format.
 template <class Format, class F, int kSources>
 uint16_t narrow(const Instruction& instruction, uint16_t a, uint16_t b, uint16_t c) {
   const bool ftz = instruction.flushSubnormals;
@@ -169,8 +180,10 @@ uint16_t narrow(const Instruction& instruction, uint16_t a, uint16_t b, uint16_t
   float value = 0;
   if constexpr (kSources == 1) value = F{}(in(a));
   if constexpr (kSources == 2) value = F{}(in(a), in(b));
-  if constexpr (kSources == 3)
-    wide = F{}(static_cast<double>(in(a)), static_cast<double>(in(b)), static_cast<double>(in(c)));
+  if constexpr (kSources == 3) {
+    static_assert(std::is_same_v<F, Fused>);
+    wide = addToOdd(static_cast<double>(in(a)) * static_cast<double>(in(b)), static_cast<double>(in(c)));
+  }
   uint16_t result = kSources == 3 ? Format::fromDouble(wide) : Format::fromFloat(value);
   if (ftz && (result & 0x7c00) == 0) result &= 0x8000;
   if (instruction.saturate) result = Format::fromFloat(saturateToUnit(Format::toFloat(result)));
