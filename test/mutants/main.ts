@@ -4,7 +4,7 @@
 //
 //   npm run mutants [-- part of a name...]       NVCC: the compiler to use (nvcc)
 //
-// Needs build/cuda and build/simulator (npm run build:cuda). Ends with "N passed, N failed": caught and survived.
+// Needs the test programs (npm run build:cuda). Ends with "N passed, N failed": caught and survived.
 import { spawn } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -66,8 +66,8 @@ async function compile(folder: string, image: string, mutant?: Mutant): Promise<
 
 /** Runs tests with an image replaced. Throws what says nothing about the kernels. */
 async function test(ptx: string, tests: readonly string[]): Promise<Omit<Outcome, "name">> {
-  const { status, output } = await run(join(root, "build/cuda/test/fovea_cuda_test"), tests, {
-    FOVEA_CUDA_DRIVER: join(root, "build/simulator/libfovea-cudasim.so"),
+  const { status, output } = await run(join(root, "build/native/cuda/test/fovea_cuda_test"), tests, {
+    FOVEA_CUDA_DRIVER: join(root, "build/libfovea-cudasim.so"),
     FOVEA_SIM_REPLACE: ptx,
     FOVEA_SIM_THREADS: "1",
     FOVEA_SIM_INSTRUCTION_LIMIT: "20000000",

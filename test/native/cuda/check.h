@@ -29,6 +29,10 @@ void addCopyTests(std::vector<Test>& tests);
 void addMemoryTests(std::vector<Test>& tests);
 /// Tests that need a driver that fails as told (the simulator's environment variables): each is a process of its own.
 void addFailureTests(std::vector<Test>& tests);
+/// Tests of single instructions (calibration/).
+void addCalibrationTests(std::vector<Test>& tests);
+/// Records what single instructions do on this GPU, for later tests. Returns an exit code.
+int recordGoldens();
 /// Tests of the simulator's counters.
 void addSimulatorTests(std::vector<Test>& tests);
 /// What a process of a failure test does. Throws Failure.

@@ -1,5 +1,6 @@
 // fovea_cuda_test [part of a name...]: the CUDA backend against the reference, on the driver that FOVEA_CUDA_DRIVER
 // names (the simulator, say) or the system's. Exit code 77, "skipped", where there is none.
+// fovea_cuda_test --record: records what single instructions do on this GPU, into goldens/ beside this file.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -36,6 +37,7 @@ int main(int count, char** arguments) {
     std::printf("no CUDA here: %s\n", reason.c_str());
     return 77;
   }
+  if (filters == std::vector<std::string>{"--record"}) return recordGoldens();
   std::vector<Test> tests;
   addParityTests(tests);
   addBoundsTests(tests);
@@ -44,6 +46,7 @@ int main(int count, char** arguments) {
   addMemoryTests(tests);
   addFailureTests(tests);
   addSimulatorTests(tests);
+  addCalibrationTests(tests);
   int passed = 0, failed = 0;
   const auto begin = std::chrono::steady_clock::now();
   for (const Test& test : tests) {
