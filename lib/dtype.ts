@@ -26,13 +26,19 @@ export interface Float16ArrayLike extends ArrayBufferView {
 }
 
 /** The kind of array that holds a dtype. */
-export const arrayTypes = {
+export const arrayTypes: {
+  readonly float32: Float32ArrayConstructor;
+  readonly float16: Uint16ArrayConstructor;
+  readonly bfloat16: Uint16ArrayConstructor;
+  readonly int32: Int32ArrayConstructor;
+  readonly bool: Uint8ArrayConstructor;
+} = {
   float32: Float32Array,
   float16: Uint16Array,
   bfloat16: Uint16Array,
   int32: Int32Array,
   bool: Uint8Array,
-} as const;
+};
 
 export const dtypes = Object.keys(arrayTypes) as DType[];
 

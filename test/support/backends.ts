@@ -68,7 +68,7 @@ export async function run(
   { device }: Backend,
   inputs: Inputs,
   options: AttentionOptions,
-): Promise<AttentionResult<AttentionOptions>> {
+): Promise<AttentionResult> {
   const [query, key, value] = inputs;
   if (device === "cpu" || options.out !== undefined || caseNumber() % 2 === 0) {
     return attention(query, key, value, { ...options, device });
@@ -106,5 +106,5 @@ async function runThere(device: Device, inputs: Inputs, options: AttentionOption
     scores: await back(scores),
   };
   temporary.forEach((tensor) => tensor.dispose());
-  return read as AttentionResult<AttentionOptions>;
+  return read as AttentionResult;
 }
