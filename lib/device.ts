@@ -57,18 +57,24 @@ export type DeviceInfo = CpuDevice | CudaDevice | UnavailableDevice;
  * none).
  *
  * FOVEA_CPU_ISA and FOVEA_NUM_THREADS set the processor's instruction set and threads; where they cannot be honoured, it is
- * listed as not available, and calls throw. FOVEA_CUDA_DRIVER names the CUDA driver's library (default: libcuda.so.1).
+ * listed as not available, and calls throw; so where the native module does not load. FOVEA_CUDA_DRIVER names the CUDA driver's library (default: libcuda.so.1).
  */
 export function devices(): [CpuDevice | UnavailableDevice, ...(CudaDevice | UnavailableDevice)[]] {
-  const { unavailable, devices } = cudaInfo();
-  if (unavailable !== "") return [cpu(), { device: "cuda", available: false, reason: unavailable }];
+  const none = (reason: string) => [cpu(), { device: "cuda", available: false, reason } as const] as const;
+  let info: CudaInfo;
+  try {
+    info = cudaInfo();
+  } catch (error) {
+    return [...none(reasonOf(error))]; // the native module does not load
+  }
+  const { unavailable, devices } = info;
+  if (unavailable !== "") return [...none(unavailable)];
   return [cpu(), ...devices.map((_, index) => gpu(index))];
 }
 
 function cpu(): CpuDevice | UnavailableDevice {
-  const binding = native();
   try {
-    return { device: "cpu", available: true, ...binding.cpu() };
+    return { device: "cpu", available: true, ...native().cpu() };
   } catch (error) {
     return { device: "cpu", available: false, reason: reasonOf(error) };
   }
