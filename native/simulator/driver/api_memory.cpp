@@ -138,7 +138,8 @@ CUresult set(CUstream handle, CUdeviceptr address, uint32_t value, size_t width,
   FOVEA_CUDA_TRY(submit(*stream, [=](Device&) {
     const auto memory = rangeAt(address, width * count, "memset");
     if (!memory) return CUDA_ERROR_ILLEGAL_ADDRESS;
-    for (size_t i = 0; i < count; i++) std::memcpy(memory->data(address + i * width), &value, width);
+    if (width == 1) std::memset(memory->data(address), static_cast<int>(value), count);  // large ones are of bytes
+    for (size_t i = 0; width > 1 && i < count; i++) std::memcpy(memory->data(address + i * width), &value, width);
     memory->setDefined(address, width * count, true);
     return CUDA_SUCCESS;
   }));
