@@ -1,46 +1,79 @@
-// fovea_cuda_bench [tokens]: kernel times on the GPU, one JSON object per line.
+// fovea_cuda_bench [--tokens n] [--samples n] [--turns]: kernel times on the GPU, one JSON object a line, without Node.
 //
-// The protocol of the FlashAttention papers: batch x length = tokens (16384), heads x headDim = 2048, lengths 512 to
-// tokens, forward FLOPs 4 L² D per head, half of that when causal. Times are the GPU's own, between events around the
-// launches: the median of 15 after 3 to warm up, each after the L2 cache was overwritten.
+// prefill: the protocol of the FlashAttention papers: batch x length = tokens (16384), heads x headDim = 2048, lengths
+// from 512 to tokens, as many keys as queries; 4 L² D FLOPs per head, half of that when causal.
+// decode: one query per sequence, 32 heads on 8 heads of keys, headDim 128.
+//
+// Times are the GPU's own, between events around the launches: the median of 15 (--samples) after 3 to warm up, each
+// after the L2 cache was overwritten. With --turns the program waits for a line on its input after each measurement, so
+// that another one can measure the same shape at the same time of day.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
-#include "../../../native/cuda/backend.h"
-#include "../../../native/cuda/launch.h"
-#include "../../../native/cuda/stream.h"
+#include "../../cuda/backend.h"
+#include "../../cuda/launch.h"
+#include "../../cuda/stream.h"
 
 using namespace fovea;
 
 namespace {
 
-constexpr int warmUps = 3, samples = 15;
-constexpr int64_t flushBytes = int64_t{256} << 20;
+constexpr int maxWarmUps = 3;
 
 struct Shape {
+  const char* kind;
   DType dtype;
-  int64_t batch, heads, length, dim;
+  int64_t batch, heads, kvHeads, queryLength, keyLength, dim;
   bool causal;
+
+  int64_t queryElements() const { return heads * queryLength * dim; }  // of one sequence
+  int64_t keyElements() const { return kvHeads * keyLength * dim; }
+  int64_t bytes() const { return 2 * batch * (queryElements() + keyElements()) * byteSize(dtype); }
+  double flops() const {
+    return 4.0 * double(batch * heads) * double(queryLength * keyLength) * double(dim) / (causal ? 2 : 1);
+  }
 };
 
-/// Sequences of a dense [batch, heads, length, dim] problem in one device buffer that holds query, key, value and
-/// output.
+std::vector<Shape> allShapes(int64_t tokens) {
+  std::vector<Shape> shapes;
+  constexpr int64_t width = 2048;
+  for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32}) {
+    for (const int64_t dim : {64, 128, 256})
+      for (const bool causal : {false, true})
+        for (int64_t length = std::min<int64_t>(512, tokens); length <= tokens; length *= 2)
+          shapes.push_back({"prefill", dtype, tokens / length, width / dim, width / dim, length, length, dim, causal});
+    for (const int64_t batch : {1, 16, 64})
+      for (const int64_t length : {tokens / 16, tokens / 2, 4 * tokens})
+        if (batch * length <= 64 * tokens) shapes.push_back({"decode", dtype, batch, 32, 8, 1, length, 128, false});
+  }
+  return shapes;
+}
+
+/// Sequences of dense [batch, heads, length, dim] tensors: query, output, key and value, one after the other in
+/// `memory`.
 std::vector<Sequence> makeSequences(const Shape& shape, CUdeviceptr memory) {
   std::vector<Sequence> sequences;
-  const int64_t perSequence = shape.heads * shape.length * shape.dim * byteSize(shape.dtype);
+  const int64_t element = byteSize(shape.dtype), queryBytes = shape.queryElements() * element,
+                keyBytes = shape.keyElements() * element;
+  const CUdeviceptr keys = memory + CUdeviceptr(2 * shape.batch * queryBytes);
   for (int64_t i = 0; i < shape.batch; i++) {
-    const auto at = [&](int64_t tensor) {
-      return reinterpret_cast<void*>(memory + CUdeviceptr((tensor * shape.batch + i) * perSequence));
+    const auto at = [](CUdeviceptr base, int64_t offset) {
+      return reinterpret_cast<void*>(base + CUdeviceptr(offset));
     };
-    const int64_t headStride = shape.length * shape.dim;
+    const int64_t queryHead = shape.queryLength * shape.dim, keyHead = shape.keyLength * shape.dim;
     Sequence sequence;
-    sequence.queryLength = sequence.queryRows = sequence.keyLength = sequence.keyColumns = shape.length;
-    sequence.query = {at(0), headStride, shape.dim, 1};
-    sequence.key = {at(1), headStride, shape.dim, 1};
-    sequence.value = {at(2), headStride, shape.dim, 1};
-    sequence.output = {at(3), headStride, shape.dim, 1};
+    sequence.queryLength = sequence.queryRows = shape.queryLength;
+    sequence.keyLength = sequence.keyColumns = shape.keyLength;
+    sequence.queryOffset = shape.keyLength - shape.queryLength;
+    sequence.query = {at(memory, i * queryBytes), queryHead, shape.dim, 1};
+    sequence.output = {at(memory, (shape.batch + i) * queryBytes), queryHead, shape.dim, 1};
+    sequence.key = {at(keys, i * keyBytes), keyHead, shape.dim, 1};
+    sequence.value = {at(keys, (shape.batch + i) * keyBytes), keyHead, shape.dim, 1};
     sequences.push_back(sequence);
   }
   return sequences;
@@ -48,44 +81,68 @@ std::vector<Sequence> makeSequences(const Shape& shape, CUdeviceptr memory) {
 
 class Bench {
  public:
-  Bench() : stream_(cuda::open(0)), device_(stream_->device()), current_(device_) {
+  explicit Bench(int samples)
+      : samples_(samples), stream_(cuda::open(0)), device_(stream_->device()), current_(device_) {
     elapsed_ = reinterpret_cast<PFN_cuEventElapsedTime_v2000>(cuda::driver().find("cuEventElapsedTime", 2000));
+    if (!elapsed_) throw std::runtime_error("the driver has no cuEventElapsedTime");
     for (CUevent& event : events_) device_.check(cuda::driver().cuEventCreate(&event, 0), "making an event");
-    flush_ = cuda::allocate(*stream_, flushBytes);
+    flush_ = cuda::allocate(*stream_, std::max(4 * device_.info().l2Bytes, 1 << 20));
+  }
+  ~Bench() {
+    for (CUevent event : events_) cuda::driver().cuEventDestroy(event);
   }
 
-  void measure(const Shape& shape) {
-    const int64_t elements = shape.batch * shape.heads * shape.length * shape.dim;
-    const auto tensors = cuda::allocate(*stream_, 4 * elements * byteSize(shape.dtype));
-    fill(*tensors);
-    const auto sequences = makeSequences(shape, tensors->pointer());
+  /// Measures one shape and prints it; nothing when no CUDA kernel of the algorithm computes it.
+  bool measure(const Shape& shape, Algorithm algorithm) {
     Problem problem;
     problem.dtype = shape.dtype;
-    problem.heads = problem.kvHeads = int32_t(shape.heads);
+    problem.algorithm = algorithm;
+    problem.heads = int32_t(shape.heads);
+    problem.kvHeads = int32_t(shape.kvHeads);
     problem.headDim = problem.valueDim = int32_t(shape.dim);
-    problem.scale = 0.1;
+    problem.scale = 1 / std::sqrt(double(shape.dim));
     problem.causal = shape.causal;
+    std::vector<Sequence> sequences = makeSequences(shape, 0);
     problem.sequences = sequences.data();
     problem.sequenceCount = shape.batch;
-    const Plan plan = cuda::plan(0, problem);
-    const auto workspace = cuda::allocate(*stream_, plan.workspaceBytes);
-    cuda::loadKernels(device_, problem, plan);
-
-    std::vector<float> times;
-    for (int i = -warmUps; i < samples; i++) {
-      const float milliseconds = time(problem, plan, workspace->pointer());
-      if (i >= 0) times.push_back(milliseconds);
+    Plan plan;
+    try {
+      plan = cuda::plan(device_.info().index, problem);
+    } catch (const std::invalid_argument&) {
+      return false;
     }
-    std::sort(times.begin(), times.end());
-    print(shape, plan, times[times.size() / 2]);
+    std::vector<float> times;
+    try {
+      const auto tensors = cuda::allocate(*stream_, shape.bytes());
+      fill(*tensors, shape.dtype);
+      sequences = makeSequences(shape, tensors->pointer());
+      problem.sequences = sequences.data();
+      plan = cuda::plan(device_.info().index, problem);
+      const auto workspace = cuda::allocate(*stream_, std::max<int64_t>(plan.workspaceBytes, 256));
+      cuda::loadKernels(device_, problem, plan);
+      for (int i = -std::min(maxWarmUps, samples_); i < samples_; i++) {
+        const float milliseconds = time(problem, plan, workspace->pointer());
+        if (i >= 0) times.push_back(milliseconds);
+      }
+    } catch (const cuda::Error& error) {
+      if (error.kind != cuda::ErrorKind::outOfMemory) throw;
+      times.clear();
+    }
+    print(shape, plan, times);
+    return true;
   }
 
  private:
-  /// Numbers in a small range, whatever the dtype: the same byte everywhere would be kind to the power supply.
-  void fill(const cuda::DeviceBuffer& buffer) {
+  /// Random numbers between 1/4 and 1/2, of both signs: the same byte everywhere would be kind to the power supply.
+  void fill(const cuda::DeviceBuffer& buffer, DType dtype) {
+    const uint32_t base = dtype == DType::float16 ? 0x3400 : 0x3e80, varied = dtype == DType::float16 ? 0x83ff : 0x807f;
     std::vector<uint16_t> pattern(1 << 20);
     uint32_t state = 1;
-    for (uint16_t& bits : pattern) bits = uint16_t(0x3400 | ((state = state * 1664525 + 1013904223) >> 16 & 0x83ff));
+    for (size_t i = 0; i < pattern.size(); i++) {
+      state = state * 1664525 + 1013904223;
+      const bool lowHalf = dtype == DType::float32 && i % 2 == 0;
+      pattern[i] = uint16_t(lowHalf ? state >> 16 : base | (state >> 16 & varied));
+    }
     const int64_t piece = int64_t(pattern.size() * sizeof(uint16_t));
     for (int64_t offset = 0; offset < buffer.bytes(); offset += piece)
       cuda::write(*stream_, buffer.pointer() + CUdeviceptr(offset), pattern.data(),
@@ -95,7 +152,7 @@ class Bench {
 
   float time(const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
     const CUstream stream = stream_->compute()->get();
-    cuda::clear(*stream_, flush_->pointer(), flushBytes);
+    cuda::clear(*stream_, flush_->pointer(), flush_->bytes());
     device_.check(cuda::driver().cuEventRecord(events_[0], stream), "recording an event");
     cuda::launch(device_, stream, problem, plan, workspace);
     device_.check(cuda::driver().cuEventRecord(events_[1], stream), "recording an event");
@@ -105,50 +162,69 @@ class Bench {
     return milliseconds;
   }
 
-  void print(const Shape& shape, const Plan& plan, float milliseconds) {
+  void print(const Shape& shape, const Plan& plan, std::vector<float> times) const {
     const char* const dtypes[] = {"float32", "float16", "bfloat16"};
-    const double seconds = std::max(milliseconds, 1e-6f) * 1e-3;
-    const double flops =
-        4.0 * double(shape.batch * shape.heads * shape.length * shape.length * shape.dim) / (shape.causal ? 2 : 1);
     std::printf(
-        "{\"gpu\":\"%s\",\"algorithm\":\"standard\",\"dtype\":\"%s\",\"batch\":%lld,\"heads\":%lld,\"length\":%lld,"
-        "\"headDim\":%lld,\"causal\":%s,\"milliseconds\":%.4f,\"teraflops\":%.2f,\"gigabytesPerSecond\":%.0f}\n",
-        device_.info().name.c_str(), dtypes[int(shape.dtype)], (long long)shape.batch, (long long)shape.heads,
-        (long long)shape.length, (long long)shape.dim, shape.causal ? "true" : "false", milliseconds,
-        flops / seconds * 1e-12, plan.bytes / seconds * 1e-9);
+        "{\"gpu\":\"%s\",\"kind\":\"%s\",\"algorithm\":\"%s\",\"kernel\":\"%s\",\"dtype\":\"%s\",\"batch\":%lld,"
+        "\"heads\":%lld,\"kvHeads\":%lld,\"queryLength\":%lld,\"keyLength\":%lld,\"headDim\":%lld,\"causal\":%s,"
+        "\"workspaceBytes\":%lld,\"flops\":%.0f,\"bytes\":%.0f,",
+        device_.info().name.c_str(), shape.kind, plan.algorithm == Algorithm::standard ? "standard" : "tiled",
+        kernelName(plan.sequences.at(0).kernel), dtypes[int(shape.dtype)], (long long)shape.batch,
+        (long long)shape.heads, (long long)shape.kvHeads, (long long)shape.queryLength, (long long)shape.keyLength,
+        (long long)shape.dim, shape.causal ? "true" : "false", (long long)plan.workspaceBytes, shape.flops(),
+        plan.bytes);
+    if (times.empty()) {
+      std::printf("\"error\":\"out of memory\"}\n");
+    } else {
+      std::sort(times.begin(), times.end());
+      const float median = times[times.size() / 2];
+      const double seconds = std::max(median, 1e-6f) * 1e-3;
+      std::printf("\"milliseconds\":%.4f,\"p10\":%.4f,\"p90\":%.4f,\"teraflops\":%.2f,\"gigabytesPerSecond\":%.0f}\n",
+                  median, times[times.size() / 10], times[times.size() * 9 / 10], shape.flops() / seconds * 1e-12,
+                  plan.bytes / seconds * 1e-9);
+    }
     std::fflush(stdout);
   }
 
+  const int samples_;
   std::shared_ptr<cuda::Stream> stream_;
   cuda::Device& device_;
   cuda::CurrentContext current_;
   PFN_cuEventElapsedTime_v2000 elapsed_;
-  CUevent events_[2];
+  CUevent events_[2] = {};
   std::shared_ptr<cuda::DeviceBuffer> flush_;
 };
 
 }  // namespace
 
 int main(int count, char** arguments) {
+  int64_t tokens = 16384, samples = 15;
+  bool turns = false, understood = true;
+  for (int i = 1; i < count; i++) {
+    const std::string option = arguments[i];
+    if (option == "--turns")
+      turns = true;
+    else if (option == "--tokens" && i + 1 < count)
+      tokens = std::atoll(arguments[++i]);
+    else if (option == "--samples" && i + 1 < count)
+      samples = std::atoll(arguments[++i]);
+    else
+      understood = false;
+  }
+  if (!understood || tokens < 16 || samples < 1) {
+    std::fprintf(stderr, "fovea_cuda_bench [--tokens n] [--samples n] [--turns]: at least 16 tokens, 1 sample\n");
+    return 2;
+  }
   if (const std::string reason = cuda::info().unavailable; !reason.empty()) {
     std::printf("no CUDA here: %s\n", reason.c_str());
     return 0;
   }
-  const int64_t tokens = count > 1 ? std::atoll(arguments[1]) : 16384, width = 2048;
   try {
-    Bench bench;
-    for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32})
-      for (const int64_t dim : {64, 128, 256})
-        for (const bool causal : {false, true})
-          for (int64_t length = std::min<int64_t>(512, tokens); length <= tokens; length *= 2) {
-            const Shape shape{dtype, tokens / length, width / dim, length, dim, causal};
-            try {
-              bench.measure(shape);
-            } catch (const cuda::Error& error) {
-              if (error.kind != cuda::ErrorKind::outOfMemory) throw;
-              std::printf("{\"length\":%lld,\"outOfMemory\":true}\n", (long long)length);
-            }
-          }
+    Bench bench(static_cast<int>(samples));
+    for (const Shape& shape : allShapes(tokens))
+      for (const Algorithm algorithm : {Algorithm::standard, Algorithm::tiled})
+        if (bench.measure(shape, algorithm) && turns)
+          for (int letter = 0; letter != '\n' && letter != EOF;) letter = std::getchar();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
