@@ -106,8 +106,8 @@ export const outputMutants: readonly Mutant[] = [
   {
     ...output,
     name: "output: no sink",
-    find: "if (sink != negativeInfinity()) whole",
-    replace: "if (sink == negativeInfinity()) whole",
+    find: "const float2 row = sink == negativeInfinity()",
+    replace: "const float2 row = sink != negativeInfinity()",
     tests: ["parity: float16 sinks"],
     caughtBy: ["numbers"],
   },

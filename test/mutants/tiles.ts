@@ -106,7 +106,7 @@ export const tileMutants: readonly Mutant[] = [
     find: "pageTable[index / pageSize] * pageStride + index % pageSize * rowStride",
     replace: "pageTable[index % pageSize] * pageStride + index / pageSize * rowStride",
     tests: ["parity: float16 pages of 16"],
-    caughtBy: ["numbers", "out-of-bounds-global"],
+    caughtBy: ["numbers", "out-of-bounds-global", "uninitialized"],
   },
   {
     ...tile,
