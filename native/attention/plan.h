@@ -9,8 +9,8 @@
 namespace fovea {
 
 /// Kernels by the index that plans use; the names are in kernelName().
-enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard };
-constexpr int kernelCount = 4;
+enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard, cudaTiled };
+constexpr int kernelCount = 5;
 const char* kernelName(Kernel kernel);
 
 /// More splits than this bring no further thread to work, but their results take memory: longer keys make longer

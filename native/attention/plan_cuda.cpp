@@ -13,10 +13,23 @@ constexpr int64_t workspaceAlignment = 256;
 constexpr int64_t maxLength = (int64_t{1} << 31) - 2 * standardKeyTile;  // kernels count rows and columns in 32 bits
 constexpr int64_t maxTasks = (int64_t{1} << 31) - 1;
 
+/// Whether scores can stay unwritten.
+bool canBeTiled(const Problem& problem) {
+  return problem.dtype != DType::float32 && problem.scoreStage == ScoreStage::none && problem.headDim <= maxTiledDim &&
+         problem.valueDim <= maxTiledDim;
+}
+
 void checkSupported(const Problem& problem) {
-  if (problem.algorithm == Algorithm::tiled)
+  if (problem.algorithm == Algorithm::tiled && problem.scoreStage != ScoreStage::none)
     throw std::invalid_argument(
-        "algorithm: \"tiled\" has no CUDA kernel in this version; use \"auto\" or \"standard\"");
+        "algorithm: \"tiled\" never stores scores; returnScores takes \"auto\" or \"standard\"");
+  if (problem.algorithm == Algorithm::tiled && problem.dtype == DType::float32)
+    throw std::invalid_argument(
+        "algorithm: \"tiled\" takes float16 and bfloat16 on CUDA, got float32; use \"auto\" or \"standard\"");
+  if (problem.algorithm == Algorithm::tiled && !canBeTiled(problem))
+    throw std::invalid_argument("algorithm: \"tiled\" takes headDim and valueDim up to " + std::to_string(maxTiledDim) +
+                                " on CUDA, got " + std::to_string(problem.headDim) + " and " +
+                                std::to_string(problem.valueDim) + "; use \"auto\" or \"standard\"");
   if (problem.headDim > maxHeadDim || problem.valueDim > maxHeadDim)
     throw std::invalid_argument("headDim and valueDim: CUDA kernels take up to " + std::to_string(maxHeadDim) +
                                 ", got " + std::to_string(problem.headDim) + " and " +
@@ -25,6 +38,9 @@ void checkSupported(const Problem& problem) {
     const Sequence& sequence = problem.sequences[i];
     if (std::max(sequence.queryRows, sequence.keyColumns) > maxLength)
       throw std::invalid_argument("queryLength and keyLength: CUDA kernels take up to " + std::to_string(maxLength));
+    if (problem.algorithm != Algorithm::standard && sequence.queryRows * problem.groupSize() > maxLength)
+      throw std::invalid_argument("queryLength times heads per kvHead: CUDA kernels take up to " +
+                                  std::to_string(maxLength));
   }
 }
 
@@ -46,27 +62,59 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Sta
   return 2 * products;
 }
 
-/// Every visited input element once and every output element once; the scores' way through memory twice.
-double bytesMoved(const Problem& problem, const Sequence& sequence, const StandardWork& work) {
+/// Every visited input element once and every output element once.
+double bytesTouched(const Problem& problem, const Sequence& sequence) {
   const double size = double(byteSize(problem.dtype)), heads = problem.heads;
-  const double matrix = heads * double(sequence.queryRows) * double(sequence.keyColumns);
   double bytes = size * heads * double(sequence.queryLength) * problem.headDim;
   bytes += size * heads * double(sequence.queryRows) * problem.valueDim;
   const KeyRange keys =
       sequence.queryLength > 0 ? visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1) : KeyRange{0, 0};
   bytes += size * problem.kvHeads * double(keys.end - keys.begin) * (problem.headDim + problem.valueDim);
+  if (sequence.lse) bytes += 4 * heads * double(sequence.queryRows);
+  const double pairs = heads * visiblePairs(problem, sequence);
+  if (sequence.mask) bytes += pairs;
+  if (sequence.bias) bytes += double(byteSize(problem.biasDtype)) * pairs;
+  return bytes;
+}
+
+/// What the standard kernels write and read again, and the matrices that are wanted.
+double matrixBytes(const Problem& problem, const Sequence& sequence, const StandardWork& work) {
+  const double size = double(byteSize(problem.dtype)), heads = problem.heads;
+  const double matrix = heads * double(sequence.queryRows) * double(sequence.keyColumns);
+  double bytes = 0;
   for (int64_t tile = 0; tile < work.queryTiles; tile++) {
     const TileRange visible = visibleKeyTiles(problem, sequence, tile);
     const double elements = double(visible.end - visible.begin) * double(work.tileRows) * standardKeyTile;
     bytes += 2 * heads * elements * (size + 8.0 / standardKeyBlock);
   }
-  if (sequence.lse) bytes += 4 * heads * double(sequence.queryRows);
   if (sequence.weights) bytes += 3 * 4 * matrix;  // written as scores, read, written as weights
   if (sequence.scores) bytes += 4 * matrix;
-  const double pairs = heads * visiblePairs(problem, sequence);
-  if (sequence.mask) bytes += pairs;
-  if (sequence.bias) bytes += double(byteSize(problem.biasDtype)) * pairs;
   return bytes;
+}
+
+/// Rows of tiles that some warp works on: whole warps.
+double rowsExecuted(int64_t rowsLeft, const TiledShape& shape) {
+  return double(roundUp(clampTo(rowsLeft, 0, shape.rows()), shape.warpRows()));
+}
+
+double executedFlops(const Problem& problem, const Sequence& sequence, const TiledShape& shape, const TiledWork& work) {
+  const int panel = panelBytes / int(byteSize(problem.dtype));
+  const auto dims = double(roundUp(problem.headDim, panel) + roundUp(problem.valueDim, panel));
+  const int64_t rows = sequence.queryLength * problem.groupSize();
+  double products = 0;
+  for (int64_t tile = 0; tile < work.rowTiles; tile++) {
+    const TileRange keys = tiledKeyTiles(problem, sequence, shape, tile);
+    products += rowsExecuted(rows - tile * shape.rows(), shape) * double((keys.end - keys.begin) * shape.keys) * dims;
+  }
+  const auto depth = double(roundUp(problem.headDim, problem.dtype == DType::float32 ? 1 : 16));
+  for (int64_t tile = 0; tile < work.weightRowTiles; tile++) {
+    const TileRange keys = tiledKeyTiles(problem, sequence, weightShape, tile);
+    const int64_t begin = keys.begin * standardKeyTile;
+    const int64_t end = std::min(keys.end * standardKeyTile, roundUp(sequence.keyLength, standardKeyBlock));
+    products +=
+        rowsExecuted(rows - tile * standardQueryTile, weightShape) * double(std::max(end - begin, int64_t{0})) * depth;
+  }
+  return 2 * products;
 }
 
 bool allAligned(const Problem& problem, const Sequence& sequence) {
@@ -102,33 +150,71 @@ int64_t standardTableBytes(int64_t sequenceCount) {
   return roundUp(sequenceCount * standardEntryBytes, workspaceAlignment);
 }
 
+TiledWork tiledWork(const Problem& problem, const Sequence& sequence) {
+  TiledWork work;
+  const int64_t rows = sequence.queryRows * problem.groupSize();
+  work.rowTiles = ceilDivide(rows, tiledShape(problem).rows());
+  work.tasks = work.rowTiles * problem.kvHeads;
+  if (sequence.weights) {
+    work.weightRowTiles = ceilDivide(rows, standardQueryTile);
+    work.weightKeyTiles = ceilDivide(sequence.keyColumns, standardKeyTile);
+    work.weightTasks = work.weightRowTiles * work.weightKeyTiles * problem.kvHeads;
+    work.rowBytes = roundUp(problem.kvHeads * rows * int64_t(2 * sizeof(float)), workspaceAlignment);
+  }
+  return work;
+}
+
+int64_t tiledTableBytes(int64_t sequenceCount) { return roundUp(sequenceCount * tiledEntryBytes, workspaceAlignment); }
+
+static SequencePlan planStandard(const Problem& problem, const Sequence& sequence, Plan& plan) {
+  const StandardWork work = standardWork(problem, sequence);
+  SequencePlan part;
+  part.kernel = Kernel::cudaStandard;
+  part.rows = sequence.queryLength;  // of one head: heads are tasks of their own
+  part.queryBlock = standardQueryTile;
+  part.keyBlock = standardKeyTile;
+  part.flops = problem.heads * executedFlops(problem, sequence, work);
+  plan.tasks += work.scoreTasks + work.outputTasks + work.weightTasks;
+  plan.workspaceBytes += work.probabilityBytes + work.blockRowBytes + work.rowBytes;
+  plan.bytes += matrixBytes(problem, sequence, work);
+  return part;
+}
+
+static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, Plan& plan) {
+  const TiledShape shape = tiledShape(problem);
+  const TiledWork work = tiledWork(problem, sequence);
+  SequencePlan part;
+  part.kernel = Kernel::cudaTiled;
+  part.rows = sequence.queryLength * problem.groupSize();
+  part.queryBlock = shape.rows();
+  part.keyBlock = shape.keys;
+  part.flops = problem.kvHeads * executedFlops(problem, sequence, shape, work);
+  plan.tasks += work.tasks + work.weightTasks;
+  plan.workspaceBytes += work.rowBytes;
+  if (sequence.weights) plan.bytes += 4.0 * problem.heads * double(sequence.queryRows) * double(sequence.keyColumns);
+  return part;
+}
+
 Plan planCuda(const Problem& problem, const DeviceLimits&) {
   checkSupported(problem);
+  const bool tiled = problem.algorithm != Algorithm::standard && canBeTiled(problem);
   Plan plan;
-  plan.algorithm = Algorithm::standard;
+  plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
-  plan.workspaceBytes = standardTableBytes(problem.sequenceCount);
+  plan.workspaceBytes = tiled ? tiledTableBytes(problem.sequenceCount) : standardTableBytes(problem.sequenceCount);
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
-    const StandardWork work = standardWork(problem, sequence);
-    SequencePlan part;
-    part.kernel = Kernel::cudaStandard;
-    part.rows = sequence.queryLength;  // of one head: heads are tasks of their own
-    part.queryBlock = standardQueryTile;
-    part.keyBlock = standardKeyTile;
+    SequencePlan part = tiled ? planTiled(problem, sequence, plan) : planStandard(problem, sequence, plan);
     part.keySplit = sequence.keyLength;
     part.plainLoads = !allAligned(problem, sequence);
-    part.flops = problem.heads * executedFlops(problem, sequence, work);
-    plan.sequences.push_back(part);
-    plan.tasks += work.scoreTasks + work.outputTasks + work.weightTasks;
-    plan.workspaceBytes += work.probabilityBytes + work.blockRowBytes + work.rowBytes;
     plan.flops += part.flops;
     plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);
-    plan.bytes += bytesMoved(problem, sequence, work);
+    plan.bytes += bytesTouched(problem, sequence);
+    plan.sequences.push_back(part);
   }
   if (plan.tasks > maxTasks)
-    throw std::invalid_argument("algorithm: \"standard\" would take " + std::to_string(plan.tasks) +
-                                " thread blocks, more than a launch can hold");
+    throw std::invalid_argument("algorithm: \"" + std::string(tiled ? "tiled" : "standard") + "\" would take " +
+                                std::to_string(plan.tasks) + " thread blocks, more than a launch can hold");
   return plan;
 }
 

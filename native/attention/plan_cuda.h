@@ -29,4 +29,16 @@ StandardWork standardWork(const Problem& problem, const Sequence& sequence);
 /// Workspace bytes of the table of sequences, which comes first.
 int64_t standardTableBytes(int64_t sequenceCount);
 
+/// The tiled kernels' work on one sequence. A task is a thread block.
+struct TiledWork {
+  int64_t rowTiles = 0;
+  int64_t tasks = 0;
+  int64_t weightRowTiles = 0, weightKeyTiles = 0, weightTasks = 0;  // none when no weights are wanted
+  int64_t rowBytes = 0;                                             // workspace, a multiple of 256
+};
+
+TiledWork tiledWork(const Problem& problem, const Sequence& sequence);
+
+int64_t tiledTableBytes(int64_t sequenceCount);
+
 }  // namespace fovea::cuda

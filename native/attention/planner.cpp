@@ -14,6 +14,8 @@ const char* kernelName(Kernel kernel) {
       return "cpu.decode";
     case Kernel::cudaStandard:
       return "cuda.standard";
+    case Kernel::cudaTiled:
+      return "cuda.tiled";
   }
   return "?";
 }

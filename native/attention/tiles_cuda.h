@@ -15,7 +15,7 @@ constexpr int standardThreads = 256;
 /// Rows of weights per thread block of the kernel that normalises them: one per warp.
 constexpr int weightRows = 8;
 /// Bytes of the workspace that describe one sequence to the kernels.
-constexpr int64_t standardEntryBytes = 448;
+constexpr int64_t standardEntryBytes = 448, tiledEntryBytes = 432;
 /// Output columns per thread block: the narrow tile when valueDim fits, else the wide one, several times if it must be.
 constexpr int narrowValueTile = 64;
 constexpr int wideValueTile = 128;
@@ -23,6 +23,9 @@ constexpr int wideValueTile = 128;
 constexpr int panelBytes = 128;
 /// Largest headDim and valueDim.
 constexpr int maxHeadDim = 512;
+
+/// Largest headDim and valueDim of the kernels that never store scores.
+constexpr int maxTiledDim = 256;
 
 constexpr int64_t ceilDivide(int64_t value, int64_t by) { return (value + by - 1) / by; }
 constexpr int64_t roundUp(int64_t value, int64_t to) { return ceilDivide(value, to) * to; }
@@ -61,6 +64,51 @@ constexpr TileRange scoredKeyTiles(const Problem& problem, const Sequence& seque
   if (problem.scoreStage == ScoreStage::none) return visibleKeyTiles(problem, sequence, queryTile);
   return {0, ceilDivide(sequence.keyColumns, standardKeyTile)};
 }
+
+/// A thread block of the tiled kernel: 4 warps, each with its own rows and all keys of the tile. Rows are (query, head
+/// of the group) pairs of one kv head, row = query * groupSize + head, so that a group shares its keys.
+constexpr int tiledThreads = 128;
+struct TiledShape {
+  int dims;       // headDim and valueDim, padded
+  int rowGroups;  // of 16 rows, per warp
+  int keys;
+  int stages;  // tiles of keys or values that shared memory holds
+  constexpr int warpRows() const { return 16 * rowGroups; }
+  constexpr int rows() const { return tiledThreads / 32 * warpRows(); }
+};
+
+/// The tile for a dtype and the larger of headDim and valueDim. At most 96 KiB of shared memory, which every GPU since
+/// compute capability 8.0 has, and two thread blocks on the larger ones; accumulators of at most 192 registers.
+constexpr TiledShape tiledShape(DType type, int largestDim) {
+  if (type == DType::float32) {
+    if (largestDim <= 64) return {64, 2, 32, 4};
+    if (largestDim <= 128) return {128, 1, 32, 3};
+    return {256, 1, 16, 2};
+  }
+  if (largestDim <= 64) return {64, 2, 64, 4};
+  if (largestDim <= 128) return {128, 2, 32, 6};
+  return {256, 1, 32, 3};
+}
+constexpr TiledShape tiledShape(const Problem& problem) {
+  return tiledShape(problem.dtype, problem.headDim > problem.valueDim ? problem.headDim : problem.valueDim);
+}
+constexpr int tiledSharedBytes(DType type, const TiledShape& shape) {
+  constexpr int shared = 1024;  // what all threads know
+  return int(byteSize(type)) * shape.dims * (shape.rows() + shape.stages * shape.keys) + shared;
+}
+
+/// The key tiles that a row tile visits: those with a key that some row may see by length, causality and window.
+constexpr TileRange tiledKeyTiles(const Problem& problem, const Sequence& sequence, const TiledShape& shape,
+                                  int64_t rowTile) {
+  const int64_t row = rowTile * shape.rows(), group = problem.groupSize();
+  const int64_t first = row / group, last = clampTo((row + shape.rows() - 1) / group, 0, sequence.queryLength - 1);
+  if (last < first) return {0, 0};
+  const KeyRange keys = visibleKeysOfRows(problem, sequence, first, last);
+  return {keys.begin / shape.keys, ceilDivide(keys.end, shape.keys)};
+}
+
+/// The tile of the kernel that recomputes weights, as far as tiledKeyTiles() looks at it.
+constexpr TiledShape weightShape{0, 2, standardKeyTile, 0};
 
 constexpr int valueTile(int valueDim) { return valueDim <= narrowValueTile ? narrowValueTile : wideValueTile; }
 

@@ -19,7 +19,7 @@ struct KernelImage {
 };
 
 namespace images {
-extern const Image table, copy, standardScores, standardOutput, standardWeights;
+extern const Image table, copy, standardScores, standardOutput, standardWeights, tiled, tiledWeights;
 }
 
 }  // namespace fovea::cuda

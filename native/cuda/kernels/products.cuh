@@ -20,27 +20,33 @@ FOVEA_DEVICE int fragmentPlace(int rowGroup, int keyGroup) {
 
 /// tile += a bᵀ over the first `depth` columns of two panels; the warp takes rows aRow.. of a and bRow.. of b. Columns
 /// from depth on must be zero up to the next multiple of 16 (16-bit types).
-template <class Element, int columns, int aRows, int bRows>
-FOVEA_DEVICE void multiplyTransposed(WarpTile<Element, columns>& tile, const Panel<aRows>& a, int aRow,
-                                     const Panel<bRows>& b, int bRow, int depth) {
+template <class Element, int groups, int columns, int aRows, int bRows>
+FOVEA_DEVICE void multiplyPanels(MatrixTile<groups, columns>& tile, const Panel<aRows>& a, int aRow,
+                                 const Panel<bRows>& b, int bRow, int depth) {
   const int lane = laneIndex();
 #pragma unroll
   for (int step = 0; step < 4; step++) {
     if (step * 16 >= depth) break;
-    uint32_t left[2][4];
+    uint32_t left[groups][4];
 #pragma unroll
-    for (int i = 0; i < 2; i++) ptx::loadMatrices(left[i], a.address(aRow + i * 16 + lane % 16, step * 2 + lane / 16));
+    for (int i = 0; i < groups; i++) ptx::loadMatrices(left[i], a.address(aRow + i * 16 + lane % 16, step * 2 + lane / 16));
 #pragma unroll
     for (int j = 0; j < columns / 16; j++) {
       uint32_t right[4];  // two 8-column tiles: rows of b are columns of the product
       ptx::loadMatrices(right, b.address(bRow + j * 16 + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));
 #pragma unroll
-      for (int i = 0; i < 2; i++) {
+      for (int i = 0; i < groups; i++) {
         ptx::multiplyAdd<Element>(tile.fragments[i][2 * j], left[i], right[0], right[1]);
         ptx::multiplyAdd<Element>(tile.fragments[i][2 * j + 1], left[i], right[2], right[3]);
       }
     }
   }
+}
+
+template <class Element, int columns, int aRows, int bRows>
+FOVEA_DEVICE void multiplyTransposed(WarpTile<Element, columns>& tile, const Panel<aRows>& a, int aRow,
+                                     const Panel<bRows>& b, int bRow, int depth) {
+  multiplyPanels<Element>(tile, a, aRow, b, bRow, depth);
 }
 
 template <int columns, int aRows, int bRows>
@@ -123,6 +129,54 @@ FOVEA_DEVICE void multiplyScaled(WarpTile<float, columns>& tile, const Probabili
         sum = fmaf(left.y * factors[i], right[1][j], sum);
       }
     }
+  }
+}
+
+/// A warp's probabilities as the first operand of a product: 16-bit accumulators of 16 keys lie in registers as they are
+/// wanted there.
+template <class Element, int groups, int keys>
+struct Probabilities {
+  uint32_t fragments[groups][keys / 16][4];
+};
+
+template <class Element, int groups, int keys>
+FOVEA_DEVICE void round(Probabilities<Element, groups, keys>& to, const MatrixTile<groups, keys>& from) {
+#pragma unroll
+  for (int i = 0; i < groups; i++)
+#pragma unroll
+    for (int step = 0; step < keys / 16; step++) {
+      const auto& even = from.fragments[i][2 * step];
+      const auto& odd = from.fragments[i][2 * step + 1];
+      to.fragments[i][step][0] = ptx::pack<Element>(even[0], even[1]);
+      to.fragments[i][step][1] = ptx::pack<Element>(even[2], even[3]);
+      to.fragments[i][step][2] = ptx::pack<Element>(odd[0], odd[1]);
+      to.fragments[i][step][3] = ptx::pack<Element>(odd[2], odd[3]);
+    }
+}
+
+/// output += p v over the value panels that begin before valueDim; v are the rows of `keys` keys.
+template <class Element, int groups, int columns, int keys, int panels>
+FOVEA_DEVICE void multiplyProbabilities(MatrixTile<groups, columns>& output,
+                                        const Probabilities<Element, groups, keys>& p,
+                                        const Panel<keys> (&values)[panels], int valueDim) {
+  static_assert(columns == panels * panelColumns<Element>);
+  const int lane = laneIndex();
+#pragma unroll
+  for (int panel = 0; panel < panels; panel++) {
+    if (panel > 0 && panel * panelColumns<Element> >= valueDim) break;
+#pragma unroll
+    for (int step = 0; step < keys / 16; step++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        uint32_t right[4];  // keys are rows, as stored: transposed while loading
+        ptx::loadMatricesTransposed(right, values[panel].address(step * 16 + lane % 16, j * 2 + lane / 16));
+#pragma unroll
+        for (int i = 0; i < groups; i++) {
+          ptx::multiplyAdd<Element>(output.fragments[i][panel * 8 + 2 * j], p.fragments[i][step], right[0], right[1]);
+          ptx::multiplyAdd<Element>(output.fragments[i][panel * 8 + 2 * j + 1], p.fragments[i][step], right[2],
+                                    right[3]);
+        }
+      }
   }
 }
 

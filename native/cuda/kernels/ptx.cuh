@@ -16,6 +16,12 @@ struct BFloat {
 
 namespace ptx {
 
+/// The same value, of which the compiler knows nothing: what is made from it is made anew, not kept in registers.
+FOVEA_DEVICE int anew(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 FOVEA_DEVICE uint32_t sharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }

@@ -60,7 +60,7 @@ FOVEA_DEVICE void standardScores(const StandardArguments& arguments) {
   const auto load = [&](int stage, int column) {  // past the last column: nothing, but a group to count
     if (column >= problem.headDim) return ptx::commitCopies();
     // Where the rows are is read from the table each time: held in registers, it would push out accumulators.
-    const auto query = queryRows<Element>(problem, entry, head);
+    const auto query = queryRows<Element>(entry, head);
     loadPanel(shared.panels.query[stage], query, firstQuery, queryLength, column, problem.headDim);
     const auto key = keyRows<Element>(problem, entry, head / problem.groupSize());
     loadPanel(shared.panels.key[stage], key, firstKey, keyLength, column, problem.headDim);

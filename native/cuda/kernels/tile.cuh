@@ -81,6 +81,71 @@ FOVEA_DEVICE void loadPanel(Panel<rows>& panel, const RowSource<Element>& source
   }
 }
 
+/// Goes through the rows of a source in order, without a division for each.
+template <class Element>
+class RowCursor {
+ public:
+  FOVEA_DEVICE RowCursor(const RowSource<Element>& source, int index) : source_(source), page_(0), inPage_(index) {
+    if (!source.pageTable) return;
+    page_ = index / source.pageSize;
+    inPage_ = index % source.pageSize;
+  }
+  FOVEA_DEVICE const Element* row() const {
+    const Element* page = source_.base;
+    if (source_.pageTable) page += source_.pageTable[page_] * source_.pageStride;
+    return page + inPage_ * source_.rowStride;
+  }
+  FOVEA_DEVICE void advance(int rows) {
+    inPage_ += rows;
+    while (source_.pageTable && inPage_ >= source_.pageSize) {
+      inPage_ -= source_.pageSize;
+      page_++;
+    }
+  }
+
+ private:
+  const RowSource<Element>& source_;
+  int page_, inPage_;
+};
+
+/// Starts copying rows into a tile of panels side by side: rows [0, count), which rowAt(row) finds (asked for each row
+/// once, in ascending order per thread, `threads` / 8 rows apart, by all threads), and columns [0, columnEnd). Further
+/// rows, and columns up to the last panel that is begun, become 0; nothing of them is read. All `threads` take part.
+template <int threads, class Element, int rows, int panels, class RowAt>
+FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int count, int columnEnd,
+                           RowAt rowAt) {
+  constexpr int perGranule = 16 / int(sizeof(Element)), step = threads / 8;
+  const int granule = threadIdx.x % 8;
+#pragma unroll 2
+  for (int row = threadIdx.x / 8; row < rows; row += step) {
+    const Element* from = row < count ? rowAt(row) : source.base;
+#pragma unroll
+    for (int panel = 0; panel < panels; panel++) {
+      const int column = panel * panelColumns<Element> + granule * perGranule;
+      if (panel > 0 && panel * panelColumns<Element> >= columnEnd) break;
+      const int elements = row < count ? max(min(columnEnd - column, perGranule), 0) : 0;
+      const Element* at = elements > 0 ? from + column * source.columnStride : source.base;
+      if (source.aligned)
+        ptx::copyAsync(to[panel].address(row, granule), at, elements * int(sizeof(Element)));
+      else
+        to[panel].granules[Panel<rows>::place(row, granule)] = gatherGranule(at, source.columnStride, elements);
+    }
+  }
+}
+
+/// The same for rows [first, first + rows) of a source of rowEnd rows.
+template <int threads, class Element, int rows, int panels>
+FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int first, int rowEnd,
+                           int columnEnd) {
+  RowCursor<Element> cursor(source, first + int(threadIdx.x) / 8);
+  int at = threadIdx.x / 8;
+  loadRows<threads>(to, source, rowEnd - first, columnEnd, [&](int row) {
+    cursor.advance(row - at);
+    at = row;
+    return cursor.row();
+  });
+}
+
 /// Starts copying `bytes` (a multiple of 16) as they are.
 FOVEA_DEVICE void loadImage(void* shared, const void* global, int bytes) {
   const uint32_t to = ptx::sharedAddress(shared);
@@ -89,17 +154,21 @@ FOVEA_DEVICE void loadImage(void* shared, const void* global, int bytes) {
     ptx::copyAsync(to + offset, static_cast<const char*>(global) + offset, 16);
 }
 
-/// A warp's 32 x columns accumulators, float32. Each thread holds rowsPerThread x columnsPerThread of them, at(i, j)
-/// being element (row(i), column(j)); lanesPerRow neighbouring lanes share a row.
-template <class Element, int columns>
-struct WarpTile {  // 16-bit types: the accumulators of mma.m16n8k16
-  static constexpr int rowsPerThread = 4, columnsPerThread = columns / 4, lanesPerRow = 4;
-  float fragments[2][columns / 8][4];
+/// Accumulators of mma.m16n8k*, float32: a warp's 16 * groups rows of `columns`. Each thread holds rowsPerThread x
+/// columnsPerThread of them, at(i, j) being element (row(i), column(j)); lanesPerRow neighbouring lanes share a row.
+template <int groups, int columns>
+struct MatrixTile {
+  static constexpr int rowsPerThread = 2 * groups, columnsPerThread = columns / 4, lanesPerRow = 4;
+  float fragments[groups][columns / 8][4];
 
   FOVEA_DEVICE float& at(int i, int j) { return fragments[i / 2][j / 2][i % 2 * 2 + j % 2]; }
   FOVEA_DEVICE static int row(int i) { return i * 8 + laneIndex() / 4; }
   FOVEA_DEVICE static int column(int j) { return j / 2 * 8 + laneIndex() % 4 * 2 + j % 2; }
 };
+
+/// A warp's 32 x columns accumulators in the standard kernels. 16-bit types multiply on tensor cores.
+template <class Element, int columns>
+struct WarpTile : MatrixTile<2, columns> {};
 
 template <int columns>
 struct WarpTile<float, columns> {  // float32: 8 x columns/8 values per thread, 4 x 8 lanes

@@ -1,0 +1,57 @@
+// Finding a thread block's sequence in the table, and the rows of a sequence's matrices. `Entry` is a table's entry.
+#pragma once
+#include "tile.cuh"
+
+namespace fovea::cuda {
+
+/// The entry, of `count` in ascending order of their first tasks, that task blockIdx.x belongs to.
+template <class Entry>
+FOVEA_DEVICE const Entry& findSequence(const Entry* table, int64_t count, int64_t Entry::*first) {
+  int64_t low = 0, high = count;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (table[middle].*first <= static_cast<int64_t>(blockIdx.x))
+      low = middle;
+    else
+      high = middle;
+  }
+  return table[low];
+}
+
+template <class Element, class Entry>
+FOVEA_DEVICE RowSource<Element> queryRows(const Entry& entry, int head) {
+  const auto& view = entry.sequence.query;
+  return {static_cast<const Element*>(view.data) + head * view.headStride,
+          view.rowStride,
+          view.columnStride,
+          0,
+          nullptr,
+          0,
+          entry.queryAligned != 0};
+}
+
+template <class Element, class Entry>
+FOVEA_DEVICE RowSource<Element> keyRows(const Problem& problem, const Entry& entry, int kvHead) {
+  const auto& view = entry.sequence.key;
+  return {static_cast<const Element*>(view.data) + kvHead * view.headStride,
+          view.rowStride,
+          view.columnStride,
+          entry.sequence.keyPageStride,
+          problem.pageSize > 0 ? entry.sequence.pageTable : nullptr,
+          problem.pageSize,
+          entry.keyAligned != 0};
+}
+
+template <class Element, class Entry>
+FOVEA_DEVICE RowSource<Element> valueRows(const Problem& problem, const Entry& entry, int kvHead) {
+  const auto& view = entry.sequence.value;
+  return {static_cast<const Element*>(view.data) + kvHead * view.headStride,
+          view.rowStride,
+          view.columnStride,
+          entry.sequence.valuePageStride,
+          problem.pageSize > 0 ? entry.sequence.pageTable : nullptr,
+          problem.pageSize,
+          entry.valueAligned != 0};
+}
+
+}  // namespace fovea::cuda

@@ -1,0 +1,102 @@
+// The online softmax, in base 2.
+//
+// A row's reference (elsewhere its running maximum) moves rarely: it is the maximum of the first scores that the row
+// sees, and moves only when a score exceeds it by `headroom`; then the row's sum and output are rescaled. Probabilities
+// up to 2^headroom lose no precision and are far from any overflow, and most tiles need neither a maximum over the whole
+// row nor a pass over the output. Each row decides for itself, so its bits do not depend on its neighbours.
+#pragma once
+#include "scores.cuh"
+#include "tile.cuh"
+
+namespace fovea::cuda {
+
+constexpr float headroom = 8;
+
+/// Of the rows that a thread holds a part of.
+template <int rows>
+struct RowStates {
+  float reference[rows];  // in base 2; the same in all lanes that share the row
+  float sum[rows];        // of this lane's probabilities; over the row's lanes: rowTotal
+};
+
+template <int rows>
+FOVEA_DEVICE void clear(RowStates<rows>& states) {
+#pragma unroll
+  for (int i = 0; i < rows; i++) {
+    states.reference[i] = negativeInfinity();
+    states.sum[i] = 0;
+  }
+}
+
+/// What a row's probabilities are relative to.
+FOVEA_DEVICE float finiteReference(float reference) { return reference == negativeInfinity() ? 0.f : reference; }
+
+/// scores := 2^(scores * unit - reference), with references moved first where they must be; unit > 0.
+template <class Scores, class Output>
+FOVEA_DEVICE void softmaxStep(Scores& scores, RowStates<Scores::rowsPerThread>& states, Output& output, float unit) {
+  constexpr int rows = Scores::rowsPerThread;
+  float highest[rows];  // of this lane
+  bool exceeds = false;
+#pragma unroll
+  for (int i = 0; i < rows; i++) {
+    highest[i] = scores.at(i, 0);
+#pragma unroll
+    for (int j = 1; j < Scores::columnsPerThread; j++) highest[i] = fmaxf(highest[i], scores.at(i, j));
+    highest[i] *= unit;
+    exceeds |= highest[i] > states.reference[i] + headroom;
+  }
+  if (__any_sync(0xffffffff, exceeds)) {
+#pragma unroll
+    for (int i = 0; i < rows; i++) {
+#pragma unroll
+      for (int lanes = 1; lanes < Scores::lanesPerRow; lanes *= 2)
+        highest[i] = fmaxf(highest[i], __shfl_xor_sync(0xffffffff, highest[i], lanes));
+      const bool moves = highest[i] > states.reference[i] + headroom;
+      const float factor = moves ? ptx::exp2(states.reference[i] - highest[i]) : 1.f;
+      if (moves) states.reference[i] = highest[i];
+      states.sum[i] *= factor;
+#pragma unroll
+      for (int j = 0; j < Output::columnsPerThread; j++) output.at(i, j) *= factor;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < rows; i++) {
+    const float reference = finiteReference(states.reference[i]);
+    float sum = 0;  // of the tile by itself: long sums of long sequences would lose digits
+#pragma unroll
+    for (int j = 0; j < Scores::columnsPerThread; j++) {
+      scores.at(i, j) = ptx::exp2(fmaf(scores.at(i, j), unit, -reference));
+      sum += scores.at(i, j);
+    }
+    states.sum[i] += sum;
+  }
+}
+
+/// The row's whole sum, from its lanes.
+template <int lanesPerRow>
+FOVEA_DEVICE float rowTotal(float sum) {
+#pragma unroll
+  for (int lanes = 1; lanes < lanesPerRow; lanes *= 2) sum += __shfl_xor_sync(0xffffffff, sum, lanes);
+  return sum;
+}
+
+/// What a row's reference and sum come to.
+struct RowResult {
+  float factor;  // of its unnormalised output; 0 for a row that sees nothing
+  float lse;     // natural logarithm
+};
+
+/// `sink` is a logit without a value, or -inf.
+FOVEA_DEVICE RowResult finishRow(float reference, float total, float sink) {
+  float factor = 1;
+  if (sink != negativeInfinity()) {
+    const float top = fmaxf(reference, sink * log2e);
+    factor = ptx::exp2(reference - top);
+    total = fmaf(total, factor, ptx::exp2(sink * log2e - top));
+    reference = top;
+  }
+  if (total == 0) return {0, negativeInfinity()};
+  return {factor / total, (finiteReference(reference) + ptx::log2(total)) * ln2};
+}
+
+}  // namespace fovea::cuda

@@ -1,0 +1,37 @@
+// What the tiled kernels are given: one Problem by value and a table of sequences in device memory, as the standard ones
+// (standard.h says how the table gets there).
+#pragma once
+#include <vector_types.h>
+
+#include "../../attention/tiles_cuda.h"
+
+namespace fovea::cuda {
+
+/// One entry of the table. "Tasks" are thread blocks: a launch has one row of them over all sequences.
+struct alignas(16) TiledSequence {
+  Sequence sequence;  // with device pointers
+
+  int64_t firstTask, firstWeightTask;  // of this sequence's kv heads x tiles
+  int32_t rowTiles;                    // of TiledShape::rows() rows, enough for queryRows
+  int32_t sectionHeads;                // kv heads whose tiles run together, so that their keys and values stay in L2
+  int32_t weightRowTiles, weightKeyTiles;                         // of weightShape, enough for queryRows and keyColumns
+  int32_t queryAligned, keyAligned, valueAligned, outputAligned;  // whether 16-byte copies may be used
+
+  // In the workspace, when weights are wanted: [kvHeads][rows], each row's reference in base 2, and one over its sum of
+  // 2^(score - reference), 0 for a row that sees nothing.
+  float2* rows;
+  int64_t unused;
+};
+
+static_assert(sizeof(TiledSequence) == tiledEntryBytes);
+
+/// Dynamic shared memory of the kernel that recomputes weights.
+constexpr int weightSharedBytes = 2 * (standardQueryTile + standardKeyTile) * panelBytes;
+
+struct TiledArguments {
+  Problem problem;       // its `sequences` is unused
+  float scale, softcap;  // the problem's, so that no kernel computes in float64
+  const TiledSequence* table;
+};
+
+}  // namespace fovea::cuda

@@ -1,0 +1,127 @@
+// Rules of the tiled kernels: softcap, bias, ALiBi and the masks, on scores in registers.
+//
+// Each rule is a pass of its own over the tile, so that a call pays for what it uses. Tiles that only the scale is left
+// to do for never come here.
+#pragma once
+#include "products.cuh"
+#include "scores.cuh"
+#include "sequences.cuh"
+#include "tiled.h"
+
+namespace fovea::cuda {
+
+/// Where a warp's tile of scores lies: rows from `row` on, keys from `key` on.
+struct ScorePlace {
+  int kvHead, row, key;
+};
+
+/// A row of the tile by its query and its head.
+struct PackedRow {
+  int query, head;
+};
+
+FOVEA_DEVICE PackedRow packedRow(const Problem& problem, int kvHead, int row) {
+  const int query = row / problem.groupSize();
+  return {query, kvHead * problem.groupSize() + row - query * problem.groupSize()};
+}
+
+/// Whether more than a positive scale and ranges of keys decides over the scores.
+FOVEA_DEVICE bool isModified(const TiledArguments& arguments, const Sequence& sequence) {
+  return sequence.bias || sequence.mask || sequence.alibiSlopes || arguments.softcap > 0 || !(arguments.scale > 0);
+}
+
+/// The keys that all existing rows of [row, row + rows) see.
+FOVEA_DEVICE KeyRange keysOfEveryRow(const Problem& problem, const Sequence& sequence, int row, int rows) {
+  const int group = problem.groupSize(), last = min((row + rows - 1) / group, int(sequence.queryLength) - 1);
+  const KeyRange a = visibleKeys(problem, sequence, row / group), b = visibleKeys(problem, sequence, last);
+  return {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
+}
+
+/// Adds the bias to the keys that the ranges left.
+template <class Tile>
+FOVEA_DEVICE void addBias(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+                          Tile& tile) {
+  const View<const void>& view = sequence.bias;
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++) {
+    const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
+    const int64_t base = row.head * view.headStride + row.query * view.rowStride;
+    const int key = ptx::anew(place.key);
+#pragma unroll
+    for (int j = 0; j < Tile::columnsPerThread; j++) {
+      float& score = tile.at(i, j);
+      if (score == negativeInfinity()) continue;
+      const int64_t at = base + (key + tile.column(j)) * view.columnStride;
+      score = fmaf(loadBias(view.data, arguments.problem.biasDtype, at), log2e, score);
+    }
+  }
+}
+
+template <class Tile>
+FOVEA_DEVICE void addDistances(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+                               Tile& tile) {
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++) {
+    const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
+    const float slope = sequence.alibiSlopes[row.head] * log2e;
+    const int64_t distance = row.query + sequence.queryOffset - place.key;
+#pragma unroll
+    for (int j = 0; j < Tile::columnsPerThread; j++)
+      tile.at(i, j) -= slope * fabsf(static_cast<float>(distance - tile.column(j)));
+  }
+}
+
+template <class Tile>
+FOVEA_DEVICE void applyMask(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+                            Tile& tile) {
+  const View<const uint8_t>& view = sequence.mask;
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++) {
+    const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
+    const uint8_t* mask = view.data + row.head * view.headStride + row.query * view.rowStride;
+    const int key = ptx::anew(place.key);
+#pragma unroll
+    for (int j = 0; j < Tile::columnsPerThread; j++) {
+      float& score = tile.at(i, j);
+      if (score == negativeInfinity()) continue;
+      if (!mask[(key + tile.column(j)) * view.columnStride]) score = negativeInfinity();
+    }
+  }
+}
+
+/// Hides the keys that a row does not see by length, causality and window, and rows past the last query.
+template <class Tile>
+FOVEA_DEVICE void hideRanges(const Problem& problem, const Sequence& sequence, const ScorePlace& place, Tile& tile) {
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++) {
+    const int query = (place.row + tile.row(i)) / problem.groupSize();
+    KeyRange keys{0, 0};
+    if (query < sequence.queryLength) keys = visibleKeys(problem, sequence, query);
+    const int begin = int(keys.begin) - place.key, end = int(keys.end) - place.key;
+#pragma unroll
+    for (int j = 0; j < Tile::columnsPerThread; j++)
+      if (tile.column(j) < begin || tile.column(j) >= end) tile.at(i, j) = negativeInfinity();
+  }
+}
+
+/// Products to scores, -inf where masked. Returns what a score is to be multiplied with to be in base 2: the scale is
+/// left to the exponentials where nothing but ranges of keys came between.
+template <class Tile>
+FOVEA_DEVICE float applyRules(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+                              Tile& tile) {
+  const Problem& problem = arguments.problem;
+  const float scale = arguments.scale, softcap = arguments.softcap;
+  const bool modified = isModified(arguments, sequence);
+  if (softcap > 0)
+    forEach(tile, [&](float& score, int, int) { score = softcap * log2e * tanhOf(score * scale / softcap); });
+  else if (modified)
+    forEach(tile, [&](float& score, int, int) { score *= scale * log2e; });
+  hideRanges(problem, sequence, place, tile);
+  if (!modified) return scale * log2e;
+  if (sequence.bias) addBias(arguments, sequence, place, tile);
+  if (sequence.alibiSlopes) addDistances(arguments, sequence, place, tile);
+  if (sequence.mask) applyMask(arguments, sequence, place, tile);
+  return 1;
+}
+
+}  // namespace fovea::cuda

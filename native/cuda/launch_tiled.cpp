@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <vector>
+
+#include "kernels/tiled.h"
+#include "launch_parts.h"
+
+namespace fovea::cuda {
+namespace {
+
+KernelImage tiledKernel(const Problem& problem) {
+  const TiledShape shape = tiledShape(problem);
+  return {images::tiled, std::string("fovea_tiled_") + suffix(problem.dtype) + "_" + std::to_string(shape.dims),
+          tiledSharedBytes(problem.dtype, shape)};
+}
+
+KernelImage weightsKernel(const Problem& problem) {
+  return {images::tiledWeights, std::string("fovea_tiled_weights_") + suffix(problem.dtype), weightSharedBytes};
+}
+
+/// The table of sequences, and how many tasks each kernel has.
+struct TiledTable {
+  std::vector<TiledSequence> entries;
+  int64_t tasks = 0, weightTasks = 0;
+};
+
+/// Key tiles of the longest task, the last row tile's under a causal mask: what sequences are ordered by.
+int64_t longestTask(const Problem& problem, const Sequence& sequence) {
+  const TiledShape shape = tiledShape(problem);
+  const int64_t last = ceilDivide(sequence.queryLength * problem.groupSize(), shape.rows()) - 1;
+  if (last < 0) return 0;
+  const TileRange keys = tiledKeyTiles(problem, sequence, shape, last);
+  return keys.end - keys.begin;
+}
+
+/// How many heads' keys and values half of the L2 cache holds: the other half is for queries, outputs and chance.
+int64_t headsInL2(const Problem& problem, const Sequence& sequence, int64_t l2Bytes) {
+  const int64_t perHead = sequence.keyLength * (problem.headDim + problem.valueDim) * byteSize(problem.dtype);
+  return clampTo(l2Bytes / 2 / std::max<int64_t>(perHead, 1), 1, problem.kvHeads);
+}
+
+TiledTable makeTable(const Problem& problem, CUdeviceptr workspace, int64_t l2Bytes) {
+  TiledTable table;
+  table.entries.reserve(size_t(problem.sequenceCount));
+  CUdeviceptr next = workspace + CUdeviceptr(tiledTableBytes(problem.sequenceCount));
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    const Sequence& sequence = problem.sequences[i];
+    const TiledWork work = tiledWork(problem, sequence);
+    TiledSequence entry{};
+    entry.sequence = sequence;
+    entry.rowTiles = int32_t(work.rowTiles);
+    entry.sectionHeads = int32_t(headsInL2(problem, sequence, l2Bytes));
+    entry.weightRowTiles = int32_t(work.weightRowTiles);
+    entry.weightKeyTiles = int32_t(work.weightKeyTiles);
+    entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
+    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.dtype);
+    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.dtype);
+    const View<void>& output = sequence.output;
+    entry.outputAligned =
+        rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);
+    if (sequence.weights) entry.rows = devicePointer<float2>(next);
+    next += CUdeviceptr(work.rowBytes);
+    table.entries.push_back(entry);
+  }
+  // The longest tasks first, so that none of them begins when all others are done. Nothing else depends on the order.
+  std::stable_sort(table.entries.begin(), table.entries.end(), [&](const TiledSequence& a, const TiledSequence& b) {
+    return longestTask(problem, a.sequence) > longestTask(problem, b.sequence);
+  });
+  for (TiledSequence& entry : table.entries) {
+    entry.firstTask = table.tasks;
+    entry.firstWeightTask = table.weightTasks;
+    table.tasks += int64_t{entry.rowTiles} * problem.kvHeads;
+    table.weightTasks += int64_t{entry.weightRowTiles} * entry.weightKeyTiles * problem.kvHeads;
+  }
+  return table;
+}
+
+}  // namespace
+
+void loadTiled(Device& device, const Problem& problem) {
+  for (const KernelImage& kernel : {tiledKernel(problem), weightsKernel(problem)}) device.function(kernel);
+}
+
+void launchTiled(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace) {
+  const TiledTable table = makeTable(problem, workspace, device.info().l2Bytes);
+  if (table.tasks == 0) return;  // no query row anywhere
+  writeTable(device, stream, table.entries.data(), table.entries.size() * sizeof(TiledSequence), workspace);
+  TiledArguments arguments{problem, float(problem.scale), float(problem.softcap),
+                           devicePointer<const TiledSequence>(workspace)};
+  arguments.problem.sequences = nullptr;
+  launchKernel(device, stream, tiledKernel(problem), table.tasks, tiledThreads, &arguments);
+  launchKernel(device, stream, weightsKernel(problem), table.weightTasks, standardThreads, &arguments);
+}
+
+}  // namespace fovea::cuda
