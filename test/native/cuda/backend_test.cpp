@@ -56,9 +56,11 @@ void copiesInOrder() {
 }
 
 /// A sequence has the same bits alone and among others.
-void batchInvariance(DType dtype) {
+void batchInvariance(DType dtype, Algorithm algorithm) {
   const auto stream = cuda::open(0);
   Case batch = smallCase(dtype);
+  batch.algorithm = algorithm;
+  batch.weights = true;
   batch.queryLengths = {3, 150, 40}, batch.keyLengths = {90, 200, 70};
   Tensors together(batch);
   const auto run = [&](const Problem& problem) {
@@ -66,8 +68,15 @@ void batchInvariance(DType dtype) {
     check(result.outcome == cuda::Outcome::done, result.message);
   };
   const auto bytesOf = [&](const Sequence& sequence) {
-    const auto* begin = static_cast<const uint8_t*>(sequence.output.data);
-    return std::vector<uint8_t>(begin, begin + batch.heads * sequence.output.headStride * byteSize(dtype));
+    std::vector<uint8_t> bytes;
+    const auto append = [&](const auto& view, int64_t elementBytes) {
+      const auto* begin = reinterpret_cast<const uint8_t*>(view.data);
+      bytes.insert(bytes.end(), begin, begin + batch.heads * view.headStride * elementBytes);
+    };
+    append(sequence.output, byteSize(dtype));
+    append(sequence.lse, sizeof(float));
+    append(sequence.weights, sizeof(float));
+    return bytes;
   };
   run(together.problem());
   for (int64_t i = 0; i < together.problem().sequenceCount; i++) {
@@ -171,25 +180,37 @@ void accounting() {
   check(cuda::memory(0)->tensors == before, "memory is not given back");
 }
 
+/// As tiled, with a message that has `part`.
+void expectRefused(Problem problem, const std::string& part) {
+  problem.algorithm = Algorithm::tiled;
+  try {
+    cuda::plan(0, problem);
+  } catch (const std::invalid_argument& error) {
+    check(std::string(error.what()).find("algorithm") == 0 && std::string(error.what()).find(part) != std::string::npos,
+          error.what());
+    return;
+  }
+  throw Failure("tiled is not refused");
+}
+
 void plans() {
   Tensors tensors(smallCase());
   Problem problem = tensors.problem();
   const Plan plan = cuda::plan(0, problem);
-  check(plan.algorithm == Algorithm::standard && plan.sequences.at(0).kernel == Kernel::cudaStandard,
-        "not the standard kernel");
+  check(plan.algorithm == Algorithm::tiled && plan.sequences.at(0).kernel == Kernel::cudaTiled, "not the tiled kernel");
   check(!plan.sequences[0].plainLoads && plan.workspaceBytes > 0 && plan.flops >= plan.usefulFlops,
         "not a sensible plan");
   Case shifted = smallCase();
   shifted.shift = 1;
   check(cuda::plan(0, Tensors(shifted).problem()).sequences[0].plainLoads, "plain loads do not show");
-  problem.algorithm = Algorithm::tiled;
-  bool refused = false;
-  try {
-    cuda::plan(0, problem);
-  } catch (const std::invalid_argument&) {
-    refused = true;
-  }
-  check(refused, "tiled is not refused");
+
+  problem.scoreStage = ScoreStage::scaled;
+  check(cuda::plan(0, problem).algorithm == Algorithm::standard, "scores are wanted: not the standard kernel");
+  expectRefused(problem, "returnScores");
+  problem = tensors.problem();
+  problem.valueDim = 257;
+  check(cuda::plan(0, problem).algorithm == Algorithm::standard, "wide heads: not the standard kernel");
+  expectRefused(problem, "256");
 }
 
 }  // namespace
@@ -198,8 +219,10 @@ void addBackendTests(std::vector<Test>& tests) {
   tests.push_back({"backend: tensors on the device", deviceTensors});
   tests.push_back({"backend: enqueued", enqueued});
   tests.push_back({"backend: copies in order", copiesInOrder});
-  tests.push_back({"backend: batch invariance float32", [] { batchInvariance(DType::float32); }});
-  tests.push_back({"backend: batch invariance float16", [] { batchInvariance(DType::float16); }});
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
+    for (const Algorithm algorithm : {Algorithm::standard, Algorithm::automatic})
+      tests.push_back({std::string("backend: batch invariance ") + nameOf(dtype) + " " + nameOf(algorithm),
+                       [=] { batchInvariance(dtype, algorithm); }});
   tests.push_back({"backend: many sequences", manySequences});
   tests.push_back({"backend: graphs", graphs});
   tests.push_back({"backend: cancelling", cancelling});

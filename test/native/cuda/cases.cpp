@@ -4,9 +4,60 @@
 
 namespace fovea::test {
 
+const char* nameOf(DType type) {
+  return type == DType::float32 ? "float32" : type == DType::float16 ? "float16" : "bfloat16";
+}
+
+const char* nameOf(Algorithm algorithm) {
+  return algorithm == Algorithm::standard ? "standard" : algorithm == Algorithm::tiled ? "tiled" : "auto";
+}
+
+Case randomCase(DType dtype, uint64_t seed) {
+  Random random(seed);
+  const auto below = [&](int limit) { return int(random.bits() % uint64_t(limit)); };
+  const auto often = [&](double share) { return random.uniform() < share; };
+  const auto dims = [&] { return often(0.5) ? 16 * (1 + below(8)) : 1 + below(often(0.2) ? 256 : 130); };
+  constexpr int groups[] = {1, 1, 2, 3, 4, 5, 7, 8, 16};
+  Case about;
+  about.name = std::string(nameOf(dtype)) + " random " + std::to_string(seed);
+  about.seed = seed;
+  about.dtype = dtype;
+  about.biasDtype = DType(below(3));
+  const int group = groups[below(9)];
+  about.kvHeads = group > 4 ? 1 : 1 + below(2);
+  about.heads = about.kvHeads * group;
+  about.headDim = dims();
+  about.valueDim = often(0.6) ? about.headDim : dims();
+  const int sequences = 1 + below(3), most = 200 / group;
+  about.queryLengths.clear(), about.keyLengths.clear();
+  for (int i = 0; i < sequences; i++) {
+    about.queryLengths.push_back(i > 0 && often(0.1) ? 0 : 1 + below(most));
+    about.keyLengths.push_back(i > 0 && often(0.1) ? 0 : 1 + below(200));
+  }
+  about.causal = often(0.4);
+  if (often(0.25)) about.windowLeft = below(150);
+  if (often(0.25)) about.windowRight = below(150);
+  if (often(0.3)) about.queryOffset = below(300) - 150;
+  about.mask = often(0.2);
+  about.alibi = often(0.2);
+  about.sinks = often(0.2);
+  about.softcap = often(0.2) ? 1 + 20 * random.uniform() : 0;
+  about.scale = often(0.1) ? -0.1 : 0;
+  about.bias = often(0.25) ? Case::Bias(1 + below(3)) : Case::Bias::none;
+  about.lse = often(0.8);
+  about.weights = often(0.2);
+  about.pageSize = often(0.25) ? 1 + below(70) : 0;
+  about.padding = often(0.3) ? below(80) : 0;
+  about.rowsFirst = often(0.3);
+  about.shift = often(0.2) ? 1 : 0;
+  about.magnitude = often(0.1) ? 30 : 1;
+  return about;
+}
+
 Tensors::Tensors(const Case& about) : about_(about) {
   Random random(about.seed);
   problem_.dtype = about.dtype;
+  problem_.algorithm = about.algorithm;
   problem_.biasDtype = about.biasDtype;
   problem_.heads = about.heads;
   problem_.kvHeads = about.kvHeads;

@@ -11,6 +11,7 @@ namespace fovea::test {
 struct Case {
   std::string name;
   DType dtype = DType::float32;
+  Algorithm algorithm = Algorithm::automatic;
   int heads = 1, kvHeads = 1, headDim = 64, valueDim = 64;
   std::vector<int> queryLengths{16}, keyLengths{16};  // one per sequence
   double scale = 0;                                   // 0: 1 / sqrt(headDim)
@@ -32,6 +33,12 @@ struct Case {
   bool poisonMasked = false;  // a NaN key that the causal mask hides from every row
   uint64_t seed = 1;
 };
+
+const char* nameOf(DType type);
+const char* nameOf(Algorithm algorithm);
+
+/// All options in combination, sizes up to about 200 rows and keys, by seed.
+Case randomCase(DType dtype, uint64_t seed);
 
 /// A case's tensors on the host, as a Problem.
 class Tensors {

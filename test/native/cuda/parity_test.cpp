@@ -1,4 +1,5 @@
-// The standard kernel against the reference, over options, dtypes and shapes.
+// The kernels against the reference, over options, dtypes and shapes.
+#include "../../../native/attention/tiles_cuda.h"
 #include "../../../native/cuda/backend.h"
 #include "cases.h"
 #include "check.h"
@@ -11,6 +12,13 @@ cuda::Stream& stream() {
   return *opened;
 }
 
+constexpr uint64_t randomCases = 60;  // of each dtype and algorithm
+
+bool canBeTiled(const Case& about) {
+  return about.dtype != DType::float32 && about.scoreStage == ScoreStage::none && about.headDim <= cuda::maxTiledDim &&
+         about.valueDim <= cuda::maxTiledDim;
+}
+
 void runCase(const Case& about) {
   Tensors tensors(about);
   const Plan plan = cuda::plan(0, tensors.problem());
@@ -20,7 +28,8 @@ void runCase(const Case& about) {
   check(wrong.empty(), wrong);
 }
 
-/// The cases of one dtype. Sizes stay small: tiles are 128 x 128, blocks 64 keys, warps 32 queries.
+/// The cases of one dtype. Sizes stay small: the standard kernel's tiles are 128 x 128, blocks 64 keys, warps 32 queries;
+/// the tiled one's 128 or 64 rows by 64 or 32 keys, warps 32 or 16 rows.
 std::vector<Case> casesOf(DType dtype) {
   std::vector<Case> cases;
   const auto add = [&](const std::string& name, const std::function<void(Case&)>& change) {
@@ -37,7 +46,7 @@ std::vector<Case> casesOf(DType dtype) {
   };
 
   add("one query, one key", [&](Case& c) { lengths(c, 1, 1); });
-  for (const auto& [queries, keys] : {std::pair{1, 300}, {127, 129}, {128, 128}, {129, 127}, {33, 65}, {200, 64}})
+  for (const auto& [queries, keys] : {std::pair{1, 300}, {127, 129}, {128, 128}, {129, 127}, {33, 65}, {200, 64}, {63, 33}, {65, 31}})
     for (const bool causal : {false, true})
       add("lengths " + std::to_string(queries) + " x " + std::to_string(keys) + (causal ? " causal" : ""),
           [&](Case& c) {
@@ -53,6 +62,8 @@ std::vector<Case> casesOf(DType dtype) {
                                           {128, 128},
                                           {192, 128},
                                           {80, 130},
+                                          {256, 256},
+                                          {200, 72},
                                           {320, 512}})
     add("dims " + std::to_string(headDim) + ", " + std::to_string(valueDim), [&](Case& c) {
       lengths(c, 40, 70);
@@ -64,6 +75,11 @@ std::vector<Case> casesOf(DType dtype) {
     lengths(c, 40, 90);
     c.causal = true;
   });
+  for (const int group : {1, 2, 3, 4, 5, 7, 8, 16})
+    add("a group of " + std::to_string(group), [&](Case& c) {
+      c.heads = group, c.causal = true, c.windowLeft = 50, c.padding = 2;
+      c.queryLengths = {128 / group + 1, 64 / group}, c.keyLengths = {97, 63};
+    });
   add("causal from the top left", [&](Case& c) {
     lengths(c, 140, 200);
     c.causal = true, c.queryOffset = 0;
@@ -168,8 +184,17 @@ std::vector<Case> casesOf(DType dtype) {
 }  // namespace
 
 void addParityTests(std::vector<Test>& tests) {
-  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
-    for (const Case& about : casesOf(dtype)) tests.push_back({"parity: " + about.name, [about] { runCase(about); }});
+  for (const Algorithm algorithm : {Algorithm::standard, Algorithm::tiled}) {
+    const auto add = [&](Case about) {
+      about.algorithm = algorithm;
+      if (algorithm == Algorithm::tiled && !canBeTiled(about)) return;
+      tests.push_back({std::string("parity: ") + nameOf(algorithm) + " " + about.name, [about] { runCase(about); }});
+    };
+    for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
+      for (const Case& about : casesOf(dtype)) add(about);
+      for (uint64_t seed = 1; seed <= randomCases; seed++) add(randomCase(dtype, seed));
+    }
+  }
 }
 
 }  // namespace fovea::test
