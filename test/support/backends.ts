@@ -4,6 +4,7 @@ import {
   attention,
   devices,
   Tensor,
+  type Algorithm,
   type AttentionOptions,
   type AttentionResult,
   type Device,
@@ -56,7 +57,11 @@ export const backends: readonly Backend[] = devices()
     bounds: info.device === "cpu" ? cpuBounds : cudaBounds,
   }));
 
-export const algorithms = onCuda ? (["standard", "auto"] as const) : (["standard", "tiled", "auto"] as const);
+export const algorithms = ["standard", "tiled", "auto"] as const;
+
+/** Whether a backend has the algorithm for these sizes; a call for one that it has not is refused. */
+export const has = (algorithm: Algorithm, headDim: number, valueDim: number): boolean =>
+  !onCuda || algorithm !== "tiled" || Math.max(headDim, valueDim) <= 256;
 
 type Inputs = readonly [TensorInput, TensorInput, TensorInput];
 
@@ -64,11 +69,7 @@ type Inputs = readonly [TensorInput, TensorInput, TensorInput];
  * Calls `attention` on a backend. On a GPU half of the calls (by the test's name) find their tensors there, and the results are
  * read; the others send them from the host and back.
  */
-export async function run(
-  { device }: Backend,
-  inputs: Inputs,
-  options: AttentionOptions,
-): Promise<AttentionResult> {
+export async function run({ device }: Backend, inputs: Inputs, options: AttentionOptions): Promise<AttentionResult> {
   const [query, key, value] = inputs;
   if (device === "cpu" || options.out !== undefined || caseNumber() % 2 === 0) {
     return attention(query, key, value, { ...options, device });

@@ -4,10 +4,6 @@
 
 namespace fovea::test {
 
-const char* nameOf(DType type) {
-  return type == DType::float32 ? "float32" : type == DType::float16 ? "float16" : "bfloat16";
-}
-
 const char* nameOf(Algorithm algorithm) {
   return algorithm == Algorithm::standard ? "standard" : algorithm == Algorithm::tiled ? "tiled" : "auto";
 }

@@ -34,7 +34,6 @@ struct Case {
   uint64_t seed = 1;
 };
 
-const char* nameOf(DType type);
 const char* nameOf(Algorithm algorithm);
 
 /// All options in combination, sizes up to about 200 rows and keys, by seed.
