@@ -132,7 +132,7 @@ class Comparison {
   std::string compareErrors() const {
     if (count_ == 0) return {};
     if (problem_.dtype == DType::float32) {
-      const double relative = std::sqrt(error_ / std::max(norm_, 1e-30)), limit = 2e-6 * std::max(1.0, largest_ / 8);
+      const double relative = std::sqrt(error_ / std::max(norm_, 1e-30)), limit = 1e-5 * std::max(1.0, largest_ / 8);
       return relative <= limit ? "" : "relative error " + std::to_string(relative) + " over " + std::to_string(limit);
     }
     const double rmse = std::sqrt(error_ / double(count_)), limit = 2 * std::sqrt(emulatedError_ / double(count_));

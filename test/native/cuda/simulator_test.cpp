@@ -100,7 +100,7 @@ void tiledMemory(DType dtype, int dims, bool causal) {
   Case about;
   about.dtype = dtype;
   about.algorithm = Algorithm::tiled;
-  about.queryLengths = {causal ? 320 : 128}, about.keyLengths = {keys};
+  about.queryLengths = {causal ? keys : 128}, about.keyLengths = {keys};
   about.headDim = about.valueDim = dims;
   about.causal = causal;
   const Plan plan = count(counters, about);
@@ -108,8 +108,7 @@ void tiledMemory(DType dtype, int dims, bool causal) {
   double ideal = 0;
   for (int64_t row = 0; row < about.queryLengths[0]; row += rows) {
     const int64_t count = std::min<int64_t>(rows, about.queryLengths[0] - row);
-    const int64_t seen = causal ? keys - about.queryLengths[0] + row + count : keys;
-    const int64_t visited = (seen + keyBlock - 1) / keyBlock * keyBlock;
+    const int64_t visited = causal ? (row + count + keyBlock - 1) / keyBlock * keyBlock : keys;
     ideal += double(byteSize(dtype)) * dims * double(2 * count + 2 * visited) + 4.0 * double(count);
   }
   const double moved = counters.sum("globalBytes", "fovea_tiled");
