@@ -15,13 +15,17 @@ constexpr int64_t maxTasks = (int64_t{1} << 31) - 1;
 
 /// Whether scores can stay unwritten.
 bool canBeTiled(const Problem& problem) {
-  return problem.scoreStage == ScoreStage::none && problem.headDim <= maxTiledDim && problem.valueDim <= maxTiledDim;
+  return problem.dtype != DType::float32 && problem.scoreStage == ScoreStage::none && problem.headDim <= maxTiledDim &&
+         problem.valueDim <= maxTiledDim;
 }
 
 void checkSupported(const Problem& problem) {
   if (problem.algorithm == Algorithm::tiled && problem.scoreStage != ScoreStage::none)
     throw std::invalid_argument(
         "algorithm: \"tiled\" never stores scores; returnScores takes \"auto\" or \"standard\"");
+  if (problem.algorithm == Algorithm::tiled && problem.dtype == DType::float32)
+    throw std::invalid_argument(
+        "algorithm: \"tiled\" takes float16 and bfloat16 on CUDA, got float32; use \"auto\" or \"standard\"");
   if (problem.algorithm == Algorithm::tiled && !canBeTiled(problem))
     throw std::invalid_argument("algorithm: \"tiled\" takes headDim and valueDim up to " + std::to_string(maxTiledDim) +
                                 " on CUDA, got " + std::to_string(problem.headDim) + " and " +

@@ -19,7 +19,7 @@ struct KernelImage {
 };
 
 namespace images {
-extern const Image table, copy, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledWeights;
+extern const Image table, copy, standardScores, standardOutput, standardWeights, tiled, tiledWeights;
 }
 
 }  // namespace fovea::cuda

@@ -19,18 +19,17 @@ FOVEA_DEVICE int fragmentPlace(int rowGroup, int keyGroup) {
 }
 
 /// tile += a bᵀ over the first `depth` columns of two panels; the warp takes rows aRow.. of a and bRow.. of b. Columns
-/// from depth on must be zero up to the next multiple of 16 (16-bit types) or 8 (float32).
+/// from depth on must be zero up to the next multiple of 16 (16-bit types).
 template <class Element, int groups, int columns, int aRows, int bRows>
 FOVEA_DEVICE void multiplyPanels(MatrixTile<groups, columns>& tile, const Panel<aRows>& a, int aRow,
                                  const Panel<bRows>& b, int bRow, int depth) {
   const int lane = laneIndex();
 #pragma unroll
   for (int step = 0; step < 4; step++) {
-    if (step * panelColumns<Element> / 4 >= depth) break;
+    if (step * 16 >= depth) break;
     uint32_t left[groups][4];
 #pragma unroll
-    for (int i = 0; i < groups; i++)
-      ptx::loadMatrices(left[i], a.address(aRow + i * 16 + lane % 16, step * 2 + lane / 16));
+    for (int i = 0; i < groups; i++) ptx::loadMatrices(left[i], a.address(aRow + i * 16 + lane % 16, step * 2 + lane / 16));
 #pragma unroll
     for (int j = 0; j < columns / 16; j++) {
       uint32_t right[4];  // two 8-column tiles: rows of b are columns of the product
@@ -133,8 +132,8 @@ FOVEA_DEVICE void multiplyScaled(WarpTile<float, columns>& tile, const Probabili
   }
 }
 
-/// A warp's probabilities as the first operand of a product: 16-bit accumulators of 16 keys lie in registers as they
-/// are wanted there.
+/// A warp's probabilities as the first operand of a product: 16-bit accumulators of 16 keys lie in registers as they are
+/// wanted there.
 template <class Element, int groups, int keys>
 struct Probabilities {
   uint32_t fragments[groups][keys / 16][4];
@@ -178,46 +177,6 @@ FOVEA_DEVICE void multiplyProbabilities(MatrixTile<groups, columns>& output,
                                     right[3]);
         }
       }
-  }
-}
-
-/// float32 stays as it is. The tensor cores are told that the keys of a group of 8 come in the order 0, 2, 4, 6, 1, 3,
-/// 5, 7: then no thread needs another one's probabilities.
-template <int groups, int keys>
-struct Probabilities<float, groups, keys> {
-  MatrixTile<groups, keys> tile;
-};
-
-template <int groups, int keys>
-FOVEA_DEVICE void round(Probabilities<float, groups, keys>& to, const MatrixTile<groups, keys>& from) {
-  to.tile = from;
-}
-
-template <int groups, int columns, int keys, int panels>
-FOVEA_DEVICE void multiplyProbabilities(MatrixTile<groups, columns>& output,
-                                        const Probabilities<float, groups, keys>& p,
-                                        const Panel<keys> (&values)[panels], int valueDim) {
-  static_assert(columns == panels * panelColumns<float>);
-  const int key = laneIndex() % 4 * 2, column = laneIndex() / 4;
-#pragma unroll
-  for (int step = 0; step < keys / 8; step++) {
-    uint32_t left[groups][4];
-#pragma unroll
-    for (int i = 0; i < groups; i++)
-#pragma unroll
-      for (int k = 0; k < 4; k++) left[i][k] = __float_as_uint(p.tile.fragments[i][step][k / 2 + k % 2 * 2]);
-#pragma unroll
-    for (int panel = 0; panel < panels; panel++) {
-      if (panel > 0 && panel * panelColumns<float> >= valueDim) break;
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        const uint32_t even = __float_as_uint(values[panel].one(step * 8 + key, j * 8 + column));
-        const uint32_t odd = __float_as_uint(values[panel].one(step * 8 + key + 1, j * 8 + column));
-#pragma unroll
-        for (int i = 0; i < groups; i++)
-          ptx::multiplyAdd<float>(output.fragments[i][panel * 4 + j], left[i], even, odd);
-      }
-    }
   }
 }
 

@@ -81,38 +81,6 @@ FOVEA_DEVICE void multiplyAdd<BFloat>(float (&sum)[4], const uint32_t (&a)[4], u
 }
 #undef FOVEA_MMA
 
-/// sum[16 x 8] += a[16 x 8] b[8 x 8], of which the 10 leading mantissa bits count. a: [g][t], [g+8][t], [g][t+4],
-/// [g+8][t+4]; b: [t][g], [t+4][g].
-FOVEA_DEVICE void multiplyAddTf32(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-/// The leading 11 bits of a float32, and the next 11, rounded: what is lost is 2^-24 of it.
-struct Split {
-  uint32_t high, low;
-};
-FOVEA_DEVICE Split split(uint32_t bits) {
-  const uint32_t high = bits & 0xffffe000;
-  return {high, __float_as_uint(__uint_as_float(bits) - __uint_as_float(high)) + 0x1000};
-}
-
-/// The same for float32 as float32 wants it: three products of halves; the fourth would change nothing.
-template <>
-FOVEA_DEVICE void multiplyAdd<float>(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  uint32_t high[4], low[4];
-  for (int i = 0; i < 4; i++) {
-    high[i] = split(a[i]).high;
-    low[i] = split(a[i]).low;
-  }
-  const Split right0 = split(b0), right1 = split(b1);
-  multiplyAddTf32(sum, low, right0.high, right1.high);
-  multiplyAddTf32(sum, high, right0.low, right1.low);
-  multiplyAddTf32(sum, high, right0.high, right1.high);
-}
-
 // Conversions and arithmetic on pairs of 16-bit numbers -------------------------------------------------------------
 
 /// Two numbers rounded to nearest even, `low` in the low half.

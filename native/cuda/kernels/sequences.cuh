@@ -18,14 +18,6 @@ FOVEA_DEVICE const Entry& findSequence(const Entry* table, int64_t count, int64_
   return table[low];
 }
 
-/// An entry into shared memory, by one warp.
-template <class Entry>
-FOVEA_DEVICE void copyEntry(Entry& to, const Entry& from) {
-  for (int i = laneIndex(); i < int(sizeof(Entry) / sizeof(uint4)); i += 32)
-    reinterpret_cast<uint4*>(&to)[i] = reinterpret_cast<const uint4*>(&from)[i];
-  __syncwarp();
-}
-
 template <class Element, class Entry>
 FOVEA_DEVICE RowSource<Element> queryRows(const Entry& entry, int head) {
   const auto& view = entry.sequence.query;

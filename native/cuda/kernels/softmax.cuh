@@ -2,8 +2,8 @@
 //
 // A row's reference (elsewhere its running maximum) moves rarely: it is the maximum of the first scores that the row
 // sees, and moves only when a score exceeds it by `headroom`; then the row's sum and output are rescaled. Probabilities
-// up to 2^headroom lose no precision and are far from any overflow, and most tiles need neither a maximum over the
-// whole row nor a pass over the output. Each row decides for itself, so its bits do not depend on its neighbours.
+// up to 2^headroom lose no precision and are far from any overflow, and most tiles need neither a maximum over the whole
+// row nor a pass over the output. Each row decides for itself, so its bits do not depend on its neighbours.
 #pragma once
 #include "scores.cuh"
 #include "tile.cuh"

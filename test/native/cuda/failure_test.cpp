@@ -23,7 +23,6 @@ struct Scenario {
 
 cuda::Result attend(cuda::Stream& stream, int device = 0, int length = 20) {
   Case about;
-  about.algorithm = Algorithm::standard;  // takes memory for its scores
   about.queryLengths = about.keyLengths = {length};
   Tensors tensors(about);
   const cuda::Result result =
@@ -158,14 +157,6 @@ const std::vector<Scenario>& scenarios() {
          const auto stream = cuda::open(0);
          const cuda::Result result = attend(*stream);
          check(result.outcome != cuda::Outcome::done && !result.message.empty(), "a failed launch went unnoticed");
-       }},
-      {"compute capability 8.6, with 99 KB of shared memory per block",
-       {{"FOVEA_SIM_COMPUTE_CAPABILITY", "8.6"}},
-       [] {
-         std::vector<Test> tests;
-         addParityTests(tests);
-         for (const Test& test : tests)
-           if (test.name.find("tiled") != std::string::npos && test.name.find("dims") != std::string::npos) test.run();
        }},
       {"lost device",
        {{"FOVEA_SIM_LOSE_DEVICE", "2"}, {"FOVEA_SIM_DEVICES", "2"}},
