@@ -1,5 +1,5 @@
 import type { AttentionOptions } from "../../lib/index.js";
-import { algorithms, backends, has, run } from "./backends.js";
+import { backends, everyAlgorithm, has, run } from "./backends.js";
 import { build, type Problem } from "./build.js";
 import { complaint } from "./compare.js";
 import { oracle, type Expected } from "./oracle.js";
@@ -13,9 +13,9 @@ export async function check(some: SomeSpec): Promise<void> {
   const expected = oracle(problem);
   drawSchedule(show(some));
   for (const backend of backends) {
-    for (const algorithm of algorithms) {
+    for (const algorithm of everyAlgorithm) {
       if (algorithm === "tiled" && spec.scores !== undefined) continue;
-      if (!has(algorithm, spec.headDim, spec.valueDim)) continue;
+      if (!has(algorithm, spec.dtype, spec.headDim, spec.valueDim)) continue;
       const wrong = await tryOne(problem, expected, { algorithm }, backend);
       if (wrong === undefined) continue;
       throw new Error(`${backend.name}, ${algorithm}: ${wrong}\n\n  await check(${show(some)});\n`);

@@ -11,6 +11,7 @@
 namespace fovea::cuda {
 
 constexpr float headroom = 8;
+constexpr float largestFloat = 3.402823466e38f;
 
 /// Of the rows that a thread holds a part of.
 template <int rows>
@@ -89,13 +90,15 @@ struct RowResult {
 /// `sink` is a logit without a value, or -inf.
 FOVEA_DEVICE RowResult finishRow(float reference, float total, float sink) {
   float factor = 1;
+  const bool empty = total == 0;
   if (sink != negativeInfinity()) {
-    const float top = fmaxf(reference, sink * log2e);
+    const float logit = fminf(fmaxf(sink * log2e, -largestFloat), largestFloat), top = fmaxf(reference, logit);
     factor = ptx::exp2(reference - top);
-    total = fmaf(total, factor, ptx::exp2(sink * log2e - top));
+    total = fmaf(total, factor, ptx::exp2(logit - top));
     reference = top;
   }
   if (total == 0) return {0, negativeInfinity()};
+  if (empty) factor = 0;
   return {factor / total, (finiteReference(reference) + ptx::log2(total)) * ln2};
 }
 

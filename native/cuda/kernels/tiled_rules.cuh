@@ -52,7 +52,8 @@ FOVEA_DEVICE void addBias(const TiledArguments& arguments, const Sequence& seque
       float& score = tile.at(i, j);
       if (score == negativeInfinity()) continue;
       const int64_t at = base + (key + tile.column(j)) * view.columnStride;
-      score = fmaf(loadBias(view.data, arguments.problem.biasDtype, at), log2e, score);
+      const float bias = loadBias(view.data, arguments.problem.biasDtype, at);
+      score = bias == negativeInfinity() ? bias : fmaf(bias, log2e, score);  // even where the score is NaN
     }
   }
 }

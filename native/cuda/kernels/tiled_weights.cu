@@ -109,7 +109,6 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
       fovea_tiled_weights_##suffix(const __grid_constant__ TiledArguments arguments) {  \
     tiledWeights<Element>(arguments);                                                   \
   }
-FOVEA_TILED_WEIGHTS(float32, float)
 FOVEA_TILED_WEIGHTS(float16, Half)
 FOVEA_TILED_WEIGHTS(bfloat16, BFloat)
 

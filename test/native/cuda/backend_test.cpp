@@ -152,6 +152,10 @@ void cancelling() {
   std::vector<std::shared_ptr<cuda::Execution>> executions;
   std::atomic<int> done{0}, aborted{0}, other{0};
   constexpr int calls = 6;
+  // More than the staging memory holds, so the submitting thread is busy while the calls are cancelled.
+  const std::vector<std::byte> large(size_t{64} << 20);
+  const auto buffer = cuda::allocate(*stream, int64_t(large.size()));
+  cuda::write(*stream, cuda::address(*buffer), large.data(), int64_t(large.size()), [](const cuda::Result&) {});
   for (int i = 0; i < calls; i++) {
     tensors.push_back(std::make_unique<Tensors>(smallCase()));
     const Problem& problem = tensors.back()->problem();
