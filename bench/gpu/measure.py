@@ -35,8 +35,8 @@ def measure(command, torch):
             yield row | {"torch": figures}
             process.stdin.write("\n")
             process.stdin.flush()
-        if process.wait() != 0:
-            sys.exit(f"{command[0]} failed")
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def write_results(folder, rows, torch):
@@ -59,16 +59,20 @@ def main():
     arguments = parser.parse_args()
     torch = TorchAttention.open(arguments.samples)
     command = [arguments.bench, "--turns", "--tokens", str(arguments.tokens), "--samples", str(arguments.samples)]
-    rows = []
-    for row in measure(command, torch):
-        rows.append(row)
-        if sys.stderr.isatty():
-            print(f"\r{len(rows)} measured ", end="", file=sys.stderr, flush=True)
-    if not rows:
-        return
-    print()
-    print_table(rows)
-    write_results(arguments.results, rows, torch)
+    rows, failure = [], None
+    try:
+        for row in measure(command, torch):
+            rows.append(row)
+            if sys.stderr.isatty():
+                print(f"\r{len(rows)} measured ", end="", file=sys.stderr, flush=True)
+    except (subprocess.CalledProcessError, BrokenPipeError) as error:
+        failure = error  # what was measured before still counts
+    if rows:
+        print()
+        print_table(rows)
+        write_results(arguments.results, rows, torch)
+    if failure:
+        sys.exit(str(failure))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { textTable } from "../../bench/lib/text-table.js";
+import { copyMutants } from "./copies.js";
 import type { Mutant } from "./mutant.js";
 import { outputMutants } from "./output.js";
 import { scoresMutants } from "./scores.js";
@@ -50,8 +51,7 @@ function run(command: string, args: readonly string[], env: Record<string, strin
 /** Compiles one image from a copy of the sources, changed by `change`, and gives the path of its PTX. */
 async function compile(folder: string, image: string, mutant?: Mutant): Promise<string> {
   const kernels = join(folder, "cuda/kernels");
-  cpSync(join(root, "native/cuda/kernels"), kernels, { recursive: true });
-  cpSync(join(root, "native/attention"), join(folder, "attention"), { recursive: true });
+  for (const part of ["cuda", "attention"]) cpSync(join(root, "native", part), join(folder, part), { recursive: true });
   if (mutant) {
     const path = join(kernels, mutant.file);
     const parts = readFileSync(path, "utf8").split(mutant.find);
@@ -131,7 +131,7 @@ async function runAll(work: readonly (() => Promise<Outcome>)[]): Promise<Outcom
 
 const parts = process.argv.slice(2);
 const isWanted = ({ name }: Mutant) => parts.length === 0 || parts.some((part) => name.includes(part));
-const mutants = [...scoresMutants, ...outputMutants, ...tileMutants].filter(isWanted);
+const mutants = [...scoresMutants, ...outputMutants, ...tileMutants, ...copyMutants].filter(isWanted);
 const testsOfImage = new Map<string, string[]>();
 for (const { image, tests } of mutants) testsOfImage.set(image, [...(testsOfImage.get(image) ?? []), ...tests]);
 const outcomes = await runAll([
