@@ -11,7 +11,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: no barrier before a panel is read",
     find: "__syncthreads();  // this panel is there, and nobody reads the other one any more",
     replace: "",
-    tests: ["parity: float16 lengths 127 x 129"],
+    tests: ["parity: standard float16 lengths 127 x 129"],
     caughtBy: ["race-shared"],
   },
   {
@@ -19,7 +19,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: no barrier between the halves of a row's statistics",
     find: "shared.halves[half][row] = part;\n  __syncthreads();",
     replace: "shared.halves[half][row] = part;",
-    tests: ["parity: float16 lengths 127 x 129"],
+    tests: ["parity: standard float16 lengths 127 x 129"],
     caughtBy: ["race-shared"],
   },
   {
@@ -27,7 +27,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: no barrier before sums are read when there is no key",
     find: "__syncthreads();  // for shared.inverse, when there was no panel",
     replace: "",
-    tests: ["parity: float16 no keys"],
+    tests: ["parity: standard float16 no keys"],
     caughtBy: ["race-shared"],
   },
   {
@@ -35,7 +35,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: waits for the panel before",
     find: "ptx::waitCopies<0>();",
     replace: "ptx::waitCopies<1>();",
-    tests: ["parity: float16 lengths 127 x 129"],
+    tests: ["parity: standard float16 lengths 127 x 129"],
     caughtBy: ["copy-in-flight"],
   },
   {
@@ -43,7 +43,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: does not wait",
     find: "ptx::waitCopies<0>();",
     replace: "",
-    tests: ["parity: float32 lengths 33 x 65"],
+    tests: ["parity: standard float32 lengths 33 x 65"],
     caughtBy: ["copy-in-flight"],
   },
   {
@@ -51,7 +51,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: copies are never committed",
     find: "problem.valueDim);\n    ptx::commitCopies();",
     replace: "problem.valueDim);",
-    tests: ["parity: float16 lengths 127 x 129"],
+    tests: ["parity: standard float16 lengths 127 x 129"],
     caughtBy: ["copy-in-flight", "copy-left"],
   },
   {
@@ -59,7 +59,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: prefetches into the stage that is being read",
     find: "load(stage ^ 1, panel + 1);",
     replace: "load(stage, panel + 1);",
-    tests: ["parity: float16 lengths 127 x 129"],
+    tests: ["parity: standard float16 lengths 127 x 129"],
     caughtBy: ["copy-in-flight", "race-shared"],
   },
   {
@@ -67,7 +67,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: prefetches one panel past the last",
     find: "if (panel + 1 < panels) load",
     replace: "if (panel < panels) load",
-    tests: ["parity: float16 lengths 128 x 128"],
+    tests: ["parity: standard float16 lengths 128 x 128"],
     caughtBy: ["copy-left", "out-of-bounds-global"],
   },
   {
@@ -76,7 +76,7 @@ export const outputMutants: readonly Mutant[] = [
     find: "    ptx::waitCopies<0>();\n    __syncthreads();  // this panel is there, and",
     replace:
       "    if (!hasWork) continue;\n    ptx::waitCopies<0>();\n    __syncthreads();  // this panel is there, and",
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["barrier-left", "deadlock", "copy-left", "race-shared", "copy-in-flight"],
   },
   {
@@ -84,7 +84,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: no zeros past the last key",
     find: "firstKey + panel * panelKeys, keyLength, firstColumn",
     replace: "firstKey + panel * panelKeys, firstKey + (panel + 1) * panelKeys, firstColumn",
-    tests: ["bounds: float16 aligned rows"],
+    tests: ["bounds: standard float16 aligned rows"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -92,7 +92,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: every block of statistics is taken twice",
     find: "block += 2)",
     replace: "block += 1)",
-    tests: ["parity: float16 lengths 1 x 300"],
+    tests: ["parity: standard float16 lengths 1 x 300"],
     caughtBy: ["numbers"],
   },
   {
@@ -100,7 +100,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: sums of blocks are not rescaled",
     find: "return {maximum, a.y * ptx::exp2((a.x - reference) * log2e) + b.y",
     replace: "return {maximum, a.y + b.y",
-    tests: ["parity: float16 large scores"],
+    tests: ["parity: standard float16 large scores"],
     caughtBy: ["numbers"],
   },
   {
@@ -108,7 +108,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: no sink",
     find: "const float2 row = sink == negativeInfinity()",
     replace: "const float2 row = sink != negativeInfinity()",
-    tests: ["parity: float16 sinks"],
+    tests: ["parity: standard float16 sinks"],
     caughtBy: ["numbers"],
   },
   {
@@ -116,7 +116,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: lse to base 2",
     find: "reference + ptx::log2(row.y) * ln2;",
     replace: "reference + ptx::log2(row.y);",
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["numbers"],
   },
   {
@@ -124,7 +124,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: lse of rows past the last",
     find: "if (sequence.lse && queryRow < sequence.queryRows)",
     replace: "if (sequence.lse)",
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -133,7 +133,7 @@ export const outputMutants: readonly Mutant[] = [
     find: "probabilities + int64_t(panel) * panelImage, panelImage);\n    loadImage(to.blockRows, blockRows + int64_t(panel / panelsPerBlock)",
     replace:
       "probabilities + int64_t(panel) * panelImage, panelImage);\n    loadImage(to.blockRows, blockRows + int64_t(panel / panelsPerBlock / 2)",
-    tests: ["parity: float16 large scores"],
+    tests: ["parity: standard float16 large scores"],
     caughtBy: ["numbers"],
   },
   {
@@ -141,7 +141,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: columns past the last",
     find: "if (r >= rowEnd || c >= columnEnd) return;",
     replace: "if (r >= rowEnd) return;",
-    tests: ["parity: float16 dims 8, 40"],
+    tests: ["parity: standard float16 dims 8, 40"],
     caughtBy: ["race-global", "out-of-bounds-global"],
   },
   {
@@ -149,7 +149,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: one row too many",
     find: "if (r >= rowEnd ||",
     replace: "if (r > rowEnd ||",
-    tests: ["bounds: float16 aligned rows"],
+    tests: ["bounds: standard float16 aligned rows"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -157,7 +157,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: a second tile of columns writes the first",
     find: "firstColumn + warpColumn, problem.valueDim, output",
     replace: "warpColumn, problem.valueDim, output",
-    tests: ["parity: float16 dims 80, 130"],
+    tests: ["parity: standard float16 dims 80, 130"],
     caughtBy: ["race-global"],
   },
   {
@@ -165,7 +165,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: values of another head",
     find: "head / problem.groupSize());  // not kept in registers",
     replace: "0);",
-    tests: ["parity: float16 grouped heads"],
+    tests: ["parity: standard float16 grouped heads"],
     caughtBy: ["numbers"],
   },
   {
@@ -173,7 +173,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "output: row statistics of a query tile ahead",
     find: "int64_t(head) * entry.queryTiles * standardQueryTile + queryRow]",
     replace: "int64_t(head) * entry.queryTiles * standardQueryTile + rowInTile]",
-    tests: ["parity: float16 weights"],
+    tests: ["parity: standard float16 weights"],
     caughtBy: ["race-global", "numbers"],
   },
   {
@@ -181,7 +181,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "weights: rows past the last",
     find: "if (row >= sequence.queryRows) return;",
     replace: "",
-    tests: ["parity: float16 weights"],
+    tests: ["parity: standard float16 weights"],
     caughtBy: ["out-of-bounds-global", "race-global"],
   },
   {
@@ -189,7 +189,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "weights: a window's hidden tiles are not cleared",
     find: "column >= begin && column < end",
     replace: "column < end",
-    tests: ["parity: float16 weights in a window"],
+    tests: ["parity: standard float16 weights in a window"],
     caughtBy: ["numbers", "uninitialized"],
   },
   {
@@ -197,7 +197,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "weights: statistics of the first head",
     find: "entry.rows[int64_t(head) * entry.queryTiles * standardQueryTile + row]",
     replace: "entry.rows[row]",
-    tests: ["parity: float16 weights"],
+    tests: ["parity: standard float16 weights"],
     caughtBy: ["numbers"],
   },
   {
@@ -205,7 +205,7 @@ export const outputMutants: readonly Mutant[] = [
     name: "weights: lanes half a warp apart",
     find: "column < sequence.keyColumns; column += 32",
     replace: "column < sequence.keyColumns; column += 16",
-    tests: ["parity: float16 weights"],
+    tests: ["parity: standard float16 weights"],
     caughtBy: ["race-global", "numbers"],
   },
   {

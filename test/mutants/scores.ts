@@ -10,7 +10,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: no barrier before a panel is read",
     find: "__syncthreads();  // this panel is there",
     replace: "",
-    tests: ["parity: float16 dims 192, 128"],
+    tests: ["parity: standard float16 dims 192, 128"],
     caughtBy: ["race-shared"],
   },
   {
@@ -18,7 +18,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: no barrier before a panel is overwritten",
     find: "__syncthreads();  // nobody reads it any more",
     replace: "",
-    tests: ["parity: float16 dims 192, 128"],
+    tests: ["parity: standard float16 dims 192, 128"],
     caughtBy: ["race-shared"],
   },
   {
@@ -26,7 +26,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: the barrier only where there is work",
     find: "__syncthreads();  // this panel is there\n    if (hasWork)\n",
     replace: "if (hasWork) __syncthreads();\n    if (hasWork)\n",
-    tests: ["parity: float16 dims 320, 512"],
+    tests: ["parity: standard float16 dims 320, 512"],
     caughtBy: ["race-shared", "deadlock", "barrier-left", "divergence"],
   },
   {
@@ -34,7 +34,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: one pending group too many",
     find: "ptx::waitCopies<1>();",
     replace: "ptx::waitCopies<2>();",
-    tests: ["parity: float16 dims 192, 128"],
+    tests: ["parity: standard float16 dims 192, 128"],
     caughtBy: ["copy-in-flight"],
   },
   {
@@ -42,7 +42,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: past the last column no group is counted",
     find: "if (column >= problem.headDim) return ptx::commitCopies();",
     replace: "if (column >= problem.headDim) return;",
-    tests: ["parity: float16 dims 128, 128"],
+    tests: ["parity: standard float16 dims 128, 128"],
     caughtBy: ["copy-in-flight"],
   },
   {
@@ -50,7 +50,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: copies are never committed",
     find: "firstKey, keyLength, column, problem.headDim);\n    ptx::commitCopies();",
     replace: "firstKey, keyLength, column, problem.headDim);",
-    tests: ["parity: bfloat16 lengths 33 x 65"],
+    tests: ["parity: standard bfloat16 lengths 33 x 65"],
     caughtBy: ["copy-in-flight"],
   },
   {
@@ -58,7 +58,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: prefetches into the stage that is being read",
     find: "load(stage, column + 2 * depth);",
     replace: "load(stage ^ 1, column + 2 * depth);",
-    tests: ["parity: float16 dims 320, 512"],
+    tests: ["parity: standard float16 dims 320, 512"],
     caughtBy: ["copy-in-flight", "race-shared", "numbers"],
   },
   {
@@ -66,7 +66,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: prefetches the next columns twice",
     find: "load(stage, column + 2 * depth);",
     replace: "load(stage, column + depth);",
-    tests: ["parity: float16 dims 320, 512"],
+    tests: ["parity: standard float16 dims 320, 512"],
     caughtBy: ["copy-in-flight", "numbers"],
   },
   {
@@ -74,7 +74,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: query and key panels from different stages",
     find: "shared.panels.key[stage], warpColumn,",
     replace: "shared.panels.key[stage ^ 1], warpColumn,",
-    tests: ["parity: float16 dims 192, 128"],
+    tests: ["parity: standard float16 dims 192, 128"],
     caughtBy: ["copy-in-flight", "race-shared"],
   },
   {
@@ -82,7 +82,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: reads one key too many",
     find: "loadPanel(shared.panels.key[stage], key, firstKey, keyLength, column",
     replace: "loadPanel(shared.panels.key[stage], key, firstKey, keyLength + 1, column",
-    tests: ["bounds: float16 aligned rows"],
+    tests: ["bounds: standard float16 aligned rows"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -90,7 +90,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: reads queries up to the end of the tile",
     find: "firstQuery, queryLength, column",
     replace: "firstQuery, firstQuery + standardQueryTile, column",
-    tests: ["bounds: float32 aligned rows"],
+    tests: ["bounds: standard float32 aligned rows"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -99,7 +99,7 @@ export const scoresMutants: readonly Mutant[] = [
     find: "loadPanel(shared.panels.query[stage], query, firstQuery, queryLength, column, problem.headDim);",
     replace:
       "loadPanel(shared.panels.query[stage], query, firstQuery, queryLength, column, (problem.headDim + 7) / 8 * 8);",
-    tests: ["bounds: float16 rows that are not aligned"],
+    tests: ["bounds: standard float16 rows that are not aligned"],
     caughtBy: ["out-of-bounds-global", "uninitialized"],
   },
   {
@@ -107,7 +107,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: a warp with a partial block of keys has no work",
     find: "firstKey + warpColumn < keyLength;",
     replace: "firstKey + warpColumn + standardKeyBlock <= keyLength;",
-    tests: ["parity: bfloat16 lengths 33 x 65"],
+    tests: ["parity: standard bfloat16 lengths 33 x 65"],
     caughtBy: ["numbers"],
   },
   {
@@ -115,7 +115,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: heads of a group are not neighbours",
     find: "head / problem.groupSize()",
     replace: "head % problem.kvHeads",
-    tests: ["parity: float16 grouped heads"],
+    tests: ["parity: standard float16 grouped heads"],
     caughtBy: ["numbers"],
   },
   {
@@ -123,7 +123,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: computes tiles that no query sees",
     find: "if (keyTiles.begin + keyTile >= keyTiles.end) return;",
     replace: "",
-    tests: ["simulator: executed flops"],
+    tests: ["simulator: executed flops standard float16"],
     caughtBy: ["numbers"],
   },
   {
@@ -131,7 +131,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: stores rows that have no place",
     find: "if (warpRow >= entry.tileRows) return;  // nobody wants these rows",
     replace: "",
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["out-of-bounds-global", "race-global"],
   },
   {
@@ -139,7 +139,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: both blocks of a tile in one place",
     find: " + warpColumn / standardKeyBlock;",
     replace: ";",
-    tests: ["parity: float16 lengths 128 x 128"],
+    tests: ["parity: standard float16 lengths 128 x 128"],
     caughtBy: ["race-global"],
   },
   {
@@ -147,7 +147,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: a row without keys subtracts -inf",
     find: "maximum[i] == negativeInfinity() ? 0.f : maximum[i];",
     replace: "maximum[i];",
-    tests: ["parity: float16 negative offset"],
+    tests: ["parity: standard float16 negative offset"],
     caughtBy: ["numbers"],
   },
   {
@@ -156,7 +156,7 @@ export const scoresMutants: readonly Mutant[] = [
     find: "  forEach(tile, [&](float& value, int i, int) { value = ptx::exp2((value - reference[i]) * log2e); });\n  rowSum(tile, sum);",
     replace:
       "  rowSum(tile, sum);\n  forEach(tile, [&](float& value, int i, int) { value = ptx::exp2((value - reference[i]) * log2e); });",
-    tests: ["parity: bfloat16 one query"],
+    tests: ["parity: standard bfloat16 one query"],
     caughtBy: ["numbers"],
   },
   {
@@ -164,7 +164,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: e^x is taken for 2^x",
     find: "(value - reference[i]) * log2e",
     replace: "(value - reference[i])",
-    tests: ["parity: float32 lengths 33 x 65"],
+    tests: ["parity: standard float32 lengths 33 x 65"],
     caughtBy: ["numbers"],
   },
   {
@@ -172,7 +172,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: no __syncwarp before rows are read",
     find: "__syncwarp();\n#pragma unroll 1",
     replace: "#pragma unroll 1",
-    tests: ["parity: float16 lengths 33 x 65 causal"],
+    tests: ["parity: standard float16 lengths 33 x 65 causal"],
     caughtBy: ["race-shared"],
   },
   {
@@ -180,7 +180,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: no __syncwarp before fragments are read",
     find: "  __syncwarp();\n  forEach(tile",
     replace: "  forEach(tile",
-    tests: ["parity: float16 lengths 33 x 65 causal"],
+    tests: ["parity: standard float16 lengths 33 x 65 causal"],
     caughtBy: ["race-shared"],
   },
   {
@@ -188,7 +188,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: sees one key past the end",
     find: "place.column < keys.end;",
     replace: "place.column <= keys.end;",
-    tests: ["parity: float32 causal from the top left"],
+    tests: ["parity: standard float32 causal from the top left"],
     caughtBy: ["numbers"],
   },
   {
@@ -196,7 +196,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: the window begins one key late",
     find: "place.column >= keys.begin &&",
     replace: "place.column > keys.begin &&",
-    tests: ["parity: float16 causal window"],
+    tests: ["parity: standard float16 causal window"],
     caughtBy: ["numbers"],
   },
   {
@@ -204,7 +204,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: rows past queryLength see keys",
     find: "at.row < sequence.queryLength ? visibleKeys(arguments.problem, sequence, at.row) : KeyRange{0, 0};",
     replace: "visibleKeys(arguments.problem, sequence, at.row);",
-    tests: ["parity: float16 garbage past the lengths"],
+    tests: ["parity: standard float16 garbage past the lengths"],
     caughtBy: ["numbers"],
   },
   {
@@ -212,7 +212,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: bias rows and columns swapped",
     find: "place.row * view.rowStride + place.column * view.columnStride);\n    score += bias;",
     replace: "place.row * view.columnStride + place.column * view.rowStride);\n    score += bias;",
-    tests: ["parity: float16 bias full float16"],
+    tests: ["parity: standard float16 bias full float16"],
     caughtBy: ["numbers", "out-of-bounds-global"],
   },
   {
@@ -220,7 +220,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: bias is read for hidden keys",
     find: "if (allowed && sequence.bias) {",
     replace: "if (sequence.bias) {",
-    tests: ["bounds: float32 everything"],
+    tests: ["bounds: standard float32 everything"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -228,7 +228,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: ALiBi rewards keys after the query",
     find: "distance < 0 ? -distance : distance",
     replace: "distance",
-    tests: ["parity: float32 alibi on both sides"],
+    tests: ["parity: standard float32 alibi on both sides"],
     caughtBy: ["numbers"],
   },
   {
@@ -236,7 +236,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: ALiBi without the query's offset",
     find: "place.row + sequence.queryOffset - place.column",
     replace: "place.row - place.column",
-    tests: ["parity: float16 alibi on both sides"],
+    tests: ["parity: standard float16 alibi on both sides"],
     caughtBy: ["numbers"],
   },
   {
@@ -244,7 +244,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: a mask shows what causality hides",
     find: "if (allowed && sequence.mask)",
     replace: "if (sequence.mask && inside)",
-    tests: ["parity: float16 everything"],
+    tests: ["parity: standard float16 everything"],
     caughtBy: ["numbers"],
   },
   {
@@ -252,15 +252,16 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: softcap forgets to scale back",
     find: "score = arguments.softcap * tanhOf",
     replace: "score = tanhOf",
-    tests: ["parity: float16 softcap"],
+    tests: ["parity: standard float16 softcap"],
     caughtBy: ["numbers"],
   },
   {
-    ...rules,
+    file: "scores.cuh",
+    image: "standard_scores",
     name: "rules: tanh of negative scores is positive",
     find: "x < 0 ? -quotient : quotient",
     replace: "quotient",
-    tests: ["parity: float32 softcap"],
+    tests: ["parity: standard float32 softcap"],
     caughtBy: ["numbers"],
   },
   {
@@ -268,7 +269,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: a tile on the diagonal is taken for plain",
     find: "place.column + columns <= first.end;",
     replace: "place.column + columns <= last.end;",
-    tests: ["parity: float16 lengths 128 x 128 causal"],
+    tests: ["parity: standard float16 lengths 128 x 128 causal"],
     caughtBy: ["numbers"],
   },
   {
@@ -276,7 +277,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: a tile with rows past queryLength is taken for plain",
     find: " || place.row + rows > sequence.queryLength) return false;",
     replace: ") return false;",
-    tests: ["parity: float16 garbage past the lengths"],
+    tests: ["parity: standard float16 garbage past the lengths"],
     caughtBy: ["numbers"],
   },
   {
@@ -284,7 +285,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "rules: scores are written past the last column",
     find: "place.row < sequence.queryRows && place.column < sequence.keyColumns;",
     replace: "place.row < sequence.queryRows;",
-    tests: ["parity: float16 scores scaled"],
+    tests: ["parity: standard float16 scores scaled"],
     caughtBy: ["race-global", "out-of-bounds-global"],
   },
 ];

@@ -5,6 +5,7 @@ const ptx = { file: "ptx.cuh" };
 const tile = { file: "tile.cuh" };
 const products = { file: "products.cuh" };
 const common = { file: "standard_common.cuh" };
+const sequences = { file: "sequences.cuh" };
 const scores = { image: "standard_scores" };
 const output = { image: "standard_output" };
 
@@ -15,7 +16,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "ptx: a copy without zero fill",
     find: 'cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes)',
     replace: 'cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global), "r"(bytes)',
-    tests: ["bounds: float16 aligned rows"],
+    tests: ["bounds: standard float16 aligned rows"],
     caughtBy: ["out-of-bounds-global", "numbers"],
   },
   {
@@ -24,7 +25,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "ptx: pairs packed the wrong way round",
     find: 'cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low)',
     replace: 'cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(low), "f"(high)',
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["numbers"],
   },
   {
@@ -33,25 +34,25 @@ export const tileMutants: readonly Mutant[] = [
     name: "ptx: values loaded without transposing",
     find: "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16",
     replace: "ldmatrix.sync.aligned.m8n8.x4.shared.b16",
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["numbers"],
   },
   {
     ...ptx,
     ...scores,
     name: "ptx: halves of the second factor swapped",
-    find: '"r"(a[3]), "r"(b0), "r"(b1))',
-    replace: '"r"(a[3]), "r"(b1), "r"(b0))',
-    tests: ["parity: float16 dims 16, 16"],
+    find: '"r"(a[3]), "r"(b0), "r"(b1))\n\n',
+    replace: '"r"(a[3]), "r"(b1), "r"(b0))\n\n',
+    tests: ["parity: standard float16 dims 16, 16"],
     caughtBy: ["numbers"],
   },
   {
     ...ptx,
     ...scores,
     name: "ptx: quarters of the first factor swapped",
-    find: '"r"(a[0]), "r"(a[1]), "r"(a[2]),',
-    replace: '"r"(a[0]), "r"(a[2]), "r"(a[1]),',
-    tests: ["parity: float16 dims 16, 16"],
+    find: '\\\n               : "r"(a[0]), "r"(a[1]), "r"(a[2]),',
+    replace: '\\\n               : "r"(a[0]), "r"(a[2]), "r"(a[1]),',
+    tests: ["parity: standard float16 dims 16, 16"],
     caughtBy: ["numbers"],
   },
   {
@@ -60,7 +61,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: no zeros in the columns past headDim",
     find: "int count = min(columnEnd - column, perGranule);",
     replace: "int count = columnEnd - column > 0 ? perGranule : 0;",
-    tests: ["bounds: float16 rows that are not aligned"],
+    tests: ["bounds: standard float16 rows that are not aligned"],
     caughtBy: ["out-of-bounds-global", "uninitialized"],
   },
   {
@@ -69,7 +70,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: one row past the last",
     find: "firstRow + row >= rowEnd",
     replace: "firstRow + row > rowEnd",
-    tests: ["bounds: float16 aligned rows"],
+    tests: ["bounds: standard float16 aligned rows"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -78,16 +79,16 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: half of a panel's rows are loaded",
     find: "slot < rows * 8; slot += standardThreads",
     replace: "slot < rows * 4; slot += standardThreads",
-    tests: ["parity: float16 lengths 128 x 128"],
+    tests: ["parity: standard float16 lengths 128 x 128"],
     caughtBy: ["uninitialized", "uninitialized-branch"],
   },
   {
     ...tile,
     ...scores,
     name: "tile: rows that are not aligned are copied as if they were",
-    find: "if (source.aligned)",
-    replace: "if (true)",
-    tests: ["parity: float16 rows that are not aligned"],
+    find: "if (source.aligned)\n      ptx::copyAsync(panel.address",
+    replace: "if (true)\n      ptx::copyAsync(panel.address",
+    tests: ["parity: standard float16 rows that are not aligned"],
     caughtBy: ["misaligned", "copy"],
   },
   {
@@ -96,7 +97,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: columns without their stride",
     find: "source.row(firstRow + row) + column * source.columnStride",
     replace: "source.row(firstRow + row) + granule * perGranule",
-    tests: ["parity: float16 dims 192, 128"],
+    tests: ["parity: standard float16 dims 192, 128"],
     caughtBy: ["numbers"],
   },
   {
@@ -105,7 +106,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: page and place in the page swapped",
     find: "pageTable[index / pageSize] * pageStride + index % pageSize * rowStride",
     replace: "pageTable[index % pageSize] * pageStride + index / pageSize * rowStride",
-    tests: ["parity: float16 pages of 16"],
+    tests: ["parity: standard float16 pages of 16"],
     caughtBy: ["numbers", "out-of-bounds-global", "uninitialized"],
   },
   {
@@ -114,7 +115,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: the next page",
     find: "pageTable[index / pageSize]",
     replace: "pageTable[index / pageSize + 1]",
-    tests: ["bounds: float16 pages"],
+    tests: ["bounds: standard float16 pages"],
     caughtBy: ["out-of-bounds-global"],
   },
   {
@@ -123,7 +124,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: panels are not swizzled",
     find: "row * 8 + (granule ^ (row % 8))",
     replace: "row * 8 + granule",
-    tests: ["simulator: shared memory float16"],
+    tests: ["simulator: shared memory standard float16"],
     caughtBy: ["numbers"],
   },
   {
@@ -132,7 +133,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: an image is copied one granule too far",
     find: "offset < bytes; offset += standardThreads * 16",
     replace: "offset <= bytes; offset += standardThreads * 16",
-    tests: ["parity: float16 lengths 128 x 128"],
+    tests: ["parity: standard float16 lengths 128 x 128"],
     caughtBy: ["race-shared", "out-of-bounds-global", "out-of-bounds-shared"],
   },
   {
@@ -141,7 +142,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: a row's maximum over half of its lanes",
     find: "lanes < Tile::lanesPerRow; lanes *= 2)\n      result[i] = fmaxf",
     replace: "lanes < Tile::lanesPerRow / 2; lanes *= 2)\n      result[i] = fmaxf",
-    tests: ["parity: float16 large scores"],
+    tests: ["parity: standard float16 large scores"],
     caughtBy: ["numbers"],
   },
   {
@@ -150,7 +151,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: a row's sum without its second column",
     find: "for (int j = 1; j < Tile::columnsPerThread; j++) result[i] += tile.at(i, j);",
     replace: "for (int j = 2; j < Tile::columnsPerThread; j++) result[i] += tile.at(i, j);",
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["numbers"],
   },
   {
@@ -159,25 +160,25 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: a shuffle that half of the warp does not join",
     find: "result[i] += __shfl_xor_sync(0xffffffff, result[i], lanes);",
     replace: "result[i] += __shfl_xor_sync(0x0000ffff, result[i], lanes);",
-    tests: ["parity: float16 lengths 33 x 65"],
+    tests: ["parity: standard float16 lengths 33 x 65"],
     caughtBy: ["divergence"],
   },
   {
     ...products,
     ...scores,
     name: "products: stops before the last columns",
-    find: "if (step * 16 >= depth) break;",
-    replace: "if (step * 16 + 16 > depth) break;",
-    tests: ["parity: float16 dims 72, 48"],
+    find: "if (step * panelColumns<Element> / 4 >= depth) break;",
+    replace: "if ((step + 1) * panelColumns<Element> / 4 > depth) break;",
+    tests: ["parity: standard float16 dims 72, 48"],
     caughtBy: ["numbers"],
   },
   {
     ...products,
     ...scores,
     name: "products: multiplies the zeros past headDim",
-    find: "if (step * 16 >= depth) break;",
+    find: "if (step * panelColumns<Element> / 4 >= depth) break;",
     replace: "",
-    tests: ["simulator: executed flops"],
+    tests: ["simulator: executed flops standard float16"],
     caughtBy: ["numbers"],
   },
   {
@@ -186,7 +187,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "products: rows of the wrong matrix of four",
     find: "a.address(aRow + i * 16 + lane % 16, step * 2 + lane / 16)",
     replace: "a.address(aRow + i * 16 + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2)",
-    tests: ["parity: float16 dims 16, 16"],
+    tests: ["parity: standard float16 dims 16, 16"],
     caughtBy: ["numbers"],
   },
   {
@@ -196,7 +197,7 @@ export const tileMutants: readonly Mutant[] = [
     find: "ptx::loadMatrices(right, b.address(bRow + j * 16 + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));",
     replace:
       "ptx::loadMatrices(right, b.address(bRow + j * 16 + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2) + 8);",
-    tests: ["parity: float16 dims 16, 16"],
+    tests: ["parity: standard float16 dims 16, 16"],
     caughtBy: ["misaligned"],
   },
   {
@@ -205,7 +206,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "products: rows of a shared panel that are not there",
     find: "b.address(bRow + j * 16 + lane / 16 * 8 + lane % 8,",
     replace: "b.address(bRow + j * 16 + 512 + lane / 16 * 8 + lane % 8,",
-    tests: ["parity: float16 lengths 127 x 129"],
+    tests: ["parity: standard float16 lengths 127 x 129"],
     caughtBy: ["out-of-bounds-shared"],
   },
   {
@@ -214,7 +215,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "products: factors of neighbouring rows swapped",
     find: "left[i][1] = ptx::multiplyPair<Element>(stored.y, pairs[2 * i + 1]);",
     replace: "left[i][1] = ptx::multiplyPair<Element>(stored.y, pairs[2 * i]);",
-    tests: ["parity: float16 large scores"],
+    tests: ["parity: standard float16 large scores"],
     caughtBy: ["numbers"],
   },
   {
@@ -223,16 +224,16 @@ export const tileMutants: readonly Mutant[] = [
     name: "products: float32 panels one tile apart",
     find: "tile.column(j) / panelColumns<float> * (tileRows * 8);",
     replace: "tile.column(j) / panelColumns<float> * (standardQueryTile * 8);",
-    tests: ["parity: float32 lengths 33 x 65"],
+    tests: ["parity: standard float32 lengths 33 x 65"],
     caughtBy: ["race-global", "out-of-bounds-global", "numbers", "uninitialized"],
   },
   {
-    ...common,
+    ...sequences,
     ...scores,
-    name: "common: a sequence's first task belongs to the one before",
+    name: "sequences: a sequence's first task belongs to the one before",
     find: ".*first <= static_cast<int64_t>(blockIdx.x)",
     replace: ".*first < static_cast<int64_t>(blockIdx.x)",
-    tests: ["parity: float16 ragged"],
+    tests: ["parity: standard float16 ragged"],
     caughtBy: ["numbers", "race-global", "uninitialized", "out-of-bounds-global", "uninitialized-branch"],
   },
   {
@@ -241,16 +242,16 @@ export const tileMutants: readonly Mutant[] = [
     name: "common: blocks of neighbouring tiles overlap",
     find: "return (row * entry.keyTiles + keyTile) * (standardKeyTile / standardKeyBlock);",
     replace: "return row * entry.keyTiles + keyTile;",
-    tests: ["parity: float16 lengths 127 x 129"],
+    tests: ["parity: standard float16 lengths 127 x 129"],
     caughtBy: ["race-global"],
   },
   {
-    ...common,
+    ...sequences,
     ...scores,
-    name: "common: keys of the first page alone",
+    name: "sequences: keys of the first page alone",
     find: "entry.sequence.keyPageStride,",
     replace: "0,",
-    tests: ["parity: float16 pages of 100"],
+    tests: ["parity: standard float16 pages of 100"],
     caughtBy: ["numbers"],
   },
 ];

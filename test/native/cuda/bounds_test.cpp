@@ -105,8 +105,9 @@ void runCase(const Case& about) {
   SeparateTensors(*stream, about).runAndCompare();
 }
 
-std::vector<Case> casesOf(DType dtype) {
+std::vector<Case> casesOf(Algorithm algorithm, DType dtype) {
   Case base;
+  base.algorithm = algorithm;
   base.dtype = base.biasDtype = dtype;
   base.queryLengths = {33}, base.keyLengths = {65};
   std::vector<Case> cases(6, base);
@@ -119,7 +120,8 @@ std::vector<Case> casesOf(DType dtype) {
   cases[2].queryLengths = {129}, cases[2].keyLengths = {127};
   cases[3].name = "everything";
   cases[3].mask = cases[3].alibi = cases[3].sinks = cases[3].weights = true;
-  cases[3].heads = 2, cases[3].bias = Case::Bias::full, cases[3].scoreStage = ScoreStage::capped;
+  cases[3].heads = 2, cases[3].bias = Case::Bias::full;
+  if (algorithm == Algorithm::standard) cases[3].scoreStage = ScoreStage::capped;
   cases[4].name = "pages";
   cases[4].kvHeads = cases[4].heads = 2, cases[4].pageSize = 16, cases[4].queryLengths = {1};
   cases[5].name = "several tiles";
@@ -130,9 +132,11 @@ std::vector<Case> casesOf(DType dtype) {
 }  // namespace
 
 void addBoundsTests(std::vector<Test>& tests) {
-  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
-    for (const Case& about : casesOf(dtype))
-      tests.push_back({std::string("bounds: ") + nameOf(dtype) + " " + about.name, [about] { runCase(about); }});
+  for (const Algorithm algorithm : {Algorithm::standard, Algorithm::tiled})
+    for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
+      for (const Case& about : casesOf(algorithm, dtype))
+        tests.push_back({std::string("bounds: ") + nameOf(algorithm) + " " + nameOf(dtype) + " " + about.name,
+                         [about] { runCase(about); }});
 }
 
 }  // namespace fovea::test
