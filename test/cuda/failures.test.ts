@@ -52,7 +52,8 @@ describe("out of memory", () => {
       }
       expect(outcomes[0]).toBe(false);
       expect(outcomes.at(-1)).toBe(true);
-      expect(outcomes.toSorted()).toEqual(outcomes); // once there is room enough, more is enough too
+      // Once there is room enough, more is enough too.
+      expect(outcomes.slice(outcomes.indexOf(true)).every(Boolean)).toBe(true);
       simulate({ MEMORY: "16G" });
     }
   });
