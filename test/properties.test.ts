@@ -1,20 +1,23 @@
 // Random problems, all options in combination, against the reference. A failure is shrunk, and says what to paste into a test.
 //
-// Every run tries the same problems; `npm run sweep` tries many others. FOVEA_SWEEP_RUNS and FOVEA_SWEEP_SEED say how many,
-// and which.
+// Every run tries the same problems; `npm run sweep` tries many others, and on a GPU each of them by every completion mode,
+// with tensors of the host and of the GPU. FOVEA_SWEEP_RUNS and FOVEA_SWEEP_SEED say how many, and which. The simulator of a
+// GPU is slow, so it gets fewer.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { referenceAttentionFloat64 } from "../lib/reference.js";
 import { specs } from "./support/arbitrary.js";
+import { onCuda } from "./support/backends.js";
 import { build } from "./support/build.js";
 import { check } from "./support/check.js";
 import { compareEach } from "./support/compare.js";
 import { oracle } from "./support/oracle.js";
 import { complete, show, type SomeSpec } from "./support/spec.js";
 
-const runs = Number(process.env["FOVEA_SWEEP_RUNS"] ?? 120);
+const sweep = process.env["FOVEA_SWEEP_RUNS"];
+const runs = onCuda ? Math.ceil(Number(sweep ?? 480) / 8) : Number(sweep ?? 120);
 const seed = Number(process.env["FOVEA_SWEEP_SEED"] ?? 20250701);
-const timeout = 60_000 + 500 * runs;
+const timeout = 60_000 + (onCuda ? 10_000 : 500) * runs;
 
 test("every algorithm, whatever the options", { timeout }, async () => {
   await fc.assert(fc.asyncProperty(specs, check), { numRuns: runs, seed });

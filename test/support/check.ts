@@ -3,7 +3,7 @@ import { backends, everyAlgorithm, has, run } from "./backends.js";
 import { build, type Problem } from "./build.js";
 import { complaint } from "./compare.js";
 import { oracle, type Expected } from "./oracle.js";
-import { drawSchedule } from "./simulator.js";
+import { schedules, setSchedule } from "./simulator.js";
 import { complete, show, type SomeSpec } from "./spec.js";
 
 /** Runs a problem by every algorithm of every backend, and compares with the right answer. */
@@ -11,16 +11,26 @@ export async function check(some: SomeSpec): Promise<void> {
   const spec = complete(some);
   const problem = build(spec);
   const expected = oracle(problem);
-  drawSchedule(show(some));
+  for (const schedule of schedules(show(some))) {
+    setSchedule(schedule);
+    const wrong = await firstComplaint(problem, expected);
+    if (wrong === undefined) continue;
+    const { seed, completion } = schedule;
+    throw new Error(`${wrong}\n\n  await check(${show(some)}); // seed ${seed}, completion ${completion}\n`);
+  }
+}
+
+async function firstComplaint(problem: Problem, expected: Expected): Promise<string | undefined> {
+  const { spec } = problem;
   for (const backend of backends) {
     for (const algorithm of everyAlgorithm) {
       if (algorithm === "tiled" && spec.scores !== undefined) continue;
       if (!has(algorithm, spec.dtype, spec.headDim, spec.valueDim)) continue;
       const wrong = await tryOne(problem, expected, { algorithm }, backend);
-      if (wrong === undefined) continue;
-      throw new Error(`${backend.name}, ${algorithm}: ${wrong}\n\n  await check(${show(some)});\n`);
+      if (wrong !== undefined) return `${backend.name}, ${algorithm}: ${wrong}`;
     }
   }
+  return undefined;
 }
 
 async function tryOne(

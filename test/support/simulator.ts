@@ -19,7 +19,29 @@ let writes = 0;
 
 const completions = ["early", "late", "random"] as const;
 
+/** When asynchronous work happens, and in which order: each seed sets `caseNumber` too. */
+export interface Schedule {
+  readonly seed: number;
+  readonly completion: (typeof completions)[number];
+}
+
+function draw(name: string): Schedule {
+  const seed = seedOf(1, name);
+  return { seed, completion: completions[(seed >>> 8) % completions.length]! };
+}
+
+export function setSchedule({ seed, completion }: Schedule): void {
+  number = seed;
+  simulate({ SEED: seed, COMPLETION: completion });
+}
+
 export function drawSchedule(name: string): void {
-  number = seedOf(1, name);
-  simulate({ SEED: number, COMPLETION: completions[(number >>> 8) % completions.length]! });
+  setSchedule(draw(name));
+}
+
+/** The schedule that a name draws; in a sweep on a GPU every completion mode, with an even and an odd seed each. */
+export function schedules(name: string): Schedule[] {
+  const drawn = draw(name);
+  if (process.env["FOVEA_SWEEP_RUNS"] === undefined || process.env["FOVEA_TEST_DEVICE"] !== "cuda") return [drawn];
+  return completions.flatMap((completion) => [0, 1].map((step) => ({ seed: drawn.seed + step, completion })));
 }

@@ -41,14 +41,16 @@ void synchronizeAll() {
 // ---------------------------------------------------------------------------------------------- device ranges
 
 // Whether a call may name the range: it lies in memory that exists or will, in stream order.
+// Reserved memory becomes an allocation at any moment, so what is reserved is asked for first.
 bool isKnown(Device& device, CUdeviceptr address, size_t bytes) {
-  if (const auto allocation = device.memory.find(address)) return allocation->contains(address, bytes);
-  return device.memory.isReserved(address);
+  if (device.memory.isReserved(address)) return true;
+  const auto allocation = device.memory.find(address);
+  return allocation && allocation->contains(address, bytes);
 }
 
 Device* ownerOf(CUdeviceptr address) {
   for (const auto& device : devices())
-    if (device->memory.find(address) || device->memory.isReserved(address)) return device.get();
+    if (device->memory.isReserved(address) || device->memory.find(address)) return device.get();
   return nullptr;
 }
 
