@@ -105,7 +105,7 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
 }
 
 #define FOVEA_TILED_WEIGHTS(suffix, Element)                                            \
-  extern "C" __global__ void __launch_bounds__(standardThreads, 2)                      \
+  extern "C" __global__ void __launch_bounds__(standardThreads, 1)                      \
       fovea_tiled_weights_##suffix(const __grid_constant__ TiledArguments arguments) {  \
     tiledWeights<Element>(arguments);                                                   \
   }
