@@ -21,12 +21,12 @@ import type { View } from "./view.js";
  * kv head floor(h / (heads / kvHeads)). headDim and valueDim are 1 to 512. One dtype for query, key, value and output:
  * float32, float16 or bfloat16; sums are float32. Any strides. See `AttentionOptions` for everything else.
  *
- * Computes on fovea's own threads, neither on the event loop nor on libuv's pool; but problems below 0.25 MFLOP and 0.25 MB
- * at once, on the calling thread, since handing them over costs more (so they overtake calls that are queued; their promises
- * still settle later). Never throws: every failure rejects, with a `FoveaError`. The arguments are checked and integers read
- * when the call is made; until the promise settles, tensors must not be changed, and ArrayBuffers of inputs and `out` that
- * were given to `attention` once cannot be transferred any more, to another thread or by their own `transfer` (copy them
- * instead).
+ * Computes where the query lives, or on the `device` that is named: on the processor by fovea's own threads, neither on the event
+ * loop nor on libuv's pool; but problems below 0.25 MFLOP and 0.25 MB there at once, on the calling thread, since handing them over
+ * costs more (so they overtake calls that are queued; their promises still settle later). Never throws: every failure rejects,
+ * with a `FoveaError`. The arguments are checked and integers read when the call is made; until the promise settles, tensors must
+ * not be changed, and ArrayBuffers of inputs and `out` that were given to `attention` once cannot be transferred any more, to
+ * another thread or by their own `transfer` (copy them instead).
  *
  * An aborted `signal` rejects with an error named "AbortError" as soon as nothing touches the call's memory any more; `out`
  * then holds nothing to rely on.

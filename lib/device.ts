@@ -1,4 +1,4 @@
-import type { CudaInfo, DeviceNumber } from "../binding.js";
+import type { CudaInfo, DeviceNumber, Settled } from "../binding.js";
 import { FoveaError, show } from "./errors.js";
 import { whenIdle } from "./flight.js";
 import { native, nativeError, outcomeError } from "./native.js";
@@ -57,7 +57,8 @@ export type DeviceInfo = CpuDevice | CudaDevice | UnavailableDevice;
  * none).
  *
  * FOVEA_CPU_ISA and FOVEA_NUM_THREADS set the processor's instruction set and threads; where they cannot be honoured, it is
- * listed as not available, and calls throw; so where the native module does not load. FOVEA_CUDA_DRIVER names the CUDA driver's library (default: libcuda.so.1).
+ * listed as not available, and calls throw; so where the native module does not load. FOVEA_CUDA_DRIVER names the CUDA
+ * driver's library (default: libcuda.so.1).
  */
 export function devices(): [CpuDevice | UnavailableDevice, ...(CudaDevice | UnavailableDevice)[]] {
   const none = (reason: string) => [cpu(), { device: "cuda", available: false, reason } as const] as const;
@@ -150,9 +151,14 @@ export function setThreads(count: number): void {
 export async function synchronize(device?: Device): Promise<void> {
   const checked = checkDevice("device", device);
   if (checked === "cpu") return whenIdle();
-  await new Promise<void>((resolve, reject) => {
+  await whenSettled((settled) => native().synchronize(deviceNumber(checked), settled));
+}
+
+/** Begins something that native code settles, and resolves or rejects with how it ended. */
+export function whenSettled(begin: (settled: Settled) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
     attempt(() =>
-      native().synchronize(deviceNumber(checked), (how, message) => {
+      begin((how, message) => {
         if (how === 0) resolve();
         else reject(outcomeError(how, message));
       }),

@@ -1,9 +1,8 @@
 // Memory for tensors: getting it, copying within a device, moving between devices.
-import type { How } from "../binding.js";
-import { attempt, deviceNumber, type Device } from "./device.js";
+import { attempt, deviceNumber, whenSettled, type Device } from "./device.js";
 import { allocate, arrayTypes, dtypes, type DType } from "./dtype.js";
 import { assertFree, takeOff } from "./flight.js";
-import { native, outcomeError } from "./native.js";
+import { native } from "./native.js";
 import { DeviceStorage, HostStorage, type Storage } from "./storage.js";
 import { contiguousStrides, forEachIndex, makeView, product, type View } from "./view.js";
 
@@ -79,22 +78,11 @@ export async function moved(name: string, view: View, device: Device): Promise<V
 
 function write(name: string, from: View, to: View): Promise<void> {
   const array = from.storage!.array(name).subarray(from.begin, from.end);
-  return settled((done) => native().write((to.storage as DeviceStorage).handle(name), array, done));
+  return whenSettled((done) => native().write((to.storage as DeviceStorage).handle(name), array, done));
 }
 
 function read(name: string, from: View, to: View): Promise<void> {
   const storage = from.storage as DeviceStorage;
   const begin = from.begin * storage.bytesPerElement;
-  return settled((done) => native().read(storage.handle(name), begin, to.storage!.array(name), done));
-}
-
-function settled(begin: (done: (how: How, message: string) => void) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    attempt(() =>
-      begin((how, message) => {
-        if (how === 0) resolve();
-        else reject(outcomeError(how, message));
-      }),
-    );
-  });
+  return whenSettled((done) => native().read(storage.handle(name), begin, to.storage!.array(name), done));
 }

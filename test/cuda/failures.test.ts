@@ -88,9 +88,9 @@ describe.skipIf(!simulated)("a device that breaks down", () => {
 describe("no GPU that could be used", () => {
   test.each([
     [{ FOVEA_CUDA_DRIVER: "/no/such/library.so" }, /FOVEA_CUDA_DRIVER names .*library\.so/],
-    [{ FOVEA_SIM_DRIVER_VERSION: "11000" }, /driver/],
-    [{ FOVEA_SIM_DEVICES: "0" }, /./],
-    [{ FOVEA_SIM_FAIL_INIT: "999" }, /./],
+    [{ FOVEA_SIM_DRIVER_VERSION: "11000" }, /driver is too old: .*Update it.*CUDA 11\.0/],
+    [{ FOVEA_SIM_DEVICES: "0" }, /finds no GPU\. .*CUDA_VISIBLE_DEVICES/],
+    [{ FOVEA_SIM_FAIL_INIT: "999" }, /does not start: CUDA_ERROR_UNKNOWN.*nvidia-smi/],
     [{ FOVEA_SIM_COMPUTE_CAPABILITY: "7.5" }, /compute capability is 7\.5.*8\.0/],
   ] as [Record<string, string>, RegExp][])("%o says what is missing", async (env, reason) => {
     if (!simulated && !env["FOVEA_CUDA_DRIVER"]) return;
