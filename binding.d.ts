@@ -72,6 +72,8 @@ export interface Binding {
   readonly sequenceFields: readonly string[];
   readonly planFields: readonly string[];
   readonly planPartFields: readonly string[];
+  readonly mergeFields: readonly string[];
+  readonly mergeViewFields: readonly string[];
   /** Kernel names by the index that plans use. */
   readonly kernels: readonly string[];
 
@@ -100,6 +102,13 @@ export interface Binding {
     plan: Float64Array,
     settled: Settled,
   ): number;
+  /**
+   * Merges attention over disjoint sets of keys, before it returns. `merge` is one Float64Array: the fields of `mergeFields`,
+   * then for each view those of `mergeViewFields`: output, lse, then output and lse of each part. All are on the host.
+   */
+  mergeAttentionSync(merge: Float64Array, storages: readonly Storage[]): void;
+  /** Enqueues, or merges at once what costs the processor less than handing it over. Settles and returns as `attention` does. */
+  mergeAttention(merge: Float64Array, storages: readonly Storage[], settled: Settled): number;
   /** Drops or stops a call; it still settles (aborted, or done if it had finished). Unknown ids are ignored. */
   cancel(id: number): void;
 

@@ -5,6 +5,8 @@ export type { DataOf, DType, Float16ArrayLike, FloatDType } from "./dtype.js";
 export { FoveaError } from "./errors.js";
 export type { FoveaErrorCode } from "./errors.js";
 export type { ShapeInput, TensorInput, TensorLike } from "./input.js";
+export { mergeAttention, mergeAttentionSync } from "./merge.js";
+export type { AttentionPart, MergeOptions, MergeResult } from "./merge.js";
 export type {
   Algorithm,
   AttentionOptions,

@@ -41,7 +41,7 @@ const viewLength = viewFields.length;
 const vectorsAt = sequenceSizes.length + sequencePages.length;
 const viewsAt = vectorsAt + sequenceVectors.length;
 
-const dtypeCodes = { float32: 0, float16: 1, bfloat16: 2 } as const;
+export const dtypeCodes = { float32: 0, float16: 1, bfloat16: 2 } as const;
 const algorithmCodes = { auto: 0, standard: 1, tiled: 2 } as const;
 const scoreStageCodes = { scaled: 1, capped: 2, biased: 3 } as const;
 

@@ -3,9 +3,10 @@
 import { allocateFloat64, decode, encode, type FloatDType } from "./dtype.js";
 import { abortError } from "./errors.js";
 import { shapeOnly, type FloatDTypeOf, type TensorInput } from "./input.js";
-import type { Placed } from "./layout.js";
+import { axes, place, type Placed } from "./layout.js";
 import type { AttentionOptions, AttentionResult, Known } from "./options.js";
 import type { Sequence } from "./sequences.js";
+import { checkMerge, type AttentionPart, type MergeCall, type MergeOptions } from "./merge.js";
 import { checkCall, placeOutputs, requireOnHost, type Call } from "./shape.js";
 import { wrap } from "./tensor.js";
 import { forEachIndex, product } from "./view.js";
@@ -55,6 +56,41 @@ export function referenceAttentionFloat64(
   options: AttentionOptions = {},
 ): Float64Results {
   return compute(checkCall(query, key, value, options, false));
+}
+
+/** As `mergeAttention`, in float64 and without any rounding. For tests. */
+export function referenceMergeFloat64(
+  parts: readonly AttentionPart[],
+  options?: MergeOptions,
+): { readonly output: Float64Array; readonly lse: Float64Array } {
+  const call = checkMerge(parts, options);
+  const { batch, heads, rows, dims, layout } = call;
+  const shape = shapeOnly("output", call.dtype, "cpu", call.outputShape);
+  const at = place(shape, axes[layout]);
+  const output = new Float64Array(batch * heads * rows * dims);
+  const lse = new Float64Array(batch * heads * rows);
+  for (let b = 0, i = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let row = 0; row < rows; row++, i++) {
+        const merged = mergeRow(call, b, h, row);
+        lse[i] = merged.lse;
+        merged.output.forEach((sum, d) => (output[start(at, b, h, row) + d * at.column] = sum));
+      }
+    }
+  }
+  return { output, lse };
+}
+
+/** One row: the parts' averages, each weighted by what its keys have of the softmax over all. */
+function mergeRow({ parts, dims }: MergeCall, b: number, h: number, row: number) {
+  const lses = Float64Array.from(parts, ({ lse }) => element(lse, b, h, row, 0));
+  const { weights, lse } = softmax(lses, -Infinity);
+  const output = new Float64Array(dims);
+  parts.forEach((part, i) => {
+    if (weights[i] === 0) return;
+    vector(part.output, start(part.output, b, h, row), dims).forEach((x, d) => (output[d]! += weights[i]! * x));
+  });
+  return { output, lse };
 }
 
 function compute(call: Call): Float64Results {

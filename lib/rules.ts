@@ -33,7 +33,7 @@ export function checkRules(options: AttentionOptions): Rules {
   checkNames("options", options, optionNames);
   const rules = {
     algorithm: oneOf("algorithm", options.algorithm, algorithms) ?? "auto",
-    layout: oneOf("layout", options.layout, layouts) ?? "bhsd",
+    layout: checkLayout(options.layout),
     scale: factor("scale", options.scale),
     causal: flag("causal", options.causal),
     windowLeft: -1,
@@ -66,7 +66,12 @@ export function checkRules(options: AttentionOptions): Rules {
   return rules;
 }
 
-function checkNames(name: string, options: object, known: ReadonlySet<string>): void {
+/** "bhsd" by default. */
+export function checkLayout(layout: Layout | undefined): Layout {
+  return oneOf("layout", layout, layouts) ?? "bhsd";
+}
+
+export function checkNames(name: string, options: object, known: ReadonlySet<string>): void {
   if (typeof options !== "object" || options === null) throw optionError(name, "an object", options);
   for (const option in options) {
     if (known.has(option)) continue;

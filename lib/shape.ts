@@ -89,6 +89,7 @@ export function checkCall(
   const longestQuery = ragged ? longest(sequences, "queryLength") : queryRows;
   const longestKey = ragged ? longest(sequences, "keyLength") : keyColumns;
   const outputShape = arrange(layout, batch, heads, queryRows, valueDim);
+  const outLabels = () => labels(layout, "batch", "heads", "queryLength", "valueDim");
 
   const call: Call = {
     rules,
@@ -114,7 +115,7 @@ export function checkCall(
     outputShape,
     lseShape: ragged ? [heads, queryRows] : [batch, heads, queryRows],
     weightsShape: ragged ? [] : [batch, heads, queryRows, keyColumns],
-    out: options.out === undefined ? undefined : checkOut(options.out, outputShape, dtype, layout),
+    out: options.out === undefined ? undefined : checkOut(options.out, outputShape, dtype, "query", outLabels),
   };
   checkDevices(call);
   if (call.out !== undefined) checkOverlap(call, call.out.view);
@@ -188,16 +189,20 @@ function longest(sequences: readonly Sequence[], length: "queryLength" | "keyLen
   return sequences.reduce((most, sequence) => Math.max(most, sequence[length]), 0);
 }
 
-/** Only a Tensor will do: the elements of one never overlap, whatever its strides. */
-function checkOut(out: unknown, shape: readonly number[], dtype: FloatDType, layout: Layout): Call["out"] {
+/** Only a Tensor will do: the elements of one never overlap, whatever its strides. `like`: what has its dtype. */
+export function checkOut(
+  out: unknown,
+  shape: readonly number[],
+  dtype: FloatDType,
+  like: string,
+  labels: () => string,
+): { readonly tensor: Tensor; readonly view: View } {
   if (!(out instanceof Tensor)) {
     throw new FoveaError("ERR_FOVEA_ARGUMENT", `out: expected a Tensor, got ${show(out)}`);
   }
   const view = inputView("out", out, false);
-  if (view.dtype !== dtype) throw dtypeError("out", `"${dtype}" as in query`, view);
-  if (!sameShape(view.shape, shape)) {
-    throw shapeError("out", shape, labels(layout, "batch", "heads", "queryLength", "valueDim"), view.shape);
-  }
+  if (view.dtype !== dtype) throw dtypeError("out", `"${dtype}" as in ${like}`, view);
+  if (!sameShape(view.shape, shape)) throw shapeError("out", shape, labels(), view.shape);
   return { tensor: out, view };
 }
 

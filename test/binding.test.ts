@@ -7,6 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import type { Binding } from "../binding.js";
+import { mergeFields, mergeViewFields } from "../lib/merge.js";
 import { planFields, planPartFields } from "../lib/plan.js";
 import { problemFields, sequenceFields } from "../lib/problem.js";
 import native from "./support/native.js";
@@ -36,12 +37,16 @@ describe("surface", () => {
       sequenceFields: "object",
       planFields: "object",
       planPartFields: "object",
+      mergeFields: "object",
+      mergeViewFields: "object",
       kernels: "object",
       cpu: "function",
       setThreads: "function",
       explain: "function",
       attentionSync: "function",
       attention: "function",
+      mergeAttentionSync: "function",
+      mergeAttention: "function",
       cancel: "function",
       cuda: "function",
       cudaMemory: "function",
@@ -65,6 +70,8 @@ describe("surface", () => {
     expect(native.sequenceFields).toEqual(sequenceFields);
     expect(native.planFields).toEqual(planFields);
     expect(native.planPartFields).toEqual(planPartFields);
+    expect(native.mergeFields).toEqual(mergeFields);
+    expect(native.mergeViewFields).toEqual(mergeViewFields);
   });
 
   it("has the package's version", () => {
@@ -213,6 +220,41 @@ describe("bounds", () => {
     expect(() => compute(3, 2, 1, 4)).toThrow("pageTable: entry 3 is 4, but there are 4 pages");
     expect(() => compute(-1, 2, 1, 0)).toThrow("pageTable: entry 0 is -1");
     expect(() => compute(3, 2, 1)).toThrow("pageTable: touches");
+  });
+
+  // Two parts of [1, 2, 3, 4], both the same, and their lse; then the result's.
+  const mergeStorages = [24, 6, 24, 6].map((length) => new Float32Array(length).fill(1));
+  const view = (storage: number, ...strides: number[]) => [storage, 0, ...strides];
+  const [parted, merged] = [0, 2].map((storage) => [view(storage, 0, 12, 4, 1), view(storage + 1, 0, 3, 1, 0)]);
+  const merge = [0, 1, 2, 3, 4, 2, ...[merged, parted, parted].flat(2)] as number[];
+  const mergeField = (name: string) => mergeFields.indexOf(name as (typeof mergeFields)[number]);
+  const partField = (view: number, name: string) =>
+    mergeFields.length +
+    view * mergeViewFields.length +
+    mergeViewFields.indexOf(name as (typeof mergeViewFields)[number]);
+
+  it("merges", () => {
+    native.mergeAttentionSync(Float64Array.from(merge), mergeStorages);
+    expect(mergeStorages[2]).toEqual(new Float32Array(24).fill(1));
+    expect(mergeStorages[3]).toEqual(new Float32Array(6).fill(1 + Math.LN2));
+  });
+
+  it.each<[name: string, field: number, value: number, message: RegExp]>([
+    ["a part past its storage", partField(2, "Offset"), 1, /^part0Output: touches elements 1.* of a storage of 24/],
+    ["an output before its storage", partField(0, "RowStride"), -4, /^output: touches elements -8/],
+    ["an lse too long", partField(5, "HeadStride"), 4, /^part1Lse: touches elements 0.* to 6/],
+    ["a storage that is not there", partField(3, "Storage"), 4, /^part0Lse: storage 4 of 4/],
+    ["a view that is absent", partField(1, "Storage"), -1, /^lseStorage: expected an integer from 0/],
+    ["more parts than fields", mergeField("parts"), 3, /^merge: too short for its parts/],
+    ["no parts", mergeField("parts"), 0, /^parts: expected an integer from 1/],
+    ["a size beyond all bounds", mergeField("rows"), 2 ** 40, /^merge: too large|touches/],
+    ["a fraction", mergeField("dims"), 0.5, /^dims: expected an integer/],
+    ["a dtype that is none", mergeField("dtype"), 3, /^dtype: /],
+  ])("refuses to merge %s", (_, field, value, message) => {
+    const wrong = Float64Array.from(merge);
+    wrong[field] = value;
+    expect(() => native.mergeAttentionSync(wrong, mergeStorages)).toThrow(message);
+    expect(() => native.mergeAttention(wrong, mergeStorages, () => {})).toThrow(message);
   });
 
   it("refuses memory that is not there or not aligned", () => {

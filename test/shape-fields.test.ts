@@ -1,6 +1,7 @@
 // Both sides of the border must mean the same numbers.
 import { expect, test } from "vitest";
 import { native } from "../lib/native.js";
+import { mergeFields, mergeViewFields } from "../lib/merge.js";
 import { planFields, planNumbers, planPartFields } from "../lib/plan.js";
 import { problemFields, sequenceFields } from "../lib/problem.js";
 
@@ -10,6 +11,8 @@ test("the native module reads and writes the fields that lib/ writes and reads, 
   expect(binding.sequenceFields).toEqual([...sequenceFields]);
   expect(binding.planFields).toEqual([...planFields]);
   expect(binding.planPartFields).toEqual([...planPartFields]);
+  expect(binding.mergeFields).toEqual([...mergeFields]);
+  expect(binding.mergeViewFields).toEqual([...mergeViewFields]);
 });
 
 test("there is room for every plan", () => {

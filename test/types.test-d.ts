@@ -1,6 +1,16 @@
 import { describe, expectTypeOf, test } from "vitest";
 import type { AttentionOptions, AttentionResult, DeviceInfo, Plan } from "../lib/index.js";
-import { attention, attentionSync, devices, explain, FoveaError, referenceAttention, Tensor } from "../lib/index.js";
+import {
+  attention,
+  attentionSync,
+  devices,
+  explain,
+  FoveaError,
+  mergeAttention,
+  mergeAttentionSync,
+  referenceAttention,
+  Tensor,
+} from "../lib/index.js";
 
 declare const query: Tensor<"float32">;
 declare const half: Tensor<"float16">;
@@ -125,4 +135,23 @@ test("devices tell apart by available, errors by code", () => {
   const error = new FoveaError("ERR_FOVEA_BUSY", "");
   // @ts-expect-error no such code
   expectTypeOf(error.code === "ERR_FOVEA_BUZY").toBeBoolean();
+});
+
+describe("merging", () => {
+  test("has the dtype of the parts", async () => {
+    const part = attentionSync(half, half, half, { returnLse: true });
+    const merged = mergeAttentionSync([part, part]);
+    expectTypeOf(merged.output).toEqualTypeOf<Tensor<"float16">>();
+    expectTypeOf(merged.lse).toEqualTypeOf<Tensor<"float32">>();
+    expectTypeOf((await mergeAttention([{ output: onnx, lse: onnx }])).output).toEqualTypeOf<
+      Tensor<"float32" | "float16" | "bfloat16">
+    >();
+  });
+
+  test("takes results that have an lse, and options of its own", () => {
+    // @ts-expect-error there is no lse
+    mergeAttentionSync([attentionSync(query, query, query)]);
+    // @ts-expect-error no such option
+    mergeAttentionSync([attentionSync(query, query, query, { returnLse: true })], { causal: true });
+  });
 });

@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "cpu/backend.h"
 #include "fields.h"
+#include "merge_reader.h"
 #include "plan_writer.h"
 #include "problem_reader.h"
 
@@ -28,18 +29,28 @@ std::vector<std::string> kernelNames() {
 
 int deviceOf(Napi::Env env, napi_value value) { return static_cast<int>(integerOf(env, value, "device", host)); }
 
-/// A problem for running on `device`. Its tensors may be there, or the host's.
-OwnedProblem problemOf(Napi::Env env, napi_value problem, const std::vector<napi_value>& storages, int device) {
+std::vector<Memory> memoryOf(Napi::Env env, const std::vector<napi_value>& storages) {
   std::vector<Memory> memory;
   memory.reserve(storages.size());
   for (napi_value storage : storages) {
     const auto onDevice = deviceBytesOf(env, storage);
     memory.push_back(onDevice ? *onDevice : Memory{bytesOf(env, storage, "storages")});
   }
-  OwnedProblem owned = readProblem(numbersOf(env, problem, "problem"), memory);
+  return memory;
+}
+
+/// A problem for running on `device`. Its tensors may be there, or the host's.
+OwnedProblem problemOf(Napi::Env env, napi_value problem, const std::vector<napi_value>& storages, int device) {
+  OwnedProblem owned = readProblem(numbersOf(env, problem, "problem"), memoryOf(env, storages));
   for (const int place : {owned.tensors, owned.alibiSlopes, owned.sinks}) {
     if (place != host && place != device) throw BoundsError("storages: on another device than the one that computes");
   }
+  return owned;
+}
+
+OwnedMerge mergeOf(Napi::Env env, napi_value merge, const std::vector<napi_value>& storages) {
+  OwnedMerge owned = readMerge(numbersOf(env, merge, "merge"), memoryOf(env, storages));
+  if (owned.device != host) throw BoundsError("storages: on a GPU");
   return owned;
 }
 
@@ -94,12 +105,16 @@ Addon::Addon(Napi::Env env, Napi::Object exports) : gpus_(env), calls_(env) {
                            InstanceValue("sequenceFields", frozenNames(env, sequenceFieldNames()), napi_enumerable),
                            InstanceValue("planFields", frozenNames(env, planFieldNames), napi_enumerable),
                            InstanceValue("planPartFields", frozenNames(env, planPartFieldNames), napi_enumerable),
+                           InstanceValue("mergeFields", frozenNames(env, mergeFieldNames), napi_enumerable),
+                           InstanceValue("mergeViewFields", frozenNames(env, mergeViewFieldNames), napi_enumerable),
                            InstanceValue("kernels", frozenNames(env, kernelNames()), napi_enumerable),
                            InstanceMethod("cpu", &Addon::cpu, napi_enumerable),
                            InstanceMethod("setThreads", &Addon::setThreads, napi_enumerable),
                            InstanceMethod("explain", &Addon::explain, napi_enumerable),
                            InstanceMethod("attentionSync", &Addon::attentionSync, napi_enumerable),
                            InstanceMethod("attention", &Addon::attention, napi_enumerable),
+                           InstanceMethod("mergeAttentionSync", &Addon::mergeAttentionSync, napi_enumerable),
+                           InstanceMethod("mergeAttention", &Addon::mergeAttention, napi_enumerable),
                            InstanceMethod("cancel", &Addon::cancel, napi_enumerable),
                            InstanceMethod("cuda", &Addon::cuda, napi_enumerable),
                            InstanceMethod("cudaMemory", &Addon::cudaMemory, napi_enumerable),
@@ -188,6 +203,30 @@ Napi::Value Addon::attention(const Arguments& call) {
     const uint32_t id =
         device == host ? calls_.start(env, storages, settled, onCpu) : calls_.start(env, storages, settled, onGpu);
     return Napi::Number::New(env, id);
+  });
+}
+
+void Addon::mergeAttentionSync(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  withCodes(env, [&] {
+    const OwnedMerge owned = mergeOf(env, call[0], elementsOf(env, call[1], "storages"));
+    if (cpu::run(owned.merge) == cpu::Outcome::outOfMemory) throw std::bad_alloc();
+  });
+}
+
+Napi::Value Addon::mergeAttention(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  return withCodes(env, [&]() -> Napi::Value {
+    const std::vector<napi_value> storages = elementsOf(env, call[1], "storages");
+    const auto owned = std::make_shared<OwnedMerge>(mergeOf(env, call[0], storages));
+    if (!call[2].IsFunction()) throw BoundsError("settled: expected a function");
+    const auto begin = [&](Calls::Report report) -> std::function<void()> {
+      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) {
+        report(howOf(outcome), "mergeAttention: not enough memory for a row of output");
+      };
+      return [execution = cpu::start(owned->merge, std::move(settled))] { execution->cancel(); };
+    };
+    return Napi::Number::New(env, calls_.start(env, storages, call[2].As<Napi::Function>(), begin));
   });
 }
 

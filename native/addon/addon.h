@@ -29,6 +29,8 @@ class Addon : public Napi::Addon<Addon> {
   void explain(const Arguments& call);
   void attentionSync(const Arguments& call);
   Napi::Value attention(const Arguments& call);
+  void mergeAttentionSync(const Arguments& call);
+  Napi::Value mergeAttention(const Arguments& call);
   void cancel(const Arguments& call);
 
   // gpu_functions.cpp

@@ -26,6 +26,11 @@
 #define FOVEA_PLAN_PART_FIELDS(field) \
   field(kernel) field(sequences) field(queryBlock) field(keyBlock) field(splits) field(plainLoads) field(flops)
 
+#define FOVEA_MERGE_FIELDS(field) field(dtype) field(batch) field(heads) field(rows) field(dims) field(parts)
+
+#define FOVEA_MERGE_VIEW_FIELDS(field) \
+  field(Storage) field(Offset) field(BatchStride) field(HeadStride) field(RowStride) field(ColumnStride)
+
 namespace fovea::addon {
 
 #define FOVEA_ENUMERATOR(name) name,
@@ -44,6 +49,10 @@ enum Field : size_t { FOVEA_PLAN_FIELDS(FOVEA_ENUMERATOR) count };
 namespace plan_part_field {
 enum Field : size_t { FOVEA_PLAN_PART_FIELDS(FOVEA_ENUMERATOR) count };
 }
+namespace merge_field {
+enum Field : size_t { FOVEA_MERGE_FIELDS(FOVEA_ENUMERATOR) count };
+enum ViewField : size_t { FOVEA_MERGE_VIEW_FIELDS(FOVEA_ENUMERATOR) viewFields };
+}  // namespace merge_field
 #undef FOVEA_ENUMERATOR
 
 #define FOVEA_NAME(name) #name,
@@ -53,6 +62,8 @@ constexpr const char* sequenceViewNames[] = {FOVEA_SEQUENCE_VIEWS(FOVEA_NAME)};
 constexpr const char* viewFieldNames[] = {FOVEA_VIEW_FIELDS(FOVEA_NAME)};
 constexpr const char* planFieldNames[] = {FOVEA_PLAN_FIELDS(FOVEA_NAME)};
 constexpr const char* planPartFieldNames[] = {FOVEA_PLAN_PART_FIELDS(FOVEA_NAME)};
+constexpr const char* mergeFieldNames[] = {FOVEA_MERGE_FIELDS(FOVEA_NAME)};
+constexpr const char* mergeViewFieldNames[] = {FOVEA_MERGE_VIEW_FIELDS(FOVEA_NAME)};
 #undef FOVEA_NAME
 
 /// The scalar fields, then five for each view: queryStorage, queryOffset, queryHeadStride, ...

@@ -1,49 +1,18 @@
 #include "problem_reader.h"
 
-#include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
 
 #include "errors.h"
 #include "fields.h"
+#include "numbers.h"
 
 namespace fovea::addon {
 namespace {
 
-constexpr int64_t maxLength = int64_t{1} << 40;  // products with heads stay inside 64 bits
-constexpr int64_t maxHeads = 1 << 20;
 constexpr int64_t maxHeadDim = 512;
-constexpr int64_t anyInteger = int64_t{1} << 53;
 constexpr int64_t maxInt32 = std::numeric_limits<int32_t>::max();
-
-[[noreturn]] void failInteger(const char* name, double value, int64_t low, int64_t high) {
-  throw BoundsError(std::string(name) + ": expected an integer from " + std::to_string(low) + " to " +
-                    std::to_string(high) + ", got " + std::to_string(value));
-}
-
-int64_t toInteger(const char* name, double value, int64_t low, int64_t high) {
-  if (!(std::abs(value) <= static_cast<double>(anyInteger))) failInteger(name, value, low, high);
-  const auto integer = static_cast<int64_t>(value);
-  if (static_cast<double>(integer) != value || integer < low || integer > high) failInteger(name, value, low, high);
-  return integer;
-}
-
-/// Where something must be, known from its first part that was read on.
-class Place {
- public:
-  explicit Place(int& device) : device_(device) {}
-
-  void require(const char* name, int device) {
-    if (known_ && device != device_) throw BoundsError(std::string(name) + ": on another device than what came before");
-    known_ = true;
-    device_ = device;
-  }
-
- private:
-  int& device_;
-  bool known_ = false;
-};
 
 struct Places {
   Place tensors, alibiSlopes, sinks;
@@ -137,30 +106,16 @@ class SequenceReader {
     Place& place;
   };
 
-  /// The address of element 0, after checking that elements [low, high] relative to it lie inside the storage.
-  /// `low` and `high` are exact up to 2^53 and cannot come back under a storage's size by rounding beyond it.
-  std::byte* address(const Placement& at, double low, double high, bool empty) const {
-    alignas(16) static std::byte nowhere[16];                           // what must not be touched, but is present
-    if (!storages_) return nowhere + at.offset * at.elementBytes % 16;  // plans look at the alignment
+  /// The address of element 0, after checking that what `reach` tells relative to it lies inside the storage.
+  std::byte* address(const Placement& at, const Reach& reach, bool empty) const {
+    if (!storages_) return nowhere() + at.offset * at.elementBytes % 16;  // plans look at the alignment
     if (static_cast<size_t>(at.storage) >= storages_->size()) {
       throw BoundsError(std::string(at.name) + ": storage " + std::to_string(at.storage) + " of " +
                         std::to_string(storages_->size()));
     }
     const auto& [storage, device] = (*storages_)[at.storage];
     at.place.require(at.name, device);
-    if (empty) return nowhere;
-    const auto elements = static_cast<double>(storage.size() / at.elementBytes);
-    const auto offset = static_cast<double>(at.offset);
-    if (!(offset + low >= 0 && offset + high < elements)) {
-      throw BoundsError(std::string(at.name) + ": touches elements " + std::to_string(offset + low) + " to " +
-                        std::to_string(offset + high) + " of a storage of " + std::to_string(elements));
-    }
-    std::byte* first = storage.data() + at.offset * at.elementBytes;
-    if (reinterpret_cast<uintptr_t>(first) % at.elementBytes != 0) {
-      throw BoundsError(std::string(at.name) + ": its memory is not aligned to " + std::to_string(at.elementBytes) +
-                        " bytes");
-    }
-    return first;
+    return empty ? nowhere() : elementAddress(at.name, storage, at.offset, at.elementBytes, reach);
   }
 
   template <class Element>
@@ -176,18 +131,14 @@ class SequenceReader {
     result.columnStride = toInteger(name, group[ColumnStride], -anyInteger, anyInteger);
 
     const bool empty = extent.heads == 0 || extent.rows == 0 || extent.columns == 0 || extent.pages == 0;
-    double low = 0, high = 0;
-    const auto reach = [&](int64_t size, int64_t stride) {
-      const double last = static_cast<double>(size - 1) * static_cast<double>(stride);
-      (last < 0 ? low : high) += last;
-    };
-    reach(extent.heads, result.headStride);
-    reach(extent.rows, result.rowStride);
-    reach(extent.columns, result.columnStride);
-    reach(extent.pages, pageStride);
+    Reach reach;
+    reach.add(extent.heads, result.headStride);
+    reach.add(extent.rows, result.rowStride);
+    reach.add(extent.columns, result.columnStride);
+    reach.add(extent.pages, pageStride);
     const int64_t offset = toInteger(name, group[Offset], 0, anyInteger);
     result.data =
-        reinterpret_cast<Element*>(address({name, storage, offset, elementBytes, places_.tensors}, low, high, empty));
+        reinterpret_cast<Element*>(address({name, storage, offset, elementBytes, places_.tensors}, reach, empty));
     return true;
   }
 
@@ -197,8 +148,9 @@ class SequenceReader {
     const int64_t storage = integer(storageField, -1, anyInteger);
     if (storage < 0) return nullptr;
     const int64_t offset = integer(offsetField, 0, anyInteger);
-    return reinterpret_cast<Element*>(
-        address({name, storage, offset, sizeof(Element), place}, 0, static_cast<double>(count - 1), count == 0));
+    Reach reach;
+    reach.add(count, 1);
+    return reinterpret_cast<Element*>(address({name, storage, offset, sizeof(Element), place}, reach, count == 0));
   }
 
   void require(sequence_field::View view, bool present) const {

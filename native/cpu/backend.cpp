@@ -2,6 +2,7 @@
 
 #include "../attention/planner.h"
 #include "attention_job.h"
+#include "merge_job.h"
 #include "processor.h"
 
 namespace fovea::cpu {
@@ -13,6 +14,12 @@ constexpr double inlineFlops = 4e6;
 // Below this (some 5 microseconds) handing a call over to another thread and back costs more of the caller's time than
 // computing it.
 constexpr double handOverFlops = 2.5e5;
+// The same of merges, in bytes that are read and written.
+constexpr double inlineBytes = 4e6, handOverBytes = 2.5e5;
+
+double bytesOf(const Merge& merge) {
+  return double(merge.rowCount()) * double(merge.partCount + 1) * double(merge.dims * byteSize(merge.dtype) + 4);
+}
 
 }  // namespace
 
@@ -37,6 +44,24 @@ std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::functio
   const bool compute = plan.flops < handOverFlops && plan.bytes < handOverFlops;
   const auto job = std::make_shared<AttentionJob>(problem, std::move(plan), std::move(settled));
   if (compute)
+    job->runInline();
+  else
+    ThreadPool::instance().submit(job);
+  return job;
+}
+
+Outcome run(const Merge& merge) {
+  const auto job = std::make_shared<MergeJob>(merge, nullptr);
+  if (bytesOf(merge) < inlineBytes)
+    job->runInline();
+  else
+    ThreadPool::instance().runWith(job);
+  return job->outcome();
+}
+
+std::shared_ptr<Execution> start(const Merge& merge, std::function<void(Outcome)> settled) {
+  const auto job = std::make_shared<MergeJob>(merge, std::move(settled));
+  if (bytesOf(merge) < handOverBytes)
     job->runInline();
   else
     ThreadPool::instance().submit(job);

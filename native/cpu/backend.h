@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../attention/merge.h"
 #include "../attention/plan.h"
 
 namespace fovea::cpu {
@@ -43,5 +44,9 @@ class Execution {
 /// pool thread, or before `start` returns if the problem takes less time than handing it over. The sequences that
 /// `problem` points to, and all tensors, must live until then.
 std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
+
+/// The same of a merge, whose parts must live until then.
+Outcome run(const Merge& merge);
+std::shared_ptr<Execution> start(const Merge& merge, std::function<void(Outcome)> settled);
 
 }  // namespace fovea::cpu

@@ -13,13 +13,15 @@ int64_t standardScratch(const Problem&);
 void tiled(const Task&, float*);
 void decode(const Task&, float*);
 void merge(const Task&, const Partial*, int64_t, float*);
+int64_t mergePartsScratch(const Merge&);
+void mergeParts(const Merge&, int64_t, int64_t, float*);
 void standardScores(const StandardTask&, float*);
 void standardSoftmax(const StandardTask&);
 void standardOutput(const StandardTask&, float*);
 
 extern const KernelTable table;
-const KernelTable table = {FOVEA_NAME(FOVEA_ISA), lanes,           tiledScratch,  decodeScratch,
-                           standardScratch,       tiled,           decode,        merge,
-                           standardScores,        standardSoftmax, standardOutput};
+const KernelTable table = {
+    FOVEA_NAME(FOVEA_ISA), lanes,      tiledScratch,   decodeScratch,   standardScratch, tiled, decode, merge,
+    mergePartsScratch,     mergeParts, standardScores, standardSoftmax, standardOutput};
 
 }  // namespace fovea::cpu::FOVEA_ISA

@@ -1,5 +1,6 @@
 // The surface of one instruction set's kernels: plain structs and function pointers, nothing that emits shared code.
 #pragma once
+#include "../../attention/merge.h"
 #include "../../attention/plan.h"
 
 namespace fovea::cpu {
@@ -50,6 +51,10 @@ struct KernelTable {
   void (*decode)(const Task&, float* scratch);
   /// Combines the splits of the rows of `task`: `partials[split]`, in order, all for the same rows.
   void (*merge)(const Task&, const Partial* partials, int64_t splits, float* scratch);
+
+  /// Rows [begin, end) of a merge, as mergeRow() numbers them.
+  int64_t (*mergePartsScratch)(const Merge&);
+  void (*mergeParts)(const Merge&, int64_t begin, int64_t end, float* scratch);
 
   void (*standardScores)(const StandardTask&, float* scratch);
   void (*standardSoftmax)(const StandardTask&);
