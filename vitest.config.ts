@@ -11,6 +11,9 @@ const driver = process.env["FOVEA_CUDA_DRIVER"] ?? (existsSync("/dev/nvidiactl")
 const cuda = driver !== simulator || existsSync(simulator);
 if (!cuda) console.warn("No GPU, and no simulator as there was no nvcc to build it: CUDA is not tested.");
 
+/** What measures a process, or keeps both cores busy by itself: one after the other, after the rest. */
+const alone = ["event-loop", "leaks", "memory", "package", "workers"].map((name) => `test/${name}.test.ts`);
+
 /** The other projects are about the processor, on any machine. */
 const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
 
@@ -27,6 +30,7 @@ const cudaProject = {
 export default defineConfig({
   test: {
     pool: "forks",
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     coverage: { provider: "v8", include: ["lib/**/*.ts"] },
@@ -37,9 +41,13 @@ export default defineConfig({
           name: "default",
           env: noGpu,
           include: ["test/**/*.test.ts"],
-          exclude: ["test/cuda/**"],
+          exclude: ["test/cuda/**", ...alone],
           typecheck: { enabled: true, include: ["test/**/*.test-d.ts"], tsconfig: "./tsconfig.json" },
         },
+      },
+      {
+        extends: true,
+        test: { name: "alone", env: noGpu, include: alone, maxWorkers: 1, sequence: { groupOrder: 1 } },
       },
       { extends: true, test: { name: "baseline", include: computing, env: { ...noGpu, FOVEA_CPU_ISA: "baseline" } } },
       ...(cuda ? [cudaProject] : []),
