@@ -58,6 +58,19 @@ const program = `
   }));
 `;
 
+/** The entries beside the main one. */
+const subpaths = ["jax", "torch"];
+
+/** Computes by each, on plain tensors, where none of the frameworks is installed. */
+const subpathProgram = `
+  import { dotProductAttention } from "fovea/jax";
+  import { scaledDotProductAttention } from "fovea/torch";
+  const one = { data: Float32Array.of(1, 2), shape: [1, 1, 1, 2] };
+  for (const attend of [dotProductAttention, scaledDotProductAttention]) {
+    console.log(JSON.stringify([...(await attend(one, one, one)).data]));
+  }
+`;
+
 let sources: string[];
 let shipped: string[];
 
@@ -102,6 +115,7 @@ describe("the tarball", () => {
         "binding.d.ts",
         "dist/index.d.ts",
         "dist/index.js",
+        ...subpaths.map((name) => `dist/${name}.js`),
         "native/addon/addon.cpp",
         "scripts/install.cjs",
       ]),
@@ -134,6 +148,12 @@ describe("the installed package", () => {
     expect(result["causal"]).toEqual(close([1, 2, 3 - 2 * e, 4 - 2 * e]));
     expect(result).toMatchObject({ sameKernel: true, device: "cpu", required: true });
     expect(result["binaries"]).toEqual([expect.stringContaining(path.join("fovea", "prebuilds"))]);
+  });
+
+  it("has its subpaths, which need no framework for plain tensors", async () => {
+    writeFileSync(path.join(consumer, "subpaths.js"), subpathProgram);
+    const { stdout } = await run(consumer, "node", ["subpaths.js"], { ...environment, PATH: bin });
+    expect(stdout.trim().split("\n")).toEqual(["[1,2]", "[1,2]"]);
   });
 
   it("has types that a program compiles against", async () => {

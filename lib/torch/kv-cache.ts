@@ -1,0 +1,255 @@
+// flash-attn's flash_attn_with_kvcache: new keys and values go into the cache, then the queries attend to it.
+import { explain } from "../attention.js";
+import { encode, type FloatDType } from "../dtype.js";
+import { FoveaError, shapeError, show } from "../errors.js";
+import { assertFree } from "../flight.js";
+import { dtypeError, inputView, integers, type FloatDTypeOf, type TensorInput } from "../input.js";
+import type { AttentionOptions, IntegerInput } from "../options.js";
+import { checkNames } from "../rules.js";
+import { Tensor, wrap } from "../tensor.js";
+import { sameShape, type View } from "../view.js";
+import { flashRules, run, type FlashAttentionOptions, type FlashResult } from "./flash.js";
+import { placeRotary, rotate, type Rotary } from "./rotary.js";
+
+export interface FlashAttentionWithKvCacheOptions extends Omit<FlashAttentionOptions, "dropoutP"> {
+  /** [batch, seqlenNew, kvHeads, headdim]: written into the caches after the `cacheSeqlens` keys that they hold. With `v`. */
+  k?: TensorInput | undefined;
+  v?: TensorInput | undefined;
+  /** How many keys of the cache exist: one number, or int32 [batch]. Required with `k` and `blockTable`; default: all. */
+  cacheSeqlens?: number | IntegerInput | undefined;
+  /** int32 [batch]: which entry of the cache each sequence has. Default: its own index. Not with `blockTable`. */
+  cacheBatchIdx?: IntegerInput | undefined;
+  /** int32 [batch, maxBlocks]: the caches are then [blocks, blockSize, kvHeads, headdim]. */
+  blockTable?: TensorInput | undefined;
+  /**
+   * [seqlenRo, rotaryDim / 2] of the query's dtype: q and `k` are rotated before anything else, `k` by its place in the cache, q
+   * by its own when causal or in a window and by the place of the first otherwise. Needs `k`.
+   */
+  rotaryCos?: TensorInput | undefined;
+  rotarySin?: TensorInput | undefined;
+  /** Which elements are rotated together: 0 and 1, 2 and 3 (true, the default), or i and i + rotaryDim / 2 (GPT-NeoX). */
+  rotaryInterleaved?: boolean | undefined;
+}
+
+const names: ReadonlySet<string> = new Set(
+  Object.keys({
+    softmaxScale: true,
+    causal: true,
+    windowSize: true,
+    softcap: true,
+    alibiSlopes: true,
+    returnSoftmaxLse: true,
+    device: true,
+    signal: true,
+    k: true,
+    v: true,
+    cacheSeqlens: true,
+    cacheBatchIdx: true,
+    blockTable: true,
+    rotaryCos: true,
+    rotarySin: true,
+    rotaryInterleaved: true,
+  } satisfies Record<keyof FlashAttentionWithKvCacheOptions, true>),
+);
+
+/**
+ * `flash_attn_with_kvcache`: q [batch, seqlenQ, heads, headdim] attends to kCache and vCache [cacheBatch, seqlenCache, kvHeads,
+ * headdim], of which each sequence has `cacheSeqlens` keys, and the new `k` and `v`, which are written there in place. The result
+ * is as `flashAttention`'s. Everything is checked before anything is written. `cacheSeqlens` itself is not changed.
+ *
+ * Caches that are written are on the host (with `device` a GPU they are sent there): ERR_FOVEA_DEVICE otherwise.
+ */
+export async function flashAttentionWithKvCache<
+  Query extends TensorInput,
+  const Options extends FlashAttentionWithKvCacheOptions = {},
+>(
+  q: Query,
+  kCache: TensorInput,
+  vCache: TensorInput,
+  options?: Options,
+): Promise<FlashResult<Options, FloatDTypeOf<Query>>> {
+  const given: FlashAttentionWithKvCacheOptions = options ?? {};
+  checkNames("options", given, names);
+  const query = inputView("q", q, false);
+  const keys = inputView("kCache", kCache, false);
+  const values = inputView("vCache", vCache, false);
+  if (query.shape.length !== 4)
+    throw shapeError("q", ["*", "*", "*", "*"], "batch, seqlenQ, heads, headdim", query.shape);
+  const batch = query.shape[0]!;
+  const pages = pagesOf(given, batch, keys);
+  const held = heldOf(given, batch, pages?.capacity ?? keys.shape[1] ?? 0);
+  const added = newKeys(given, batch, keys, values);
+  const keyLengths = held.map((length) => length + (added?.length ?? 0));
+
+  const rules: AttentionOptions = {
+    ...flashRules(given),
+    layout: "bshd",
+    keyLengths,
+    ...(pages && { pageTable: pages.table }),
+  };
+  explain(q, kCache, vCache, rules); // every check of the call, before anything is written
+  const local = given.causal === true || (given.windowSize?.some((side) => side >= 0) ?? false);
+  // Rows of the tables: the new keys', and the queries', which are as many or not.
+  const turns = Math.max(added?.length ?? 0, local ? query.shape[1]! : 1);
+  const rotary = rotaryOf(given, query, Math.max(0, ...held) + turns, added !== undefined);
+  if (added === undefined) return run(q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+
+  for (const [name, view] of [["kCache", keys] as const, ["vCache", values] as const]) {
+    if (view.device !== "cpu") {
+      const message = `${name}: is on ${view.device}; new keys and values can only be written into a cache on the host`;
+      throw new FoveaError("ERR_FOVEA_DEVICE", message);
+    }
+    assertFree(name, view, true);
+  }
+  const turned = rotary && rotate(query, rotary, (b, i) => held[b]! + (local ? i : 0));
+  const turnedKeys = rotary ? rotate(added.k, rotary, (b, i) => held[b]! + i) : undefined;
+  const row = (b: number, i: number): [entry: number, row: number] => pages?.row(b, held[b]! + i) ?? [b, held[b]! + i];
+  append("kCache", keys, turnedKeys ? { view: added.k, numbers: turnedKeys } : { view: added.k }, row);
+  append("vCache", values, { view: added.v }, row);
+  const rotated = turned && wrap(encode(turned, query.dtype as FloatDType), query.dtype, query.shape);
+  return run(rotated ?? q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+}
+
+interface Pages {
+  readonly table: TensorInput;
+  /** Keys that there is room for in a sequence. */
+  readonly capacity: number;
+  /** Where key j of sequence b is. */
+  row(b: number, j: number): [page: number, row: number];
+}
+
+/** `blockTable`, or `cacheBatchIdx` as a table of one page per sequence: an entry of the cache. */
+function pagesOf(options: FlashAttentionWithKvCacheOptions, batch: number, cache: View): Pages | undefined {
+  const { blockTable, cacheBatchIdx } = options;
+  const size = cache.shape[1] ?? 0;
+  if (blockTable !== undefined && cacheBatchIdx !== undefined) {
+    throw new FoveaError("ERR_FOVEA_OPTION", "cacheBatchIdx: not with blockTable");
+  }
+  if (cacheBatchIdx !== undefined) {
+    const entries = integers("cacheBatchIdx", cacheBatchIdx);
+    if (entries.length !== batch) throw shapeError("cacheBatchIdx", [batch], "batch", [entries.length]);
+    if (new Set(entries).size !== batch && options.k !== undefined) {
+      throw new FoveaError("ERR_FOVEA_OPTION", "cacheBatchIdx: an entry of the cache that is written is there twice");
+    }
+    const bad = entries.findIndex((entry) => entry < 0 || entry >= cache.shape[0]!);
+    if (bad >= 0) {
+      const message = `cacheBatchIdx[${bad}]: expected 0 to ${cache.shape[0]! - 1}, got ${entries[bad]!}`;
+      throw new FoveaError("ERR_FOVEA_BOUNDS", message);
+    }
+    return { table: Tensor.from(entries, [batch, 1]), capacity: size, row: (b, j) => [entries[b]!, j] };
+  }
+  if (blockTable === undefined) return undefined;
+  const view = inputView("blockTable", blockTable, false);
+  if (view.dtype !== "int32") throw dtypeError("blockTable", '"int32"', view);
+  if (view.shape.length !== 2 || view.shape[0] !== batch) {
+    throw shapeError("blockTable", [batch, "*"], "batch, maxBlocks", view.shape);
+  }
+  const pages = view.storage!.array("blockTable");
+  const [step, next] = view.strides as [number, number];
+  const row = (b: number, j: number): [number, number] => [
+    pages[view.offset + b * step + Math.floor(j / size) * next]!,
+    j % size,
+  ];
+  return { table: blockTable, capacity: view.shape[1]! * size, row };
+}
+
+/** How many keys each sequence has in the cache before the new ones. */
+function heldOf(
+  { cacheSeqlens, k, blockTable }: FlashAttentionWithKvCacheOptions,
+  batch: number,
+  all: number,
+): Int32Array {
+  if (cacheSeqlens === undefined) {
+    if (k !== undefined || blockTable !== undefined) {
+      const why = k === undefined ? "with blockTable" : "with k";
+      throw new FoveaError("ERR_FOVEA_OPTION", `cacheSeqlens: required ${why}`);
+    }
+    return new Int32Array(batch).fill(all);
+  }
+  if (typeof cacheSeqlens !== "number") {
+    const lengths = integers("cacheSeqlens", cacheSeqlens);
+    if (lengths.length !== batch) throw shapeError("cacheSeqlens", [batch], "batch", [lengths.length]);
+    const bad = lengths.findIndex((length) => length < 0);
+    if (bad >= 0) throw lengthError(`cacheSeqlens[${bad}]`, lengths[bad]!);
+    return lengths.slice();
+  }
+  if (!Number.isSafeInteger(cacheSeqlens) || cacheSeqlens < 0) throw lengthError("cacheSeqlens", cacheSeqlens);
+  return new Int32Array(batch).fill(cacheSeqlens);
+}
+
+const lengthError = (name: string, got: number): FoveaError =>
+  new FoveaError("ERR_FOVEA_BOUNDS", `${name}: expected an integer >= 0, got ${show(got)}`);
+
+interface NewKeys {
+  readonly k: View;
+  readonly v: View;
+  readonly length: number;
+}
+
+function newKeys(
+  options: FlashAttentionWithKvCacheOptions,
+  batch: number,
+  keys: View,
+  values: View,
+): NewKeys | undefined {
+  if ((options.k === undefined) !== (options.v === undefined)) {
+    throw new FoveaError("ERR_FOVEA_OPTION", "k, v: expected both or neither");
+  }
+  if (options.k === undefined) return undefined;
+  const k = inputView("k", options.k, false);
+  const v = inputView("v", options.v, false);
+  const length = k.shape[1] ?? 0;
+  for (const [name, view, cache] of [["k", k, keys] as const, ["v", v, values] as const]) {
+    const expected = [batch, length, ...cache.shape.slice(2)];
+    if (!sameShape(view.shape, expected)) {
+      throw shapeError(name, expected, "batch, seqlenNew, kvHeads, headdim", view.shape);
+    }
+    if (view.dtype !== cache.dtype) throw dtypeError(name, `"${cache.dtype}" as in the cache`, view);
+    assertFree(name, view, false);
+  }
+  return { k, v, length };
+}
+
+function rotaryOf(
+  { rotaryCos, rotarySin, rotaryInterleaved }: FlashAttentionWithKvCacheOptions,
+  query: View,
+  places: number,
+  added: boolean,
+): Rotary | undefined {
+  if (rotaryCos === undefined && rotarySin === undefined) return undefined;
+  if (rotaryCos === undefined || rotarySin === undefined) {
+    throw new FoveaError("ERR_FOVEA_OPTION", "rotaryCos, rotarySin: expected both or neither");
+  }
+  if (!added) throw new FoveaError("ERR_FOVEA_OPTION", "rotaryCos: only with k and v, as in flash-attn");
+  return placeRotary(rotaryCos, rotarySin, rotaryInterleaved ?? true, query, places);
+}
+
+/** Copies rows [batch, length, heads, dim] to their places in the cache. */
+function append(
+  name: string,
+  cache: View,
+  from: { readonly view: View; readonly numbers?: Float64Array },
+  place: (b: number, i: number) => [number, number],
+): void {
+  const [batch, length, heads, dim] = from.view.shape as [number, number, number, number];
+  const target = cache.storage!.array(name);
+  const bits = from.numbers && encode(from.numbers, cache.dtype as FloatDType);
+  const source = from.view.storage!.array(name);
+  let position = 0;
+  for (let b = 0; b < batch; b++) {
+    for (let i = 0; i < length; i++) {
+      const [entry, row] = place(b, i);
+      for (let h = 0; h < heads; h++) {
+        const to = cache.offset + entry * cache.strides[0]! + row * cache.strides[1]! + h * cache.strides[2]!;
+        const at = offsetOf(from.view, b, i, h);
+        for (let d = 0; d < dim; d++, position++) {
+          target[to + d * cache.strides[3]!] = bits ? bits[position]! : source[at + d * from.view.strides[3]!]!;
+        }
+      }
+    }
+  }
+}
+
+function offsetOf({ offset, strides }: View, b: number, i: number, h: number): number {
+  return offset + b * strides[0]! + i * strides[1]! + h * strides[2]!;
+}
