@@ -15,9 +15,11 @@ struct Counters {
   uint64_t globalBytes = 0;            // loaded, stored and copied, per thread
   uint64_t globalSectors = 0;          // 32-byte sectors touched, per warp instruction
   uint64_t asyncCopyBytes = 0;         // of globalBytes: cp.async
+  uint64_t bulkBytes = 0;              // of shared memory: whole boxes of bulk copies, whatever part is in the tensor
   uint64_t sharedWavefronts = 0;       // passes through the shared-memory banks
   uint64_t sharedWavefrontsIdeal = 0;  // the same accesses without bank conflicts
   uint64_t barriers = 0;               // bar.sync, bar.arrive and bar.red, per warp
+  uint64_t mbarrierWaits = 0;          // successful ones, per warp
 
   template <class Self, class Visit>
   static void each(Self& self, Visit visit) {
@@ -29,9 +31,11 @@ struct Counters {
     visit("globalBytes", self.globalBytes);
     visit("globalSectors", self.globalSectors);
     visit("asyncCopyBytes", self.asyncCopyBytes);
+    visit("bulkBytes", self.bulkBytes);
     visit("sharedWavefronts", self.sharedWavefronts);
     visit("sharedWavefrontsIdeal", self.sharedWavefrontsIdeal);
     visit("barriers", self.barriers);
+    visit("mbarrierWaits", self.mbarrierWaits);
   }
   void add(const Counters& other);
   // {"warpInstructions":12,…}

@@ -118,7 +118,11 @@ void decodeAsync(Decoder& d) {
   Instruction& instruction = d.instruction();
   instruction.propagatesPoison = false;
   instruction.hasEffect = true;
-  if (d.part(1) != "async" || d.has("bulk") || d.has("mbarrier")) d.unsupported();
+  if (d.has("bulk")) {
+    decodeBulk(d);
+    return;
+  }
+  if (d.part(1) != "async" || d.has("mbarrier")) d.unsupported();
   if (d.part(2) == "commit_group") {
     instruction.execute = commit;
   } else if (d.part(2) == "wait_group" || d.part(2) == "wait_all") {

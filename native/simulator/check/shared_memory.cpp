@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "async/mbarriers.h"
 #include "check/report.h"
 
 namespace fovea::simulator {
@@ -24,6 +25,7 @@ void note(Violation& violation, const char* kind, std::string message) {
 }
 
 std::string who(int warp, int lane) {
+  if (warp >= kFirstAsyncAgent) return "an asynchronous copy whose mbarrier was not waited for";
   return "warp " + std::to_string(warp) + (lane < kWholeWarp ? " lane " + std::to_string(lane) : "");
 }
 
@@ -50,6 +52,14 @@ void SharedMemory::checkAgainstWrite(const Word& word, uint32_t address, unsigne
          std::string(what) + " of shared memory at " + hexadecimal(address) + " written by " +
              who(word.writer, word.writerLane) + ", with no barrier between");
   }
+}
+
+void SharedMemory::checkProxy(const Word& word, uint32_t address, const SharedAccess& access,
+                              Violation& violation) const {
+  if (!access.proxied || word.writer >= kFirstAsyncAgent || word.writeTime <= access.proxied->at[word.writer]) return;
+  note(violation, "missing-proxy-fence",
+       "the asynchronous proxy accesses shared memory at " + hexadecimal(address) + " written by " +
+           who(word.writer, word.writerLane) + ", with no fence.proxy.async between");
 }
 
 void SharedMemory::checkAgainstReads(size_t index, const SharedAccess& access, Violation& violation) const {
@@ -89,11 +99,38 @@ bool SharedMemory::read(uint32_t address, uint32_t size, const SharedAccess& acc
   return defined;
 }
 
-void SharedMemory::write(uint32_t address, uint32_t size, const SharedAccess& access, bool defined,
-                         Violation& violation) {
+bool SharedMemory::readAsync(uint32_t address, uint32_t size, const SharedAccess& access, uint32_t time,
+                             Violation& violation) {
+  bool defined = true;
   for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
     Word& word = words_[index];
     const unsigned bytes = bytesOf(index, address, size);
+    defined &= (word.defined & bytes) == bytes;
+    readTimes_[index * static_cast<size_t>(warps_) + static_cast<size_t>(access.warp)] = time;
+    word.readBytes |= bytes;
+    if (word.inFlight)
+      note(violation, "copy-in-flight",
+           "read of shared memory at " + hexadecimal(index * 4) + " while an asynchronous copy into it is in flight");
+    if (word.writer == kNobody) continue;
+    if (word.writeTime > access.known->at[word.writer]) {
+      note(violation, "race-shared",
+           "asynchronous read of shared memory at " + hexadecimal(index * 4) + " written by " +
+               who(word.writer, word.writerLane) + ", with nothing that orders the two");
+    } else if (word.writer < kFirstAsyncAgent) {
+      checkAgainstWrite(word, index * 4, bytes, access, true, violation);
+      checkProxy(word, index * 4, access, violation);
+    }
+  }
+  return defined;
+}
+
+void SharedMemory::write(uint32_t address, uint32_t size, const SharedAccess& access, bool defined,
+                         Violation& violation) {
+  version_++;
+  for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
+    Word& word = words_[index];
+    const unsigned bytes = bytesOf(index, address, size);
+    if (access.proxied && word.writer != kNobody) checkProxy(word, index * 4, access, violation);
     if (!isQuiet(word, access)) {
       if (word.inFlight)
         note(
@@ -123,6 +160,7 @@ void SharedMemory::beginCopy(uint32_t address, uint32_t size, const SharedAccess
 }
 
 void SharedMemory::endCopy(uint32_t address, uint32_t size, const SharedAccess& access, bool defined) {
+  version_++;
   for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
     Word& word = words_[index];
     const unsigned bytes = bytesOf(index, address, size);

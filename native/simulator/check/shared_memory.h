@@ -17,6 +17,8 @@ struct SharedAccess {
   uint32_t lastSync = 0;  // the warp's time when its lanes were last synchronised with one another
   const LocalTime* known = nullptr;
   bool atomic = false;
+  // For the asynchronous proxy: what proxy fences cover. Null for ordinary accesses.
+  const LocalTime* proxied = nullptr;
 };
 constexpr int kWholeWarp = 32;
 
@@ -36,13 +38,18 @@ class SharedMemory {
   // The range must lie inside the memory. The first violation is stored in `violation` if that is still empty.
   // Returns whether all bytes read are defined.
   bool read(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation);
+  // A read by the asynchronous proxy on behalf of `access.warp`, which waits for it at `time`. What is not known in
+  // `access.known` was written too late.
+  bool readAsync(uint32_t address, uint32_t size, const SharedAccess& access, uint32_t time, Violation& violation);
   // `defined`: false stores poison.
   void write(uint32_t address, uint32_t size, const SharedAccess& access, bool defined, Violation& violation);
   // An asynchronous copy into the range begins: its bytes become NaN patterns that nobody may touch.
   void beginCopy(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation);
-  // The copy was waited for by its warp and lane: `defined` bytes hold data, the rest poison.
+  // The copy is over, and was made by access.warp (an agent of the clocks): `defined` bytes hold data, the rest poison.
   void endCopy(uint32_t address, uint32_t size, const SharedAccess& access, bool defined);
   bool isDefined(uint32_t address, uint32_t size) const;
+  // Grows with every change of the content.
+  uint64_t version() const { return version_; }
 
  private:
   struct Word {
@@ -59,10 +66,12 @@ class SharedMemory {
 
   void checkAgainstWrite(const Word& word, uint32_t address, unsigned bytes, const SharedAccess& access, bool isRead,
                          Violation& violation) const;
+  void checkProxy(const Word& word, uint32_t address, const SharedAccess& access, Violation& violation) const;
   void checkAgainstReads(size_t index, const SharedAccess& access, Violation& violation) const;
   static bool isQuiet(const Word& word, const SharedAccess& access);
 
   int warps_;
+  uint64_t version_ = 0;
   std::vector<uint8_t> bytes_;
   std::vector<Word> words_;
   std::vector<uint32_t> readTimes_;  // per word and warp

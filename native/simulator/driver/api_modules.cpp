@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kRegisterUnit = 256;  // registers are given to warps in such units
 constexpr int kSharedUnit = 128;
+constexpr int kMaxThreads = 1024;  // of a CTA
 
 uint64_t roundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -103,6 +104,15 @@ CUresult loadModule(CUmodule* module, const void* data) {
   return CUDA_SUCCESS;
 }
 
+// Without a cubin that says how many registers a kernel has: what .maxnreg grants, or what is live at once, as far as
+// the largest block that the kernel allows leaves room for it.
+uint32_t estimateRegisters(const Kernel& kernel) {
+  if (kernel.maxRegisters) return static_cast<uint32_t>(kernel.maxRegisters);
+  const bool isLimited = kernel.maxThreads < kMaxThreads;
+  const int room = isLimited ? static_cast<int>(kRegistersPerMultiprocessor) / kernel.maxThreads / 8 * 8 : 255;
+  return static_cast<uint32_t>(std::min({255, room, kernel.liveRegisters}));
+}
+
 CUresult findKernel(LoadedKernel** result, LoadedModule& loaded, const char* name) {
   auto& slot = loaded.kernels[name];
   if (!slot) {
@@ -118,11 +128,7 @@ CUresult findKernel(LoadedKernel** result, LoadedModule& loaded, const char* nam
       return CUDA_ERROR_INVALID_PTX;
     }
     const auto known = loaded.registers.find(name);
-    fresh->registers = known != loaded.registers.end()
-                           ? known->second
-                           : static_cast<uint32_t>(std::min(255, fresh->kernel->liveRegisters));
-    if (fresh->kernel->maxRegisters)
-      fresh->registers = std::min(fresh->registers, static_cast<uint32_t>(fresh->kernel->maxRegisters));
+    fresh->registers = known != loaded.registers.end() ? known->second : estimateRegisters(*fresh->kernel);
     slot = std::move(fresh);
   }
   *result = slot.get();
@@ -198,6 +204,7 @@ CUresult launchKernel(const CUlaunchConfig& config, CUfunction handle, void** ar
   launch.block = {config.blockDimX, config.blockDimY, config.blockDimZ};
   launch.dynamicSharedBytes = config.sharedMemBytes;
   FOVEA_CUDA_TRY(copyParameters(*function.kernel, arguments, extra, launch.parameters));
+  launch.registers = function.registers;
   launch.multiprocessors = static_cast<uint32_t>(settings().multiprocessors);
   launch.residentCtas =
       launch.multiprocessors *

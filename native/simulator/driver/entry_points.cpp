@@ -87,6 +87,7 @@ const EntryPoint kEntryPoints[] = {
     FOVEA_ENTRY(cuMemsetD16Async),
     FOVEA_ENTRY(cuMemsetD32Async),
     FOVEA_ENTRY(cuPointerGetAttribute),
+    FOVEA_ENTRY(cuTensorMapEncodeTiled),
     FOVEA_ENTRY(cuMemGetAddressRange),
     FOVEA_ENTRY(cuStreamCreate),
     FOVEA_ENTRY(cuStreamCreateWithPriority),

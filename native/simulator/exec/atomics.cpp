@@ -1,4 +1,6 @@
 // atom and red: read-modify-write on global and shared memory, one lane after the other.
+#include "exec/atomic_operations.h"
+
 #include <cstring>
 #include <unordered_map>
 
@@ -10,7 +12,6 @@
 namespace fovea::simulator {
 namespace {
 
-enum class Atomic : uint8_t { kAdd, kMin, kMax, kAnd, kOr, kXor, kExchange, kCompareAndSwap, kIncrement, kDecrement };
 enum AtomicOrder : uint8_t { kRelaxed = 0, kAcquire = 1, kRelease = 2, kCtaScope = 4 };
 
 template <class T>
@@ -48,38 +49,14 @@ uint32_t addHalves(uint32_t a, uint32_t b, bool packed) {
   return half(a, b) | (packed ? half(a >> 16, b >> 16) << 16 : 0);
 }
 
-uint64_t combine(const Instruction& instruction, uint64_t old, uint64_t value, uint64_t other) {
-  const auto operation = static_cast<Atomic>(instruction.mode);
-  switch (instruction.type) {
-    case Type::kF32:
-      return std::bit_cast<uint32_t>(canonical(std::bit_cast<float>(static_cast<uint32_t>(old)) +
-                                               std::bit_cast<float>(static_cast<uint32_t>(value))));
-    case Type::kF64:
-      return std::bit_cast<uint64_t>(std::bit_cast<double>(old) + std::bit_cast<double>(value));
-    case Type::kF16:
-    case Type::kF16x2:
-      return addHalves<Half>(static_cast<uint32_t>(old), static_cast<uint32_t>(value),
-                             instruction.type == Type::kF16x2);
-    case Type::kBf16:
-    case Type::kBf16x2:
-      return addHalves<Bfloat>(static_cast<uint32_t>(old), static_cast<uint32_t>(value),
-                               instruction.type == Type::kBf16x2);
-    case Type::kS32:
-      return static_cast<uint32_t>(combineIntegers(operation, static_cast<int32_t>(old), static_cast<int32_t>(value),
-                                                   static_cast<int32_t>(other)));
-    case Type::kS64:
-      return static_cast<uint64_t>(combineIntegers(operation, static_cast<int64_t>(old), static_cast<int64_t>(value),
-                                                   static_cast<int64_t>(other)));
-    case Type::kB64:
-    case Type::kU64:
-      return combineIntegers(operation, old, value, other);
-    case Type::kB16:
-      return combineIntegers<uint16_t>(operation, static_cast<uint16_t>(old), static_cast<uint16_t>(value),
-                                       static_cast<uint16_t>(other));
-    default:
-      return combineIntegers(operation, static_cast<uint32_t>(old), static_cast<uint32_t>(value),
-                             static_cast<uint32_t>(other));
-  }
+// Minimum and maximum of 16-bit floats: only bulk reductions have them.
+uint64_t combineFloats(Atomic operation, Type type, uint64_t old, uint64_t value) {
+  const auto number = [&](uint64_t bits) {
+    return type == Type::kBf16 ? Bfloat::toFloat(static_cast<uint16_t>(bits))
+                               : Half::toFloat(static_cast<uint16_t>(bits));
+  };
+  const bool takesValue = operation == Atomic::kMin ? number(value) < number(old) : number(value) > number(old);
+  return takesValue ? value : old;
 }
 
 // Operands: result, address, value(s) [, value to swap in]. `vector` elements are combined one by one.
@@ -127,8 +104,8 @@ Outcome atomic(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask ma
                  "an atomic operation on uninitialised global memory at " + hexadecimal(address));
     uint64_t old = 0;
     std::memcpy(&old, before.data, width);
-    const uint64_t next =
-        combine(instruction, old, warp.bits(operand, lane), swaps ? warp.bits(instruction.operand[3], lane) : 0);
+    const uint64_t next = combine(static_cast<Atomic>(instruction.mode), instruction.type, old,
+                                  warp.bits(operand, lane), swaps ? warp.bits(instruction.operand[3], lane) : 0);
     std::memcpy(before.data, &next, width);
     badResults |= static_cast<LaneMask>(!before.defined) << lane;
     markWritten(cta, warp, lane, space, address, width,
@@ -142,20 +119,14 @@ Outcome atomic(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask ma
 }
 
 void decodeAtomic(Decoder& d) {
-  static const std::unordered_map<std::string_view, Atomic> operations = {
-      {"add", Atomic::kAdd},       {"min", Atomic::kMin},
-      {"max", Atomic::kMax},       {"and", Atomic::kAnd},
-      {"or", Atomic::kOr},         {"xor", Atomic::kXor},
-      {"exch", Atomic::kExchange}, {"cas", Atomic::kCompareAndSwap},
-      {"inc", Atomic::kIncrement}, {"dec", Atomic::kDecrement}};
   Instruction& instruction = d.instruction();
   const bool returns = d.part(0) == "atom";
   const Type type = d.type();
   bool found = false;
   for (std::string_view part : d.statement().parts) {
-    const auto operation = operations.find(part);
-    if (operation == operations.end()) continue;
-    instruction.mode = static_cast<uint8_t>(operation->second);
+    const auto operation = parseAtomic(part);
+    if (!operation) continue;
+    instruction.mode = static_cast<uint8_t>(*operation);
     found = true;
   }
   const auto operation = static_cast<Atomic>(instruction.mode);
@@ -182,6 +153,50 @@ void decodeAtomic(Decoder& d) {
 }
 
 }  // namespace
+
+uint64_t combine(Atomic operation, Type type, uint64_t old, uint64_t value, uint64_t other) {
+  if (isFloating(type) && operation != Atomic::kAdd) return combineFloats(operation, type, old, value);
+  switch (type) {
+    case Type::kF32:
+      return std::bit_cast<uint32_t>(canonical(std::bit_cast<float>(static_cast<uint32_t>(old)) +
+                                               std::bit_cast<float>(static_cast<uint32_t>(value))));
+    case Type::kF64:
+      return std::bit_cast<uint64_t>(std::bit_cast<double>(old) + std::bit_cast<double>(value));
+    case Type::kF16:
+    case Type::kF16x2:
+      return addHalves<Half>(static_cast<uint32_t>(old), static_cast<uint32_t>(value), type == Type::kF16x2);
+    case Type::kBf16:
+    case Type::kBf16x2:
+      return addHalves<Bfloat>(static_cast<uint32_t>(old), static_cast<uint32_t>(value), type == Type::kBf16x2);
+    case Type::kS32:
+      return static_cast<uint32_t>(combineIntegers(operation, static_cast<int32_t>(old), static_cast<int32_t>(value),
+                                                   static_cast<int32_t>(other)));
+    case Type::kS64:
+      return static_cast<uint64_t>(combineIntegers(operation, static_cast<int64_t>(old), static_cast<int64_t>(value),
+                                                   static_cast<int64_t>(other)));
+    case Type::kB64:
+    case Type::kU64:
+      return combineIntegers(operation, old, value, other);
+    case Type::kB16:
+    case Type::kU16:
+      return combineIntegers<uint16_t>(operation, static_cast<uint16_t>(old), static_cast<uint16_t>(value),
+                                       static_cast<uint16_t>(other));
+    default:
+      return combineIntegers(operation, static_cast<uint32_t>(old), static_cast<uint32_t>(value),
+                             static_cast<uint32_t>(other));
+  }
+}
+
+std::optional<Atomic> parseAtomic(std::string_view name) {
+  static const std::unordered_map<std::string_view, Atomic> operations = {
+      {"add", Atomic::kAdd},       {"min", Atomic::kMin},
+      {"max", Atomic::kMax},       {"and", Atomic::kAnd},
+      {"or", Atomic::kOr},         {"xor", Atomic::kXor},
+      {"exch", Atomic::kExchange}, {"cas", Atomic::kCompareAndSwap},
+      {"inc", Atomic::kIncrement}, {"dec", Atomic::kDecrement}};
+  const auto found = operations.find(name);
+  return found == operations.end() ? std::nullopt : std::optional(found->second);
+}
 
 void registerAtomics(Registry& registry) { registry["atom"] = registry["red"] = decodeAtomic; }
 

@@ -36,6 +36,7 @@ Outcome Cta::arrive(Warp& warp, uint32_t id, uint32_t expected, bool waits, cons
   barrier.expected = expected;
   barrier.arrived += kLanes;
   barrier.known.join(warp.known);
+  barrier.proxied.join(warp.proxied);
   // A fence followed by a barrier makes the fenced writes known to whoever acquires from any thread behind the barrier.
   if (warp.fences.hasCta) {
     barrier.fencedCta.join(warp.fences.fencedCta);
@@ -75,6 +76,7 @@ void Cta::release(Barrier& barrier) {
     Warp& warp = warps[static_cast<size_t>(id)];
     warp.barrier = -1;
     warp.known.join(barrier.known);
+    warp.proxied.join(barrier.proxied);
     if (barrier.hasFencedCta) warp.fences.fencedCta.join(barrier.fencedCta);
     if (barrier.hasFencedDevice) warp.fences.fencedDevice.join(barrier.fencedDevice);
     warp.fences.hasCta |= barrier.hasFencedCta;
@@ -182,8 +184,28 @@ Outcome fence(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask) {
   return Outcome::kNext;
 }
 
+// What the thread knows becomes known to its asynchronous operations, and to those of whoever it tells.
+Outcome proxyFence(Cta&, Warp& warp, const Instruction&, LaneMask) {
+  warp.proxied.join(warp.known.local);
+  warp.tick();
+  return Outcome::kNext;
+}
+
+Outcome mbarrierFence(Cta& cta, Warp& warp, const Instruction&, LaneMask) {
+  for (auto& [address, barrier] : cta.mbarriers) barrier.initFenced |= barrier.initWarp == warp.id;
+  return Outcome::kNext;
+}
+
+Outcome nothing(Cta&, Warp&, const Instruction&, LaneMask) { return Outcome::kNext; }
+
 void decodeFence(Decoder& d) {
-  if (d.has("proxy") || d.has("mbarrier_init")) d.unsupported();
+  if (d.has("proxy") || d.has("mbarrier_init")) {
+    // Maps are written by the host alone (tensormap.replace is not simulated), so their fence has nothing to order.
+    if (d.has("proxy") && !d.has("async") && !d.has("alias") && !d.has("tensormap::generic")) d.unsupported();
+    d.instruction().hasEffect = true;
+    d.instruction().execute = d.has("mbarrier_init") ? mbarrierFence : d.has("async") ? proxyFence : nothing;
+    return;
+  }
   d.instruction().execute = fence;
   d.instruction().mode = !d.has("cta");
   d.instruction().hasEffect = true;

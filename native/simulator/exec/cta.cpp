@@ -50,6 +50,8 @@ Cta::Cta(Launch& launch, uint32_t number)
     warp.local.assign(static_cast<size_t>(kernel.localBytes) * kLanes, 0xff);
     warp.localDefined.assign(warp.local.size(), 0);
     warp.known.local.at[warp.id] = 1;
+    warp.registers = launch.registers;
+    if (kernel.usesProducts) warp.products = std::make_unique<WarpgroupProducts>(kernel);
   }
 }
 
@@ -74,25 +76,34 @@ std::array<uint32_t, 3> Cta::threadIndex(int warp, int lane) const {
 bool Cta::advance() {
   stalled_ = false;
   if (finished_) return false;
-  bool progress = false, alive = false;
-  const size_t start = launch.schedule.seed ? random() % warps.size() : 0;
-  const auto quantum = static_cast<uint64_t>(launch.schedule.quantum);
-  for (size_t i = 0; i < warps.size(); i++) {
-    Warp& warp = warps[(start + i) % warps.size()];
-    if (warp.isDone()) continue;
-    alive = true;
-    if (warp.barrier >= 0) continue;
-    progress |= step(warp, static_cast<int>(launch.schedule.seed ? 1 + random() % quantum : quantum));
-  }
-  if (!alive) {
+  bool progress = runWarps();
+  if (std::all_of(warps.begin(), warps.end(), [](const Warp& warp) { return warp.isDone(); })) {
     finish();
     return false;
+  }
+  progress |= bulk.advance(*this, progress);
+  if (!progress && !mbarriers.empty()) {
+    waitsExpire = true;
+    progress = runWarps();
+    waitsExpire = false;
   }
   if (executed_ > launch.schedule.instructionLimit) {
     throw FatalReport("endless", "the CTA executed " + std::to_string(executed_) + " warp instructions without ending");
   }
   stalled_ = !progress;
   return true;
+}
+
+bool Cta::runWarps() {
+  bool progress = false;
+  const size_t start = launch.schedule.seed ? random() % warps.size() : 0;
+  const auto quantum = static_cast<uint64_t>(launch.schedule.quantum);
+  for (size_t i = 0; i < warps.size(); i++) {
+    Warp& warp = warps[(start + i) % warps.size()];
+    if (warp.isDone() || warp.barrier >= 0) continue;
+    progress |= step(warp, static_cast<int>(launch.schedule.seed ? 1 + random() % quantum : quantum));
+  }
+  return progress;
 }
 
 bool Cta::step(Warp& warp, int quantum) {
@@ -150,6 +161,7 @@ bool Cta::execute(Warp& warp) {
       guardPoison = 0;
     }
   }
+  if (warp.products && active) warp.products->checkRegisters(*this, warp, instruction);
   const LaneMask fragment = warp.mask;
   if (instruction.propagatesPoison) {
     LaneMask sources = 0;
@@ -178,6 +190,7 @@ bool Cta::execute(Warp& warp) {
 void Cta::finish() {
   finished_ = true;
   current_ = nullptr;
+  bulk.finish(*this);
   for (size_t id = 0; id < barriers_.size(); id++) {
     if (barriers_[id].arrived == 0) continue;
     reports_.push_back(makeReport(-1, -1, nullptr, "barrier-left",
@@ -186,6 +199,9 @@ void Cta::finish() {
                                       std::to_string(barriers_[id].expected) + " threads"));
   }
   for (const Warp& warp : warps) {
+    if (warp.products && warp.products->isBusy())
+      reports_.push_back(makeReport(warp.id, -1, nullptr, "wgmma-left",
+                                    "the warp ends with a wgmma that no wgmma.wait_group waited for"));
     if (warp.copies.empty()) continue;
     reports_.push_back(
         makeReport(warp.id, -1, nullptr, "copy-left",
@@ -255,7 +271,8 @@ std::string Cta::describeWaits() const {
     text += "\n    barrier " + std::to_string(id) + ": " + std::to_string(barrier.arrived) + " of " +
             (barrier.expected ? std::to_string(barrier.expected) : "all") + " threads";
   }
-  return text;
+  if (freeRegisters) text += "\n    " + std::to_string(freeRegisters) + " registers are free";
+  return text + describeMbarriers(*this);
 }
 
 void Cta::fail(const FatalReport& fatal) { reports_.push_back(makeReport(-1, -1, current_, fatal.kind, fatal.what())); }

@@ -39,6 +39,7 @@ struct Launch {
   uint32_t number = 1;        // 1 … kLaunchNumbers - 1
   uint32_t residentCtas = 1;  // how many run at a time when CTAs communicate
   uint32_t multiprocessors = 1;
+  uint32_t registers = 0;  // per thread
   Schedule schedule;
 
   // Set while it runs.

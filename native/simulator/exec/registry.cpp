@@ -21,6 +21,9 @@ DecodeFunction findDecoder(std::string_view word) {
     registerMatrixMoves(all);
     registerMatrixProducts(all);
     registerAsyncCopies(all);
+    registerMbarriers(all);
+    registerWarpgroupProducts(all);
+    registerRegisterPool(all);
     return all;
   }();
   const auto found = registry.find(word);

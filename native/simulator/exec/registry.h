@@ -29,5 +29,11 @@ void registerWarpExchange(Registry& registry);
 void registerMatrixMoves(Registry& registry);
 void registerMatrixProducts(Registry& registry);
 void registerAsyncCopies(Registry& registry);
+void registerMbarriers(Registry& registry);
+void registerWarpgroupProducts(Registry& registry);
+void registerRegisterPool(Registry& registry);
+
+// The bulk forms of cp, which registerAsyncCopies owns.
+void decodeBulk(Decoder& decoder);
 
 }  // namespace fovea::simulator

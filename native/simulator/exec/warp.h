@@ -4,8 +4,10 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <memory>
 #include <vector>
 
+#include "async/warpgroup_products.h"
 #include "check/clock.h"
 #include "ptx/program.h"
 
@@ -57,8 +59,12 @@ struct Warp {
 
   std::array<uint32_t, kLanes> committedGroups{};
   std::vector<PendingCopy> copies;
+  std::array<uint32_t, kLanes> committedBulkGroups{};
+  std::unique_ptr<WarpgroupProducts> products;  // of wgmma; null in kernels without it
+  uint32_t registers = 0;                       // per thread: setmaxnreg
 
   Knowledge known;
+  LocalTime proxied;  // the part of it that proxy fences made known to asynchronous operations
   FenceState fences;
   uint32_t lastSync = 1;  // own time when the lanes were last synchronised with one another
 

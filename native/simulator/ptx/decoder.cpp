@@ -84,6 +84,14 @@ void Decoder::use(const std::string& text, Type type, bool anyWidth) {
   body_.add(operand);
 }
 
+void Decoder::update(const std::string& text, Type type) {
+  if (!isRegister(text)) fail("'" + text + "' is not a register");
+  Operand operand = body_.operand(text, type, false, statement_.line);
+  operand.defines = true;
+  operand.uses = true;
+  body_.add(operand);
+}
+
 void Decoder::define(size_t index, Type type, bool anyWidth) { define(argument(index).text, type, anyWidth); }
 
 void Decoder::use(size_t index, Type type, bool anyWidth) {
@@ -156,6 +164,8 @@ void Decoder::branchTable(const std::string& name) {
 }
 
 void Decoder::markCommunicating() { body_.kernel_->communicates = true; }
+
+void Decoder::markProducts() { body_.kernel_->usesProducts = true; }
 
 void Decoder::fail(const std::string& message) const {
   throw PtxError(statement_.line, std::string(statement_.mnemonic) + ": " + message);

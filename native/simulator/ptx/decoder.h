@@ -49,6 +49,8 @@ class Decoder {
   // Adds an operand. A register must be of the type's class unless `anyWidth` (ld, st, cvt).
   void define(const std::string& text, Type type, bool anyWidth = false);
   void use(const std::string& text, Type type, bool anyWidth = false);
+  // A register that is both read and written.
+  void update(const std::string& text, Type type);
   void define(size_t argument, Type type, bool anyWidth = false);
   void use(size_t argument, Type type, bool anyWidth = false);
   void usePredicate(const std::string& text, bool negated);
@@ -70,6 +72,7 @@ class Decoder {
   void branchTo(const std::string& label);
   void branchTable(const std::string& name);
   void markCommunicating();
+  void markProducts();
 
   [[noreturn]] void fail(const std::string& message) const;
   [[noreturn]] void unsupported() const;

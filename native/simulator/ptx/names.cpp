@@ -126,6 +126,7 @@ void BodyParser::finish() {
     operand.registerClass = key.first;
     writeConstant(kernel, operand, base);
   }
+  kernel.virtualWords = counts_[static_cast<int>(RegisterClass::kWord)];
   assignSlots(kernel, counts_);
 }
 

@@ -63,6 +63,7 @@ struct Instruction {
   bool converged = false;        // .aligned: every live lane of the warp must be here
   bool propagatesPoison = true;  // results are poison where a source is (the default rule)
   bool hasEffect = false;        // touches memory or other threads: whether it executes must be defined
+  bool isProduct = false;        // wgmma.mma_async: its registers are its own until it was waited for
   bool guardNegated = false;
   int32_t guard = -1;         // predicate row, or -1
   int32_t target = -1;        // branch target (instruction index), or the number of its branch table
@@ -110,6 +111,8 @@ struct Kernel {
   int maxThreads = 1024;                 // .maxntid / .reqntid
   std::array<int, 3> requiredThreads{};  // .reqntid, or zeros
   int maxRegisters = 0;                  // .maxnreg, or 0
+  int virtualWords = 0;                  // 32-bit registers as the PTX names them
+  bool usesProducts = false;             // has wgmma
   bool communicates = false;  // uses global atomics, volatile or acquire/release: CTAs may wait for one another
 };
 
