@@ -59,13 +59,16 @@ const program = `
 `;
 
 /** The entries beside the main one. */
-const subpaths = ["jax", "torch"];
+const subpaths = ["jax", "onnx", "torch"];
 
 /** Computes by each, on plain tensors, where none of the frameworks is installed. */
 const subpathProgram = `
   import { dotProductAttention } from "fovea/jax";
+  import { onnxAttention } from "fovea/onnx";
   import { scaledDotProductAttention } from "fovea/torch";
   const one = { data: Float32Array.of(1, 2), shape: [1, 1, 1, 2] };
+  const q = { type: "float32", data: one.data, dims: one.shape };
+  console.log(JSON.stringify([...(await onnxAttention({ Q: q, K: q, V: q }, {}, { opset: 23 })).Y.data]));
   for (const attend of [dotProductAttention, scaledDotProductAttention]) {
     console.log(JSON.stringify([...(await attend(one, one, one)).data]));
   }
@@ -153,7 +156,7 @@ describe("the installed package", () => {
   it("has its subpaths, which need no framework for plain tensors", async () => {
     writeFileSync(path.join(consumer, "subpaths.js"), subpathProgram);
     const { stdout } = await run(consumer, "node", ["subpaths.js"], { ...environment, PATH: bin });
-    expect(stdout.trim().split("\n")).toEqual(["[1,2]", "[1,2]"]);
+    expect(stdout.trim().split("\n")).toEqual(["[1,2]", "[1,2]", "[1,2]"]);
   });
 
   it("has types that a program compiles against", async () => {
