@@ -93,7 +93,8 @@ export interface Binding {
   attentionSync(device: DeviceNumber, problem: Float64Array, storages: readonly Storage[], plan: Float64Array): void;
   /**
    * Enqueues, or computes at once a problem that costs the processor less than handing it over. Writes the plan, and calls
-   * `settled` exactly once, never before it returns. Returns an id for `cancel`.
+   * `settled` exactly once, never before it returns. Returns an id for `cancel`. `ahead`: on the processor, its tasks start
+   * before those of calls that are in flight already.
    */
   attention(
     device: DeviceNumber,
@@ -101,6 +102,7 @@ export interface Binding {
     storages: readonly Storage[],
     plan: Float64Array,
     settled: Settled,
+    ahead?: boolean,
   ): number;
   /**
    * Merges attention over disjoint sets of keys, before it returns. `merge` is one Float64Array: the fields of `mergeFields`,

@@ -14,6 +14,8 @@
  * - `ERR_FOVEA_DISPOSED`: a tensor after its `dispose()`
  * - `ERR_FOVEA_ABORTED`: the call's signal was aborted (the error's name is then "AbortError")
  * - `ERR_FOVEA_OUT_OF_MEMORY`: results or scratch memory could not be allocated
+ * - `ERR_FOVEA_OVERLOADED`: a batcher's queue is full
+ * - `ERR_FOVEA_CLOSED`: a batcher after its `close()`
  * - `ERR_FOVEA_LOAD`: the native module could not be loaded
  */
 export type FoveaErrorCode =
@@ -29,6 +31,8 @@ export type FoveaErrorCode =
   | "ERR_FOVEA_DISPOSED"
   | "ERR_FOVEA_ABORTED"
   | "ERR_FOVEA_OUT_OF_MEMORY"
+  | "ERR_FOVEA_OVERLOADED"
+  | "ERR_FOVEA_CLOSED"
   | "ERR_FOVEA_LOAD";
 
 /** The one error class of this library. `code` is stable; `message` names the argument, what was expected and what came. */

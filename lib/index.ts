@@ -1,4 +1,7 @@
 export { attention, attentionSync, explain } from "./attention.js";
+export { AttentionBatcher } from "./batcher/batcher.js";
+export type { BatcherOptions } from "./batcher/batcher.js";
+export type { BatcherMetrics, Summary } from "./batcher/metrics.js";
 export { devices, setThreads, streamHandle, synchronize } from "./device.js";
 export type { CpuDevice, CudaDevice, Device, DeviceInfo, UnavailableDevice } from "./device.js";
 export type { DataOf, DType, Float16ArrayLike, FloatDType } from "./dtype.js";

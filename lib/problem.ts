@@ -53,10 +53,36 @@ let scratch = new Float64Array(problemLength + 16 * sequenceLength);
  * The result is valid until the next call.
  */
 export function writeProblem(call: Call, outputs: Outputs, storages: Storage[]): Float64Array {
-  const { rules, sequences } = call;
-  const length = problemLength + sequences.length * sequenceLength;
+  return writeProblems([{ call, outputs }], storages);
+}
+
+/** The same of several calls with one `rulesKey`: one problem with all their sequences, in order. */
+export function writeProblems(
+  calls: readonly { readonly call: Call; readonly outputs: Outputs }[],
+  storages: Storage[],
+): Float64Array {
+  const count = calls.reduce((sum, { call }) => sum + call.sequences.length, 0);
+  const length = problemLength + count * sequenceLength;
   if (length > scratch.length) scratch = new Float64Array(2 * length);
   const numbers = scratch;
+  writeRules(numbers, calls[0]!.call);
+  numbers[14] = count;
+  let first = problemLength;
+  for (const { call, outputs } of calls) {
+    writeSequences(numbers, first, call, outputs, storages);
+    first += call.sequences.length * sequenceLength;
+  }
+  return numbers;
+}
+
+/** Equal for calls whose sequences can be those of one problem. */
+export function rulesKey(call: Call): string {
+  writeRules(scratch, call);
+  return scratch.subarray(0, 14).join();
+}
+
+function writeRules(numbers: Float64Array, call: Call): void {
+  const { rules } = call;
   const biasDtype = call.bias?.view.dtype as keyof typeof dtypeCodes | undefined;
   numbers[0] = dtypeCodes[call.dtype];
   numbers[1] = biasDtype === undefined ? 0 : dtypeCodes[biasDtype];
@@ -72,25 +98,28 @@ export function writeProblem(call: Call, outputs: Outputs, storages: Storage[]):
   numbers[11] = call.pageSize;
   numbers[12] = algorithmCodes[rules.algorithm];
   numbers[13] = rules.returnScores === undefined ? 0 : scoreStageCodes[rules.returnScores];
-  numbers[14] = sequences.length;
-  writeSizes(numbers, call);
-  writePages(numbers, call, storages);
-  writeVector(numbers, vectorsAt, call, call.alibiSlopes, "alibiSlopes", storages);
-  writeVector(numbers, vectorsAt + 2, call, call.sinks, "sinks", storages);
-  writeView(numbers, 0, call, call.query, "query", 1, 0, storages);
-  writeView(numbers, 1, call, call.key, "key", 0, 1, storages);
-  writeView(numbers, 2, call, call.value, "value", 0, 1, storages);
-  writeView(numbers, 3, call, outputs.output, "out", 1, 0, storages);
-  writeView(numbers, 4, call, call.mask, "mask", 0, 0, storages);
-  writeView(numbers, 5, call, call.bias, "bias", 0, 0, storages);
-  writeView(numbers, 6, call, outputs.lse, "lse", 1, 0, storages);
-  writeView(numbers, 7, call, outputs.weights, "weights", 0, 0, storages);
-  writeView(numbers, 8, call, outputs.scores, "scores", 0, 0, storages);
-  return numbers;
 }
 
-function writeSizes(numbers: Float64Array, { sequences, pages }: Call): void {
-  let at = problemLength;
+/** `first`: where the numbers of the call's first sequence go. */
+function writeSequences(numbers: Float64Array, first: number, call: Call, outputs: Outputs, storages: Storage[]): void {
+  writeSizes(numbers, first, call);
+  writePages(numbers, first, call, storages);
+  writeVector(numbers, first + vectorsAt, call, call.alibiSlopes, "alibiSlopes", storages);
+  writeVector(numbers, first + vectorsAt + 2, call, call.sinks, "sinks", storages);
+  const views = first + viewsAt;
+  writeView(numbers, views, call, call.query, "query", 1, 0, storages);
+  writeView(numbers, views + viewLength, call, call.key, "key", 0, 1, storages);
+  writeView(numbers, views + 2 * viewLength, call, call.value, "value", 0, 1, storages);
+  writeView(numbers, views + 3 * viewLength, call, outputs.output, "out", 1, 0, storages);
+  writeView(numbers, views + 4 * viewLength, call, call.mask, "mask", 0, 0, storages);
+  writeView(numbers, views + 5 * viewLength, call, call.bias, "bias", 0, 0, storages);
+  writeView(numbers, views + 6 * viewLength, call, outputs.lse, "lse", 1, 0, storages);
+  writeView(numbers, views + 7 * viewLength, call, outputs.weights, "weights", 0, 0, storages);
+  writeView(numbers, views + 8 * viewLength, call, outputs.scores, "scores", 0, 0, storages);
+}
+
+function writeSizes(numbers: Float64Array, first: number, { sequences, pages }: Call): void {
+  let at = first;
   for (const sequence of sequences) {
     numbers[at] = sequence.queryLength;
     numbers[at + 1] = sequence.queryRows;
@@ -102,10 +131,10 @@ function writeSizes(numbers: Float64Array, { sequences, pages }: Call): void {
   }
 }
 
-function writePages(numbers: Float64Array, call: Call, storages: Storage[]): void {
+function writePages(numbers: Float64Array, first: number, call: Call, storages: Storage[]): void {
   const { pageTable, sequences, key, value } = call;
   const storage = pageTable === undefined ? -1 : addStorage(pageTable, "pageTable", storages);
-  let at = problemLength + sequenceSizes.length;
+  let at = first + sequenceSizes.length;
   for (const { index, keyLength } of sequences) {
     numbers[at] = storage;
     numbers[at + 1] = pageTable === undefined || keyLength === 0 ? 0 : pageTable.view.offset + index * pageTable.batch;
@@ -117,14 +146,14 @@ function writePages(numbers: Float64Array, call: Call, storages: Storage[]): voi
 
 function writeVector(
   numbers: Float64Array,
-  field: number,
+  first: number,
   call: Call,
   vector: Placed | undefined,
   name: string,
   storages: Storage[],
 ): void {
   const storage = vector === undefined ? -1 : addStorage(vector, name, storages);
-  let at = problemLength + field;
+  let at = first;
   for (const { index, queryLength } of call.sequences) {
     numbers[at] = queryLength === 0 ? -1 : storage;
     numbers[at + 1] = vector === undefined ? 0 : vector.view.offset + index * vector.batch;
@@ -132,10 +161,10 @@ function writeVector(
   }
 }
 
-/** `queryStep` and `keyStep` (0 or 1): whether the rows of all sequences' queries, or keys, follow each other in the view. */
+/** `first`: where the numbers of this view of the first sequence go. `queryStep` and `keyStep` (0 or 1): whether the rows of all sequences' queries, or keys, follow each other in the view. */
 function writeView(
   numbers: Float64Array,
-  position: number,
+  first: number,
   call: Call,
   placed: Placed | undefined,
   name: string,
@@ -144,7 +173,7 @@ function writeView(
   storages: Storage[],
 ): void {
   const { sequences } = call;
-  let at = problemLength + viewsAt + position * viewLength;
+  let at = first;
   if (placed === undefined) {
     for (let i = 0; i < sequences.length; i++, at += sequenceLength) {
       numbers[at] = -1;

@@ -186,10 +186,13 @@ Napi::Value Addon::attention(const Arguments& call) {
     writePlan(plan, numbersOf(env, call[3], "plan"));
     if (!call[4].IsFunction()) throw BoundsError("settled: expected a function");
 
+    bool ahead = false;
+    if (call[5].IsBoolean()) ahead = call[5].As<Napi::Boolean>();
+
     // What is told the end keeps the problem until then.
     const auto onCpu = [&](Calls::Report report) -> std::function<void()> {
       auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) { report(howOf(outcome), {}); };
-      return [execution = cpu::start(problem, std::move(plan), std::move(settled))] { execution->cancel(); };
+      return [execution = cpu::start(problem, std::move(plan), std::move(settled), ahead)] { execution->cancel(); };
     };
     const auto onGpu = [&](Calls::Report report) -> std::function<void()> {
       auto settled = [owned, report = std::move(report)](const cuda::Result& result) {

@@ -40,13 +40,13 @@ Outcome run(const Problem& problem, const Plan& plan) {
   return job->outcome();
 }
 
-std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled) {
+std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled, bool ahead) {
   const bool compute = plan.flops < handOverFlops && plan.bytes < handOverFlops;
   const auto job = std::make_shared<AttentionJob>(problem, std::move(plan), std::move(settled));
   if (compute)
     job->runInline();
   else
-    ThreadPool::instance().submit(job);
+    ThreadPool::instance().submit(job, ahead);
   return job;
 }
 

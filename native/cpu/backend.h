@@ -42,8 +42,10 @@ class Execution {
 
 /// Enqueues on the pool. `settled` is called exactly once, when nothing touches the problem's memory any more: on a
 /// pool thread, or before `start` returns if the problem takes less time than handing it over. The sequences that
-/// `problem` points to, and all tensors, must live until then.
-std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
+/// `problem` points to, and all tensors, must live until then. `ahead`: its tasks start before those of calls that are
+/// in flight already.
+std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled,
+                                 bool ahead = false);
 
 /// The same of a merge, whose parts must live until then.
 Outcome run(const Merge& merge);

@@ -111,8 +111,8 @@ void ThreadPool::work(int index) {
   }
 }
 
-void ThreadPool::enqueue(const std::shared_ptr<Job>& job, int64_t helpers) {
-  jobs_.push_back(job);
+void ThreadPool::enqueue(const std::shared_ptr<Job>& job, int64_t helpers, bool ahead) {
+  jobs_.insert(ahead ? jobs_.begin() : jobs_.end(), job);
   // Threads start with the first work that needs them: as many as this job asks for, beside those that others keep busy
   // or are about to.
   int64_t wanted = active_;
@@ -122,7 +122,7 @@ void ThreadPool::enqueue(const std::shared_ptr<Job>& job, int64_t helpers) {
       std::thread(&ThreadPool::work, this, started_).detach();
     } catch (const std::system_error&) {
       if (started_ > 0 || job->joined_) break;  // the ones there are will do
-      jobs_.pop_back();
+      remove(*job);
       throw;
     }
     started_++;
@@ -134,10 +134,10 @@ void ThreadPool::enqueue(const std::shared_ptr<Job>& job, int64_t helpers) {
   }
 }
 
-void ThreadPool::submit(const std::shared_ptr<Job>& job) {
+void ThreadPool::submit(const std::shared_ptr<Job>& job, bool ahead) {
   std::lock_guard lock(mutex_);
   job->skipDonePhases();
-  enqueue(job, std::max<int64_t>(job->taskCount(), 1));
+  enqueue(job, std::max<int64_t>(job->taskCount(), 1), ahead);
 }
 
 void ThreadPool::runWith(const std::shared_ptr<Job>& job) {

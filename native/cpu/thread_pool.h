@@ -1,9 +1,9 @@
 // One persistent pool of threads per process, shared by all calls.
 //
 // Work comes as jobs: numbered tasks in phases (a phase starts when the one before is done). Jobs are served in the
-// order they came, a later one as soon as the earlier have no task left to start. At most `threads` tasks run at a
-// time, counting threads from outside that work on their own job, so concurrent calls share the processors instead of
-// oversubscribing them.
+// order they came (but for those that go ahead), a later one as soon as the earlier have no task left to start. At most
+// `threads` tasks run at a time, counting threads from outside that work on their own job, so concurrent calls share
+// the processors instead of oversubscribing them.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -56,8 +56,8 @@ class ThreadPool {
   int threads() const;
   void setThreads(int count);
 
-  /// Runs the job on pool threads.
-  void submit(const std::shared_ptr<Job>& job);
+  /// Runs the job on pool threads. `ahead`: before the jobs that are there, as far as these have tasks yet to start.
+  void submit(const std::shared_ptr<Job>& job, bool ahead = false);
   /// Runs the job on the calling thread and on pool threads; returns when it has settled.
   void runWith(const std::shared_ptr<Job>& job);
   /// Starts no further task of the job. It settles on a pool thread when those that run have ended.
@@ -68,7 +68,7 @@ class ThreadPool {
   void work(int index);
   bool hasTask(const Job& job) const;
   bool isOver(const Job& job) const;
-  void enqueue(const std::shared_ptr<Job>& job, int64_t helpers);
+  void enqueue(const std::shared_ptr<Job>& job, int64_t helpers, bool ahead = false);
   /// Runs one task of the job with the lock released.
   void runOne(std::unique_lock<std::mutex>& lock, Job& job);
   void remove(const Job& job);

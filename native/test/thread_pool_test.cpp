@@ -76,6 +76,18 @@ TEST("jobs in flight together run as many tasks at a time as there are threads, 
   resetThreads();
 }
 
+TEST("a job that goes ahead is done before the jobs that are there") {
+  ThreadPool::instance().setThreads(2);
+  Watch before{2}, ahead{2};
+  submit(before, 2, 100);
+  pause(2000);
+  ThreadPool::instance().submit(std::make_shared<WaitingJob>(ahead, 10), true);
+  waitFor(ahead, 1);
+  CHECK(before.settled == 0) << before.settled << " jobs were done first";
+  waitFor(before, 2);
+  resetThreads();
+}
+
 TEST("a thread that works on its own job takes the place of one of the pool") {
   ThreadPool::instance().setThreads(2);
   Watch watch{2, std::this_thread::get_id()};

@@ -1,0 +1,162 @@
+import type { Device } from "../device.js";
+import { abortError, FoveaError, show } from "../errors.js";
+import { takeOff } from "../flight.js";
+import type { FloatDTypeOf, TensorInput } from "../input.js";
+import type { AttentionOptions, AttentionResult, Known } from "../options.js";
+import { checkNames } from "../rules.js";
+import { checkCall, inputsOf } from "../shape.js";
+import { Lane } from "./lane.js";
+import { Meter, type BatcherMetrics } from "./metrics.js";
+import { WaitingCall } from "./waiting.js";
+
+export interface BatcherOptions {
+  /** Calls of one launch at most, 1 or more. Default 256. */
+  maxBatch?: number | undefined;
+  /** Calls that may wait for their launch, 1 or more. Default 1024. One more is refused with ERR_FOVEA_OVERLOADED. */
+  maxQueue?: number | undefined;
+  /**
+   * How long, in milliseconds, a call may wait for company while its device is idle. Default 0: it is launched at the end of
+   * the current turn of JavaScript, with the calls that were made in it.
+   */
+  maxWait?: number | undefined;
+}
+
+const optionNames: ReadonlySet<string> = new Set<keyof BatcherOptions>(["maxBatch", "maxQueue", "maxWait"]);
+
+/**
+ * Many concurrent callers, few launches. While a device computes, calls gather; those that differ in nothing but their
+ * tensors, lengths, masks and biases are then launched together, over all their sequences where they lie: nothing is copied
+ * together. Each caller gets its own result, with the same bits as from `attention` alone.
+ *
+ * - A call that is wrong, aborted or does not fit into memory fails by itself; its neighbours do not notice.
+ * - Launches hold some 10 milliseconds of work, or one call. Which calls come next is decided by their waiting time relative to
+ *   their own work, so that small ones overtake large ones and large ones still have their turn; on the processor, small
+ *   calls even go ahead of a large one that is being computed.
+ * - A call can be aborted while it waits, at once. Of a launch that runs it is let go when the launch has ended, or stopped
+ *   when all calls of that launch are aborted.
+ * - The `plan` of a result is that of the launch.
+ */
+export class AttentionBatcher {
+  readonly #maxBatch: number;
+  readonly #maxQueue: number;
+  readonly #maxWait: number;
+  readonly #lanes = new Map<Device, Lane>();
+  readonly #meter = new Meter();
+  #closed = false;
+
+  /** Throws ERR_FOVEA_OPTION. */
+  constructor(options: BatcherOptions = {}) {
+    checkNames("options", options, optionNames);
+    this.#maxBatch = count("maxBatch", options.maxBatch, 256);
+    this.#maxQueue = count("maxQueue", options.maxQueue, 1024);
+    this.#maxWait = milliseconds("maxWait", options.maxWait);
+  }
+
+  /**
+   * As `attention`, launched together with others. Never throws; rejects, beside what `attention` rejects with, with
+   * ERR_FOVEA_OVERLOADED when `maxQueue` calls wait already and ERR_FOVEA_CLOSED after `close`.
+   */
+  attention<Query extends TensorInput, const Options extends AttentionOptions = {}>(
+    query: Query,
+    key: TensorInput,
+    value: TensorInput,
+    options?: Options & Known<Options>,
+  ): Promise<AttentionResult<Options, FloatDTypeOf<Query>>> {
+    return new Promise((resolve, reject) => {
+      this.#accept(query, key, value, options ?? {}, resolve as (result: AttentionResult) => void, reject);
+    });
+  }
+
+  /** Calls that wait for their launch. */
+  get queued(): number {
+    let sum = 0;
+    for (const lane of this.#lanes.values()) sum += lane.queued;
+    return sum;
+  }
+
+  /** Resolves when a call would not be refused for want of room: at once, or when a call that waits is launched or aborted. */
+  async ready(): Promise<void> {
+    while (this.queued >= this.#maxQueue) await this.#change();
+  }
+
+  /** Resolves when every call that was accepted has settled, those accepted meanwhile too. */
+  async drain(): Promise<void> {
+    while (this.#meter.unsettled > 0) await this.#change();
+  }
+
+  /** Accepts no more calls, and resolves when those that were accepted have settled. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.drain();
+  }
+
+  /** `close`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** What happened since the batcher was made, as plain numbers. */
+  metrics(): BatcherMetrics {
+    return this.#meter.read(this.queued);
+  }
+
+  #accept(
+    query: TensorInput,
+    key: TensorInput,
+    value: TensorInput,
+    options: AttentionOptions,
+    resolve: (result: AttentionResult) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    if (this.#closed) throw new FoveaError("ERR_FOVEA_CLOSED", "the batcher is closed");
+    if (this.queued >= this.#maxQueue) {
+      this.#meter.refused();
+      const message = `the batcher's queue is full: ${this.#maxQueue} calls wait (maxQueue); await ready() first`;
+      throw new FoveaError("ERR_FOVEA_OVERLOADED", message);
+    }
+    const call = checkCall(query, key, value, options, false);
+    const { signal } = options;
+    if (signal?.aborted === true) throw abortError(signal);
+    const land = takeOff(inputsOf(call), call.out?.view);
+    const waiting = new WaitingCall(call, signal, (how) => {
+      land();
+      this.#meter.settled(how);
+      if (how instanceof Error) reject(how);
+      else resolve(how);
+      this.#notify();
+    });
+    this.#meter.accepted();
+    this.#lane(call.device).add(waiting);
+  }
+
+  #lane(device: Device): Lane {
+    let lane = this.#lanes.get(device);
+    if (lane === undefined) {
+      lane = new Lane(device, this.#maxBatch, this.#maxWait, this.#meter, () => this.#notify());
+      this.#lanes.set(device, lane);
+    }
+    return lane;
+  }
+
+  readonly #waiters: (() => void)[] = [];
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  #notify(): void {
+    for (const waiter of this.#waiters.splice(0)) waiter();
+  }
+}
+
+function count(name: string, value: number | undefined, standard: number): number {
+  if (value === undefined) return standard;
+  if (Number.isSafeInteger(value) && value >= 1) return value;
+  throw new FoveaError("ERR_FOVEA_OPTION", `${name}: expected an integer >= 1, got ${show(value)}`);
+}
+
+function milliseconds(name: string, value: number | undefined): number {
+  if (value === undefined) return 0;
+  if (typeof value === "number" && value >= 0 && value <= 60_000) return value;
+  throw new FoveaError("ERR_FOVEA_OPTION", `${name}: expected 0 to 60000 (milliseconds), got ${show(value)}`);
+}
