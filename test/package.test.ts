@@ -44,11 +44,14 @@ async function makePath(): Promise<void> {
 const program = `
   import { createRequire } from "node:module";
   import { attention, attentionSync, explain, devices, Tensor } from "fovea";
+  import { renderAttention } from "fovea/maps";
   const query = Tensor.from(Float32Array.of(1, 0, 0, 1), [1, 1, 2, 2]);
   const value = Tensor.from(Float32Array.of(1, 2, 3, 4), [1, 1, 2, 2]);
   const { output, plan } = await attention(query, query, value, { scale: Math.LN2 });
   const sync = attentionSync(query, query, value, { causal: true });
+  const { weights } = await attention(query, query, value, { returnWeights: true });
   console.log(JSON.stringify({
+    page: renderAttention({ tokens: ["a", "b"], layers: [{ name: "Layer 1", weights }] }).slice(0, 15),
     output: [...output.data],
     causal: [...sync.output.data],
     sameKernel: plan.kernel === explain(query, query, value).kernel,
@@ -119,6 +122,8 @@ describe("the tarball", () => {
         "dist/index.d.ts",
         "dist/index.js",
         ...subpaths.map((name) => `dist/${name}.js`),
+        "dist/maps/client/main.js",
+        "dist/maps/client/page.css",
         "native/addon/addon.cpp",
         "scripts/install.cjs",
       ]),
@@ -149,7 +154,7 @@ describe("the installed package", () => {
     const close = (numbers: number[]) => numbers.map((x) => expect.closeTo(x, 5) as number);
     expect(result["output"]).toEqual(close([5 * third, 8 * third, 7 * third, 10 * third]));
     expect(result["causal"]).toEqual(close([1, 2, 3 - 2 * e, 4 - 2 * e]));
-    expect(result).toMatchObject({ sameKernel: true, device: "cpu", required: true });
+    expect(result).toMatchObject({ sameKernel: true, device: "cpu", required: true, page: "<!doctype html>" });
     expect(result["binaries"]).toEqual([expect.stringContaining(path.join("fovea", "prebuilds"))]);
   });
 
