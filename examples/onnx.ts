@@ -1,9 +1,9 @@
 // One step of text generation as a model of opset 23 has it: the operator Attention with past and present, on onnxruntime's
 // tensors.
 //   npx tsx examples/onnx.ts
-// In a project of your own, import from "fovea/onnx"; onnxruntime-web's Tensor will do too.
+// In a project of your own, import from "fovea/onnx"; the Tensor of onnxruntime-node or -web is the same.
 
-import { Tensor } from "onnxruntime-node";
+import { Tensor } from "onnxruntime-common";
 import { onnxAttention } from "../lib/onnx.js";
 
 const [batch, heads, kvHeads, size, past] = [1, 32, 8, 128, 1000];
