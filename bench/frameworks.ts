@@ -9,7 +9,7 @@ import { jaxPairs } from "./frameworks/jax.js";
 import { onnxPairs } from "./frameworks/onnx.js";
 import { points, type Pair, type Point } from "./frameworks/points.js";
 import { compare, type Comparison } from "./frameworks/rounds.js";
-import { textTable } from "./lib/text-table.js";
+import { textTable } from "../lib/terminal/text-table.js";
 
 const frameworks: Record<string, (point: Point) => Promise<Pair[]> | Pair[]> = { jax: jaxPairs, onnx: onnxPairs };
 

@@ -2,7 +2,7 @@
 //   npx tsx bench/scaling.ts --heads 8 --head-dim 64 --max 32768 --causal
 
 import { defineCommand, runMain } from "citty";
-import { runScaling } from "./scaling/run.js";
+import { runScaling } from "../lib/scaling/run.js";
 
 const number = (name: string, value: string): number => {
   const parsed = Number(value);

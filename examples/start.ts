@@ -5,8 +5,8 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { devices, explain } from "../lib/index.js";
-import { runScaling } from "../bench/scaling/run.js";
-import { Encoder, type Encoded } from "./encoder/encoder.js";
+import { runScaling } from "../lib/scaling/run.js";
+import { Encoder, type Encoded } from "../lib/encoder/encoder.js";
 import { printAttended, printAttentionOf, printFocus } from "./start/attended.js";
 import { algorithms, compareWithEncoder } from "./start/parity.js";
 

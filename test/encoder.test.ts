@@ -2,9 +2,9 @@
 
 import { beforeAll, describe, expect, test } from "vitest";
 import { attention } from "../lib/index.js";
-import { Encoder, type Encoded } from "../examples/encoder/encoder.js";
-import { Tokenizer } from "../examples/encoder/tokenizer.js";
-import { toWords, wordWeights } from "../examples/encoder/words.js";
+import { Encoder, type Encoded } from "../lib/encoder/encoder.js";
+import { Tokenizer } from "../lib/encoder/tokenizer.js";
+import { toWords, wordWeights } from "../lib/encoder/words.js";
 import { algorithms, difference, tolerance } from "../examples/start/parity.js";
 import { layerWeights } from "../examples/start/attended.js";
 

@@ -1,9 +1,9 @@
 // Prints what words attend to, from the weights that fovea returns.
 
 import { attention } from "../../lib/index.js";
-import { textTable, type Align } from "../../bench/lib/text-table.js";
-import type { Encoded, Values } from "../encoder/encoder.js";
-import { toWords, wordWeights, type Word } from "../encoder/words.js";
+import { textTable, type Align } from "../../lib/terminal/text-table.js";
+import type { Encoded, Values } from "../../lib/encoder/encoder.js";
+import { toWords, wordWeights, type Word } from "../../lib/encoder/words.js";
 
 /** The attention weights of one layer (counted from 0), computed by fovea from the encoder's query and key. */
 export async function layerWeights(encoded: Encoded, layer: number): Promise<Values> {

@@ -1,9 +1,9 @@
 // Runs fovea on the encoder's own query, key and value and compares the outputs with the encoder's own.
 
 import { attention, type Algorithm } from "../../lib/index.js";
-import * as format from "../../bench/lib/format.js";
-import { textTable } from "../../bench/lib/text-table.js";
-import type { Encoded, Values } from "../encoder/encoder.js";
+import * as format from "../../lib/terminal/format.js";
+import { textTable } from "../../lib/terminal/text-table.js";
+import type { Encoded, Values } from "../../lib/encoder/encoder.js";
 
 export const algorithms = ["standard", "tiled"] as const satisfies readonly Algorithm[];
 

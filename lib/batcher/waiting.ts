@@ -10,7 +10,7 @@ export class WaitingCall {
   readonly key: string;
   /** Work, in operations: what it computes, and what it reads as the operations that take as long. */
   readonly work: number;
-  readonly since = performance.now();
+  readonly since: number = performance.now();
   /** Whether it is launched by itself: a launch with others failed, and it must be known whose fault it is. */
   alone = false;
   /** What to do when its signal is aborted. Set by whoever has it in hand. */

@@ -6,8 +6,8 @@ import { pathToFileURL } from "node:url";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { renderAttention, type AttentionMap } from "../../lib/maps.js";
-import { Encoder } from "../../examples/encoder/encoder.js";
-import { toWords, wordWeights } from "../../examples/encoder/words.js";
+import { Encoder } from "../../lib/encoder/encoder.js";
+import { toWords, wordWeights } from "../../lib/encoder/words.js";
 import { hasBrowser, launchBrowser } from "../support/browser.js";
 
 const sentence = "The cat sat on the mat because it was tired.";

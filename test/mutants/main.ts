@@ -10,7 +10,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { textTable } from "../../bench/lib/text-table.js";
+import { textTable } from "../../lib/terminal/text-table.js";
 import { copyMutants } from "./copies.js";
 import type { Mutant } from "./mutant.js";
 import { outputMutants } from "./output.js";

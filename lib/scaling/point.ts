@@ -2,7 +2,7 @@
 // nothing else along. Started by measure.ts with a PointTask as its argument; sends a Point.
 
 import { readFileSync, writeFileSync } from "node:fs";
-import { attentionSync, Tensor, type Algorithm } from "../../lib/index.js";
+import { attentionSync, Tensor, type Algorithm } from "../index.js";
 
 export interface PointTask {
   algorithm: Exclude<Algorithm, "auto">;

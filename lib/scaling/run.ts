@@ -3,7 +3,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { SingleBar } from "cli-progress";
-import { devices } from "../../lib/index.js";
+import { devices } from "../index.js";
 import { scalingChart } from "./chart.js";
 import { lengths, measureScaling, type Measurements, type ScalingOptions } from "./measure.js";
 import { scalingTable } from "./table.js";

@@ -1,5 +1,5 @@
-import * as format from "../lib/format.js";
-import { textTable } from "../lib/text-table.js";
+import * as format from "../terminal/format.js";
+import { textTable } from "../terminal/text-table.js";
 import type { Measurements } from "./measure.js";
 import type { Point } from "./point.js";
 

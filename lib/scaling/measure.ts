@@ -1,10 +1,11 @@
 // Walks through the lengths, doubling, and measures each with both algorithms as long as memory and time allow.
 
 import { fork } from "node:child_process";
+import path from "node:path";
 import { availableMemory } from "node:process";
-import { explain } from "../../lib/index.js";
+import { explain } from "../index.js";
 import type { Point, PointTask } from "./point.js";
-import { bytes, seconds } from "../lib/format.js";
+import { bytes, seconds } from "../terminal/format.js";
 
 export interface ScalingOptions {
   heads: number;
@@ -83,7 +84,7 @@ function timeReason(points: Point[], algorithm: Point["algorithm"], tokens: numb
 /** The child inherits this process's flags, and with them what lets it run TypeScript. */
 function measurePoint(task: PointTask): Promise<Point> {
   return new Promise((resolve, reject) => {
-    const child = fork(new URL("./point.ts", import.meta.url), [JSON.stringify(task)]);
+    const child = fork(new URL(`./point${path.extname(import.meta.url)}`, import.meta.url), [JSON.stringify(task)]);
     child.once("message", (point) => resolve(point as Point));
     child.once("error", reject);
     child.once("exit", (code, signal) => {

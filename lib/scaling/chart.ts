@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import type * as echarts from "echarts";
 import type { Measurements, ScalingOptions } from "./measure.js";
 import type { Point } from "./point.js";
-import * as format from "../lib/format.js";
+import * as format from "../terminal/format.js";
 import { extraMemory } from "./table.js";
 
 // The package in one file, which loads ten times faster than the many that an import would bring.
