@@ -39,7 +39,7 @@ export type VectorInput = Float32Array | TensorInput;
  * and lse -Infinity.
  */
 export interface AttentionOptions {
-  /** Default "auto". On a GPU "tiled" takes float16 and bfloat16 with headDim and valueDim up to 256, and "auto" "standard" else. */
+  /** Default "auto". On a GPU "tiled" takes headDim and valueDim up to 256, and "auto" takes "standard" beyond. */
   algorithm?: Algorithm | undefined;
   /** Default "bhsd". */
   layout?: Layout | undefined;

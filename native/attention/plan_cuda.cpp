@@ -15,17 +15,13 @@ constexpr int64_t maxTasks = (int64_t{1} << 31) - 1;
 
 /// Whether scores can stay unwritten.
 bool canBeTiled(const Problem& problem) {
-  return problem.dtype != DType::float32 && problem.scoreStage == ScoreStage::none && problem.headDim <= maxTiledDim &&
-         problem.valueDim <= maxTiledDim;
+  return problem.scoreStage == ScoreStage::none && problem.headDim <= maxTiledDim && problem.valueDim <= maxTiledDim;
 }
 
 void checkSupported(const Problem& problem) {
   if (problem.algorithm == Algorithm::tiled && problem.scoreStage != ScoreStage::none)
     throw std::invalid_argument(
         "algorithm: \"tiled\" never stores scores; returnScores takes \"auto\" or \"standard\"");
-  if (problem.algorithm == Algorithm::tiled && problem.dtype == DType::float32)
-    throw std::invalid_argument(
-        "algorithm: \"tiled\" takes float16 and bfloat16 on CUDA, got float32; use \"auto\" or \"standard\"");
   if (problem.algorithm == Algorithm::tiled && !canBeTiled(problem))
     throw std::invalid_argument("algorithm: \"tiled\" takes headDim and valueDim up to " + std::to_string(maxTiledDim) +
                                 " on CUDA, got " + std::to_string(problem.headDim) + " and " +
@@ -106,7 +102,7 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Til
     const TileRange keys = tiledKeyTiles(problem, sequence, shape, tile);
     products += rowsExecuted(rows - tile * shape.rows(), shape) * double((keys.end - keys.begin) * shape.keys) * dims;
   }
-  const auto depth = double(roundUp(problem.headDim, problem.dtype == DType::float32 ? 1 : 16));
+  const auto depth = double(roundUp(problem.headDim, problem.dtype == DType::float32 ? 8 : 16));
   for (int64_t tile = 0; tile < work.weightRowTiles; tile++) {
     const TileRange keys = tiledKeyTiles(problem, sequence, weightShape, tile);
     const int64_t begin = keys.begin * standardKeyTile;
@@ -114,7 +110,7 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Til
     products +=
         rowsExecuted(rows - tile * standardQueryTile, weightShape) * double(std::max(end - begin, int64_t{0})) * depth;
   }
-  return 2 * products;
+  return 2 * products * (problem.dtype == DType::float32 ? splitProducts : 1);
 }
 
 bool allAligned(const Problem& problem, const Sequence& sequence) {

@@ -77,6 +77,9 @@ struct TiledShape {
   constexpr int rows() const { return tiledThreads / 32 * warpRows(); }
 };
 
+/// Products of tf32 that make one of float32.
+constexpr int splitProducts = 3;
+
 /// The tile for a dtype and the larger of headDim and valueDim. At most 96 KiB of shared memory, which every GPU since
 /// compute capability 8.0 has, and two thread blocks on the larger ones; accumulators of at most 192 registers.
 constexpr TiledShape tiledShape(DType type, int largestDim) {

@@ -19,7 +19,7 @@ struct KernelImage {
 };
 
 namespace images {
-extern const Image table, copy, standardScores, standardOutput, standardWeights, tiled, tiledWeights;
+extern const Image table, copy, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledWeights;
 }
 
 }  // namespace fovea::cuda

@@ -9,7 +9,8 @@ namespace {
 
 KernelImage tiledKernel(const Problem& problem) {
   const TiledShape shape = tiledShape(problem);
-  return {images::tiled, std::string("fovea_tiled_") + suffix(problem.dtype) + "_" + std::to_string(shape.dims),
+  return {problem.dtype == DType::float32 ? images::tiledFloat32 : images::tiled,
+          std::string("fovea_tiled_") + suffix(problem.dtype) + "_" + std::to_string(shape.dims),
           tiledSharedBytes(problem.dtype, shape)};
 }
 

@@ -197,6 +197,26 @@ describe.each(backends)("$name", (backend) => {
         }
       });
 
+      test("infinities as float32 has them", async () => {
+        // Factors that tensor cores hold without a rest, so that nothing but the infinity may decide.
+        const given = inputs(queryLength, keyLength);
+        given.query.data.forEach((_, i) => (given.query.data[i] = i % headDim === 0 ? -1.5 : 1));
+        for (let h = 0; h < heads; h++) given.key.data[(h * keyLength + 7) * headDim] = Infinity;
+        for (let h = 0; h < heads; h++) given.value.data[(h * keyLength + 9) * valueDim + 3] = -Infinity;
+        const clean = inputs(queryLength, keyLength);
+        clean.query.data.set(given.query.data);
+        const options = { mask: bools([1, keyLength], (j) => j !== 7) };
+        const { output, lse } = referenceAttentionFloat64(clean.query, clean.key, clean.value, {
+          ...options,
+          returnLse: true,
+        });
+        for (let i = 3; i < output.length; i += valueDim) output[i] = -Infinity;
+        for (const actual of await compute(given, {})) {
+          expect(compareEach("output", actual.output, output, () => 1e-5)).toBeUndefined();
+          expect(compareEach("lse", actual.lse, lse, () => 1e-4)).toBeUndefined();
+        }
+      });
+
       test("large values", async () => {
         const given = inputs(queryLength, keyLength);
         given.value.data.fill(1e30);

@@ -57,13 +57,14 @@ export const backends: readonly Backend[] = devices()
     bounds: info.device === "cpu" ? cpuBounds : cudaBounds,
   }));
 
-export const everyAlgorithm = ["standard", "tiled", "auto"] as const;
-/** Those for every dtype: a GPU's tiled kernels take 16-bit ones alone, and "auto" takes them. */
-export const algorithms = everyAlgorithm.filter((algorithm) => !onCuda || algorithm !== "tiled");
+/** A GPU's "auto" is one of the others once more, and the simulator is slow. */
+export const algorithms = (["standard", "tiled", "auto"] as const).filter(
+  (algorithm) => !onCuda || algorithm !== "auto",
+);
 
-/** Whether a backend has the algorithm for a dtype and sizes; a call for one that it has not is refused. */
-export const has = (algorithm: Algorithm, dtype: FloatDType, headDim: number, valueDim: number): boolean =>
-  !onCuda || algorithm !== "tiled" || (dtype !== "float32" && Math.max(headDim, valueDim) <= 256);
+/** Whether a backend has the algorithm for these sizes; a call for one that it has not is refused. */
+export const has = (algorithm: Algorithm, headDim: number, valueDim: number): boolean =>
+  !onCuda || algorithm !== "tiled" || Math.max(headDim, valueDim) <= 256;
 
 type Inputs = readonly [TensorInput, TensorInput, TensorInput];
 

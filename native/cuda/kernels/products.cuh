@@ -132,6 +132,17 @@ FOVEA_DEVICE void multiplyScaled(WarpTile<float, columns>& tile, const Probabili
   }
 }
 
+/// What products of a warp are summed in, 16 * groups rows of `columns`, and the tile that they come to.
+template <class Element, int groups, int columns>
+struct Products {
+  using Tile = MatrixTile<groups, columns>;
+};
+
+template <int groups, int columns>
+FOVEA_DEVICE MatrixTile<groups, columns>& total(MatrixTile<groups, columns>& tile) {
+  return tile;
+}
+
 /// A warp's probabilities as the first operand of a product: 16-bit accumulators of 16 keys lie in registers as they are
 /// wanted there.
 template <class Element, int groups, int keys>

@@ -6,6 +6,7 @@
 namespace fovea::cuda {
 
 constexpr float log2e = 1.44269504088896340736f;
+constexpr float largestFloat = 3.402823466e38f;
 constexpr float ln2 = 0.69314718055994530942f;
 
 FOVEA_DEVICE float negativeInfinity() { return __int_as_float(0xff800000); }

@@ -2,8 +2,8 @@
 //
 // A row's reference (elsewhere its running maximum) moves rarely: it is the maximum of the first scores that the row
 // sees, and moves only when a score exceeds it by `headroom`; then the row's sum and output are rescaled. Probabilities
-// up to 2^headroom lose no precision and are far from any overflow, and most tiles need neither a maximum over the whole
-// row nor a pass over the output. Each row decides for itself, so its bits do not depend on its neighbours.
+// up to 2^headroom lose no precision and are far from any overflow, and most tiles need neither a maximum over the
+// whole row nor a pass over the output. Each row decides for itself, so its bits do not depend on its neighbours.
 #pragma once
 #include "scores.cuh"
 #include "tile.cuh"
@@ -11,13 +11,15 @@
 namespace fovea::cuda {
 
 constexpr float headroom = 8;
-constexpr float largestFloat = 3.402823466e38f;
+/// From here on, what rounding takes from a reference would be whole powers of two.
+constexpr float largeReference = 0x1p24f;
 
 /// Of the rows that a thread holds a part of.
 template <int rows>
 struct RowStates {
   float reference[rows];  // in base 2; the same in all lanes that share the row
   float sum[rows];        // of this lane's probabilities; over the row's lanes: rowTotal
+  bool large;             // whether a reference of these is
 };
 
 template <int rows>
@@ -27,10 +29,17 @@ FOVEA_DEVICE void clear(RowStates<rows>& states) {
     states.reference[i] = negativeInfinity();
     states.sum[i] = 0;
   }
+  states.large = false;
 }
 
 /// What a row's probabilities are relative to.
 FOVEA_DEVICE float finiteReference(float reference) { return reference == negativeInfinity() ? 0.f : reference; }
+
+/// log2 of a probability. A large reference was rounded, so the score is rounded likewise before they are compared.
+FOVEA_DEVICE float exponent(float score, float unit, float reference) {
+  if (fabsf(reference) >= largeReference) return __fmul_rn(score, unit) - reference;
+  return fmaf(score, unit, -reference);
+}
 
 /// scores := 2^(scores * unit - reference), with references moved first where they must be; unit > 0.
 template <class Scores, class Output>
@@ -54,11 +63,18 @@ FOVEA_DEVICE void softmaxStep(Scores& scores, RowStates<Scores::rowsPerThread>& 
         highest[i] = fmaxf(highest[i], __shfl_xor_sync(0xffffffff, highest[i], lanes));
       const bool moves = highest[i] > states.reference[i] + headroom;
       const float factor = moves ? ptx::exp2(states.reference[i] - highest[i]) : 1.f;
-      if (moves) states.reference[i] = highest[i];
+      if (moves) {
+        states.reference[i] = highest[i];
+        states.large |= fabsf(highest[i]) >= largeReference;
+      }
       states.sum[i] *= factor;
 #pragma unroll
       for (int j = 0; j < Output::columnsPerThread; j++) output.at(i, j) *= factor;
     }
+  }
+  if (states.large) {  // as exponent() has it
+    forEach(scores, [&](float& score, int, int) { score *= unit; });
+    unit = 1;
   }
 #pragma unroll
   for (int i = 0; i < rows; i++) {

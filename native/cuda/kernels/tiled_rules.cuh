@@ -37,6 +37,12 @@ FOVEA_DEVICE KeyRange keysOfEveryRow(const Problem& problem, const Sequence& seq
   return {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
 }
 
+/// A bias that is finite in base 2 if it is at all.
+FOVEA_DEVICE float limitBias(float bias) {
+  constexpr float limit = largestFloat / (1.0001f * log2e);
+  return fabsf(bias) > limit && fabsf(bias) <= largestFloat ? copysignf(limit, bias) : bias;
+}
+
 /// Adds the bias to the keys that the ranges left.
 template <class Tile>
 FOVEA_DEVICE void addBias(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
@@ -53,7 +59,7 @@ FOVEA_DEVICE void addBias(const TiledArguments& arguments, const Sequence& seque
       if (score == negativeInfinity()) continue;
       const int64_t at = base + (key + tile.column(j)) * view.columnStride;
       const float bias = loadBias(view.data, arguments.problem.biasDtype, at);
-      score = bias == negativeInfinity() ? bias : fmaf(bias, log2e, score);  // even where the score is NaN
+      score = bias == negativeInfinity() ? bias : fmaf(limitBias(bias), log2e, score);  // even where the score is NaN
     }
   }
 }

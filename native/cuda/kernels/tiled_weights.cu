@@ -10,6 +10,7 @@
 // Floor on one A100 SM (16-bit, headDim 128): 4.2 MFLOP per tile, 2,048 cycles of mma.sync; 64 KiB written, 6,400 cycles
 // of the SM's share of 1.55 TB/s.
 #include "softmax.cuh"
+#include "split.cuh"
 #include "tiled_rules.cuh"
 
 namespace fovea::cuda {
@@ -40,7 +41,7 @@ FOVEA_DEVICE void writeWeights(const Problem& problem, const TiledSequence& entr
     for (int j = 0; j < Tile::columnsPerThread; j++) {
       const int key = place.key + scores.column(j);
       const bool empty = !visible || state.y == 0;  // then the scores mean nothing
-      const float weight = empty ? 0.f : ptx::exp2(fmaf(scores.at(i, j), unit, -state.x)) * state.y;
+      const float weight = empty ? 0.f : ptx::exp2(exponent(scores.at(i, j), unit, state.x)) * state.y;
       if (key < sequence.keyColumns) to[key * weights.columnStride] = weight;
     }
   }
@@ -84,8 +85,8 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
   const int warpRow = warpIndex() / 2 * warpRows, warpColumn = warpIndex() % 2 * standardKeyBlock;
   const ScorePlace place{kvHead, firstRow + warpRow, firstKey + warpColumn};
   const bool hasWork = visible && place.row < rowCount && place.key < keyLength;
-  WarpTile<Element, standardKeyBlock> scores;
-  clear(scores);
+  typename Products<Element, weightShape.rowGroups, standardKeyBlock>::Tile products;
+  clear(products);
   if (visible) {
     load(0, 0);
     load(1, depth);
@@ -93,13 +94,14 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
       ptx::waitCopies<1>();
       __syncthreads();  // this panel is there
       if (hasWork)
-        multiplyTransposed(scores, shared.query[stage][0], warpRow, shared.key[stage][0], warpColumn,
-                           problem.headDim - column);
+        multiplyPanels<Element>(products, shared.query[stage][0], warpRow, shared.key[stage][0], warpColumn,
+                                problem.headDim - column);
       __syncthreads();  // nobody reads it any more
       load(stage, column + 2 * depth);
     }
     ptx::waitCopies<0>();
   }
+  auto& scores = total(products);
   const float unit = hasWork ? applyRules(arguments, sequence, place, scores) : 1.f;
   writeWeights(problem, entry, place, unit, hasWork, scores);
 }
@@ -109,6 +111,7 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
       fovea_tiled_weights_##suffix(const __grid_constant__ TiledArguments arguments) {  \
     tiledWeights<Element>(arguments);                                                   \
   }
+FOVEA_TILED_WEIGHTS(float32, float)
 FOVEA_TILED_WEIGHTS(float16, Half)
 FOVEA_TILED_WEIGHTS(bfloat16, BFloat)
 

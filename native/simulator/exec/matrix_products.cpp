@@ -3,8 +3,11 @@
 // With g = lane/4 and t = lane%4, a register of A or B, read in lane order, is one row-major 8 x 8 block of 16-bit
 // elements (8 x 4 of tf32): A's registers are the blocks of rows g and g+8 for each k block in turn, B's are [n][k]
 // blocks. C and D (16 x 8): c0 c1 = row g, columns 2t, 2t+1; c2 c3 = row g+8; with f16 sums, c0 and c1 hold such pairs.
-// Sums are fused multiply-adds in float in the order of k; hardware sums wider and in another order. This file is
-// compiled with -ffp-contract=fast, so that the vector statement below becomes a fused multiply-add.
+// Sums of 16-bit products are fused multiply-adds in float in the order of k; hardware sums wider and in another order.
+// This file is compiled with -ffp-contract=fast, so that the vector statement below becomes a fused multiply-add. Sums
+// of tf32, by which kernels put float32 together, are wide and then cut off to float, as hardware does it: over many
+// instructions that is a drift which kernels for float32 must avoid.
+#include <cmath>
 #include <cstring>
 #include <string>
 
@@ -17,6 +20,7 @@ namespace {
 
 constexpr int kM = 16, kN = 8;
 using Columns = float __attribute__((vector_size(kN * sizeof(float))));
+using WideColumns = double __attribute__((vector_size(kN * sizeof(double))));
 
 struct Half16 : Half {
   static constexpr int kPerRegister = 2;
@@ -37,6 +41,33 @@ void elements(const uint32_t* row, float* values) {
     // The low 13 bits of tf32 are ignored.
     for (int lane = 0; lane < kLanes; lane++) values[lane] = std::bit_cast<float>(row[lane] & 0xffffe000u);
   }
+}
+
+template <class Input, int kK>
+Columns sumOfProducts(Columns sum, const float* left, const float (&right)[kK][kN]) {
+  for (int k = 0; k < kK; k++) {
+    Columns row;
+    std::memcpy(&row, right[k], sizeof row);
+    sum += left[k] * row;
+  }
+  return sum;
+}
+
+template <>
+Columns sumOfProducts<Tf32, 8>(Columns sum, const float* left, const float (&right)[8][kN]) {
+  WideColumns wide = __builtin_convertvector(sum, WideColumns);
+  for (int k = 0; k < 8; k++) {
+    Columns row;
+    std::memcpy(&row, right[k], sizeof row);
+    wide += double{left[k]} * __builtin_convertvector(row, WideColumns);
+  }
+  for (int n = 0; n < kN; n++) {
+    float nearest = static_cast<float>(wide[n]);
+    if (std::isfinite(wide[n]) && std::abs(double{nearest}) > std::abs(wide[n]))
+      nearest = std::nextafter(nearest, 0.0F);
+    sum[n] = nearest;
+  }
+  return sum;
 }
 
 // Which rows (of A) or columns (of B) of a register hold poison.
@@ -84,15 +115,7 @@ Outcome product(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask) 
     }
   }
 
-  for (int m = 0; m < kM; m++) {
-    Columns total = sum[m];
-    for (int k = 0; k < kK; k++) {
-      Columns row;
-      std::memcpy(&row, right[k], sizeof row);
-      total += left[m][k] * row;
-    }
-    sum[m] = total;
-  }
+  for (int m = 0; m < kM; m++) sum[m] = sumOfProducts<Input, kK>(sum[m], left[m], right);
   cta.counters.tensorFlops += static_cast<uint64_t>(2 * kM * kN * kK);
 
   // An element is poison where its row of A, its column of B or its own C is.

@@ -15,7 +15,7 @@ cuda::Stream& stream() {
 constexpr uint64_t randomCases = 60;  // of each dtype and algorithm
 
 bool canBeTiled(const Case& about) {
-  return about.dtype != DType::float32 && about.scoreStage == ScoreStage::none && about.headDim <= cuda::maxTiledDim &&
+  return about.scoreStage == ScoreStage::none && about.headDim <= cuda::maxTiledDim &&
          about.valueDim <= cuda::maxTiledDim;
 }
 

@@ -1,0 +1,230 @@
+// Tiled attention for sm_80 and newer: a tile of rows against all its keys, key tile by key tile, with an online
+// softmax. Scores never leave registers, so extra memory does not depend on the sequence length.
+//
+//   for each key tile j:   S = Q K_jᵀ;  P = 2^(rules(S) - m);  l += row sums of P;  O += P V_j
+//   O / l, lse = m + log l                          (m moves rarely: softmax.cuh)
+//
+// Rows are (query, head of the group) pairs, so that a group of heads shares its keys: 128 of them, or 64 for the
+// widest heads, in 4 warps with 32 or 16 rows each. Every warp multiplies with all keys of the tile, so no warp waits
+// for another's maxima and P passes from one product to the next in registers. Tiles of keys and values take turns in a
+// ring of 2 to 4 places in shared memory; while one is multiplied, the next ones are being copied there by cp.async.
+//
+// Tiles (rows x keys, places in the ring), 16-bit: 128 x 64, 4 up to 64 dims (48 KiB); 128 x 32, 6 up to 128 (80 KiB):
+// 64 keys would leave no registers for the rules beside 128 columns of output; 64 x 32, 3 up to 256 (80 KiB). float32:
+// 128 x 32, 4 (64 KiB); 64 x 32, 3 (80 KiB); 64 x 16, 2 (96 KiB: one thread block per SM of an A100).
+//
+// Floor on one A100 SM (16-bit, 128 dims, per tile of 128 x 32): 2.1 MFLOP, 1,024 cycles of mma.sync; 4,096
+// exponentials, 256 cycles; 96 KiB out of and 16 KiB into shared memory, 896 cycles; 16 KiB of keys and values, 1,600
+// cycles of the SM's share of 1.55 TB/s, so they must come from L2, as tiles of one head at work together make them. At
+// 64 dims, 128 x 64: 1,024 cycles of mma.sync, 512 of exponentials, 768 of shared memory. At 256 dims, 64 x 32: 1,024
+// cycles of mma.sync beside 1,536 of shared memory, which is the limit there.
+//
+// float32 goes through the tensor cores as three products of tf32 (split.cuh): 156 / 3 = 52 TFLOP/s on an A100, 2.7
+// times its 19.5 of fused multiply-adds; on an H100 some 100 (mma.sync reaches about 60 % of 495 / 3) beside 67. Per
+// tile, on an A100 SM, of any of the three: 3,072 cycles of mma.sync (8,192 would be of fused multiply-adds); 256 or
+// fewer of exponentials; 896, 1,536, 1,792 of shared memory; and about 1,750, 2,000, 2,000 instructions of each
+// scheduler, a third of them for splitting, so the tensor cores are the limit.
+#pragma once
+#include "softmax.cuh"
+#include "split.cuh"
+#include "tiled_rules.cuh"
+
+namespace fovea::cuda {
+
+template <class Element, TiledShape shape>
+struct TiledShared {
+  static constexpr int panels = shape.dims / panelColumns<Element>;
+  Panel<shape.rows()> query[panels];  // at the end: output
+  Panel<shape.keys> ring[shape.stages][panels];
+  // What all threads know lies here, not in registers, where it would push out accumulators.
+  RowSource<Element> sources[2];  // keys, values
+  int kvHead, firstRow;
+  int firstKey, keyTiles;             // that are visited
+  int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
+};
+
+/// A thread block's rows.
+struct TiledPlace {
+  int kvHead, rowTile;
+};
+
+/// Tasks in order: sections of heads whose keys and values fit into L2 together; in a section, the last row tiles
+/// first, which take longest under a causal mask.
+FOVEA_DEVICE TiledPlace placeOf(const TiledSequence& entry, int kvHeads) {
+  const int task = static_cast<int>(blockIdx.x - entry.firstTask);
+  const int firstHead = task / (entry.rowTiles * entry.sectionHeads) * entry.sectionHeads;
+  const int inSection = task - firstHead * entry.rowTiles, heads = min(entry.sectionHeads, kvHeads - firstHead);
+  return {firstHead + inSection % heads, entry.rowTiles - 1 - inSection / heads};
+}
+
+/// Two neighbouring columns of a row, rounded to the dtype, into panels.
+template <class Element, int rows, int panels>
+FOVEA_DEVICE void storePair(Panel<rows> (&to)[panels], int row, int column, float low, float high) {
+  constexpr int perGranule = 16 / int(sizeof(Element));
+  auto& panel = to[column / panelColumns<Element>];
+  void* granule = &panel.granules[panel.place(row, column % panelColumns<Element> / perGranule)];
+  if constexpr (sizeof(Element) == 4)
+    static_cast<float2*>(granule)[column % perGranule / 2] = {low, high};
+  else
+    static_cast<uint32_t*>(granule)[column % perGranule / 2] = ptx::pack<Element>(low, high);
+}
+
+/// Writes the warp's rows [firstRow, firstRow + rows) from panels, where they begin at `staged`, to the output.
+template <class Element, int rows, int panelRows, int panels>
+FOVEA_DEVICE void writeRows(const Problem& problem, const TiledSequence& entry, int kvHead, int firstRow,
+                            const Panel<panelRows> (&from)[panels], int staged) {
+  constexpr int perGranule = 16 / int(sizeof(Element));
+  const View<void>& output = entry.sequence.output;
+  const int rowEnd = int(entry.sequence.queryRows) * problem.groupSize(), granule = laneIndex() % 8;
+#pragma unroll 1
+  for (int i = laneIndex() / 8; i < rows && firstRow + i < rowEnd; i += 4) {
+    const PackedRow row = packedRow(problem, kvHead, firstRow + i);
+    auto* to = static_cast<Element*>(output.data) + row.head * output.headStride + row.query * output.rowStride;
+#pragma unroll 1
+    for (int panel = 0; panel < panels; panel++) {
+      const int column = panel * panelColumns<Element> + granule * perGranule;
+      const uint4 values = from[panel].granules[Panel<panelRows>::place(staged + i, granule)];
+      if (entry.outputAligned && column + perGranule <= problem.valueDim) {
+        *reinterpret_cast<uint4*>(to + column) = values;
+        continue;
+      }
+      const auto* elements = reinterpret_cast<const Element*>(&values);
+#pragma unroll
+      for (int k = 0; k < perGranule; k++)
+        if (column + k < problem.valueDim) to[(column + k) * output.columnStride] = elements[k];
+    }
+  }
+}
+
+template <TiledShape shape, class Element>
+FOVEA_DEVICE void loadQuery(const Problem& problem, const TiledSequence& entry, TiledShared<Element, shape>& shared,
+                            int rowCount) {
+  const auto query = queryRows<Element>(entry, 0);
+  const int64_t headStride = entry.sequence.query.headStride;
+  const int firstRow = shared.firstRow, kvHead = shared.kvHead;
+  loadRows<tiledThreads>(shared.query, query, rowCount - firstRow, problem.headDim, [&](int row) {
+    const PackedRow packed = packedRow(problem, kvHead, firstRow + row);
+    return query.base + packed.head * headStride + packed.query * query.rowStride;
+  });
+}
+
+template <class Element, TiledShape shape>
+FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
+  using Shared = TiledShared<Element, shape>;
+  constexpr int panels = Shared::panels, stages = shape.stages, keys = shape.keys;
+  extern __shared__ __align__(1024) unsigned char sharedMemory[];
+  auto& shared = *reinterpret_cast<Shared*>(sharedMemory);
+
+  const Problem& problem = arguments.problem;
+  const TiledSequence& entry = findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstTask);
+  const Sequence& sequence = entry.sequence;
+  const int rowCount = int(sequence.queryLength) * problem.groupSize();
+  if (threadIdx.x == 0) {
+    const auto [kvHead, rowTile] = placeOf(entry, problem.kvHeads);
+    const TileRange tiles = tiledKeyTiles(problem, sequence, shape, rowTile);
+    shared.sources[0] = keyRows<Element>(problem, entry, kvHead);
+    shared.sources[1] = valueRows<Element>(problem, entry, kvHead);
+    shared.kvHead = kvHead;
+    shared.firstRow = rowTile * shape.rows();
+    shared.firstKey = int(tiles.begin) * keys;
+    shared.keyTiles = int(tiles.end - tiles.begin);
+  }
+  __syncthreads();
+
+  const auto load = [&](int tile, int place) {  // even: keys, odd: values; past the last: nothing, but a group to count
+    if (tile < 2 * shared.keyTiles)
+      loadRows<tiledThreads>(shared.ring[place], shared.sources[tile % 2], shared.firstKey + tile / 2 * keys,
+                             int(sequence.keyLength), tile % 2 == 0 ? problem.headDim : problem.valueDim);
+    ptx::commitCopies();
+  };
+  loadQuery<shape>(problem, entry, shared, rowCount);
+#pragma unroll 1
+  for (int tile = 0; tile < stages - 1; tile++) load(tile, tile);
+
+  const int warpRow = warpIndex() * shape.warpRows();
+  const bool hasRows = shared.firstRow + warpRow < rowCount;
+  if (laneIndex() == 0) {
+    const KeyRange seen = keysOfEveryRow(problem, sequence, shared.firstRow + warpRow, shape.warpRows());
+    const bool modified = isModified(arguments, sequence);
+    shared.plainKeys[warpIndex()] = {int(seen.begin), modified ? -1 : int(seen.end) - keys};
+  }
+  __syncwarp();
+  MatrixTile<shape.rowGroups, shape.dims> output;
+  using Scores = MatrixTile<shape.rowGroups, keys>;
+  Probabilities<Element, shape.rowGroups, keys> probabilities;
+  RowStates<Scores::rowsPerThread> states;
+  clear(output);
+  clear(states);
+
+  int place = 0;
+  const auto nextTile = [&](int tile) {  // waits for `tile`, which every warp may read then, and begins a later one
+    ptx::waitCopies<stages - 2>();
+    __syncthreads();  // and nobody reads the tile before it any more
+    load(tile + stages - 1, place == 0 ? stages - 1 : place - 1);
+  };
+#pragma unroll 1
+  for (int tile = 0; tile < shared.keyTiles; tile++) {
+    nextTile(2 * tile);
+    if (hasRows) {
+      typename Products<Element, shape.rowGroups, keys>::Tile products;
+      clear(products);
+#pragma unroll
+      for (int panel = 0; panel < panels; panel++) {
+        if (panel > 0 && panel * panelColumns<Element> >= problem.headDim) break;
+        multiplyPanels<Element>(products, shared.query[panel], warpRow, shared.ring[place][panel], 0,
+                                panelColumns<Element>);
+      }
+      Scores& scores = total(products);
+      const int key = shared.firstKey + tile * keys;
+      float unit = arguments.scale * log2e;
+      if (const int2 plain = shared.plainKeys[warpIndex()]; key < plain.x || key > plain.y)
+        unit = applyRules(arguments, sequence, {shared.kvHead, shared.firstRow + warpRow, key}, scores);
+      softmaxStep(scores, states, output, unit);
+      round(probabilities, scores);
+    }
+    place = place == stages - 1 ? 0 : place + 1;
+    nextTile(2 * tile + 1);
+    if (hasRows) multiplyProbabilities(output, probabilities, shared.ring[place], problem.valueDim);
+    place = place == stages - 1 ? 0 : place + 1;
+  }
+
+  ptx::waitCopies<0>();
+  __syncthreads();  // the query's place becomes the output's
+  const int kvHead = shared.kvHead, firstRow = shared.firstRow, queryRows = int(sequence.queryRows);
+#pragma unroll
+  for (int i = 0; i < Scores::rowsPerThread; i++) {
+    const int row = firstRow + warpRow + Scores::row(i);
+    const PackedRow packed = packedRow(problem, kvHead, row);
+    const bool exists = packed.query < sequence.queryLength;
+    const float total = rowTotal<Scores::lanesPerRow>(states.sum[i]);
+    const float sink = exists && sequence.sinks ? sequence.sinks[packed.head] : negativeInfinity();
+    const RowResult result = exists ? finishRow(states.reference[i], total, sink) : RowResult{0.f, negativeInfinity()};
+    if (laneIndex() % Scores::lanesPerRow == 0 && packed.query < queryRows) {
+      if (sequence.lse)
+        sequence.lse.data[packed.head * sequence.lse.headStride + packed.query * sequence.lse.rowStride] = result.lse;
+      if (entry.rows)
+        entry.rows[int64_t(kvHead) * queryRows * problem.groupSize() + row] = {finiteReference(states.reference[i]),
+                                                                               result.factor};
+    }
+#pragma unroll
+    for (int j = 0; j < output.columnsPerThread; j += 2) {
+      const bool empty = result.factor == 0;  // 0, even where masked values were NaN
+      storePair<Element>(shared.query, warpRow + output.row(i), output.column(j),
+                         empty ? 0.f : output.at(i, j) * result.factor,
+                         empty ? 0.f : output.at(i, j + 1) * result.factor);
+    }
+  }
+  __syncwarp();
+  writeRows<Element, shape.warpRows()>(problem, entry, kvHead, firstRow + warpRow, shared.query, warpRow);
+}
+
+// Registers for `blocks` thread blocks on a multiprocessor.
+#define FOVEA_TILED(suffix, Element, type, dims, blocks)                                \
+  extern "C" __global__ void __launch_bounds__(tiledThreads, blocks)                    \
+      fovea_tiled_##suffix##_##dims(const __grid_constant__ TiledArguments arguments) { \
+    static_assert(sizeof(TiledShared<Element, tiledShape(DType::type, dims)>) ==        \
+                  tiledSharedBytes(DType::type, tiledShape(DType::type, dims)));        \
+    tiled<Element, tiledShape(DType::type, dims)>(arguments);                           \
+  }
+
+}  // namespace fovea::cuda
