@@ -1,8 +1,10 @@
 // fovea-native-bench: the CPU kernels against what the machine can do at most, without Node.
 //
 //   fovea-native-bench probe                          FMA peak and read bandwidth, one thread and all
-//   fovea-native-bench prefill [threads] [seconds]    share of FMA peak, full and causal
-//   fovea-native-bench decode [threads] [seconds]     share of read bandwidth
+//   fovea-native-bench prefill [threads] [seconds] [name]    share of FMA peak, full and causal
+//   fovea-native-bench decode [threads] [seconds] [name]     share of read bandwidth
+//
+// `name`: only the shapes whose names contain it.
 //
 // One JSON object a line. Each sample stands between two probes of the peak and is left out when either is below 96 %
 // of the best seen: then somebody else had the machine. `share` is the median over the kept samples, `p90` a quiet
@@ -59,8 +61,8 @@ Buffer randomBuffer(size_t floats) {
 #if defined(__linux__)
   madvise(data, bytes, MADV_HUGEPAGE);
 #endif
-  uint64_t state = 88172645463325252ull;
-  for (size_t i = 0; i < floats; i++) {  // sum of four uniform numbers: near enough to normal
+  static uint64_t state = 88172645463325252ull;  // goes on: were keys the queries, each would attend to itself alone
+  for (size_t i = 0; i < floats; i++) {          // sum of four uniform numbers: near enough to normal
     float sum = 0;
     for (int k = 0; k < 4; k++) {
       state ^= state << 13, state ^= state >> 7, state ^= state << 17;
@@ -81,8 +83,9 @@ struct Example {
   std::vector<Sequence> sequences;
 };
 
+/// `inner`: rows of all heads side by side, [batch, length, heads, dim]; otherwise [batch, heads, length, dim].
 Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, const Buffer& value,
-                    const Buffer& output) {
+                    const Buffer& output, bool inner = false) {
   Example example;
   Problem& problem = example.problem;
   problem.heads = problem.kvHeads = int32_t(shape.heads);
@@ -95,10 +98,12 @@ Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, 
     sequence.keyLength = sequence.keyColumns = shape.keyLength;
     sequence.queryOffset = shape.keyLength - shape.queryLength;
     const int64_t q = shape.queryLength * shape.dim, k = shape.keyLength * shape.dim;
-    sequence.query = {query.data + b * shape.heads * q, q, shape.dim, 1};
-    sequence.key = {key.data + b * shape.heads * k, k, shape.dim, 1};
-    sequence.value = {value.data + b * shape.heads * k, k, shape.dim, 1};
-    sequence.output = {output.data + b * shape.heads * q, q, shape.dim, 1};
+    const int64_t queryHead = inner ? shape.dim : q, keyHead = inner ? shape.dim : k;
+    const int64_t row = inner ? shape.heads * shape.dim : shape.dim;
+    sequence.query = {query.data + b * shape.heads * q, queryHead, row, 1};
+    sequence.key = {key.data + b * shape.heads * k, keyHead, row, 1};
+    sequence.value = {value.data + b * shape.heads * k, keyHead, row, 1};
+    sequence.output = {output.data + b * shape.heads * q, queryHead, row, 1};
     example.sequences.push_back(sequence);
   }
   problem.sequences = example.sequences.data();
@@ -106,7 +111,13 @@ Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, 
   return example;
 }
 
-void prefill(int threads, double seconds) {
+/// "H8 D64 L1024 full"
+std::string nameOf(const Shape& shape) {
+  return "H" + std::to_string(shape.heads) + " D" + std::to_string(shape.dim) + " L" +
+         std::to_string(shape.queryLength) + (shape.causal ? " causal" : " full");
+}
+
+void prefill(int threads, double seconds, const std::string& wanted) {
   cpu::setThreads(threads);
   const size_t most = size_t(16) * 2048 * 128;
   const Buffer query = randomBuffer(most), key = randomBuffer(most), value = randomBuffer(most),
@@ -118,6 +129,8 @@ void prefill(int threads, double seconds) {
     for (const bool causal : {false, true}) {
       Shape shape = base;
       shape.causal = causal;
+      const std::string name = nameOf(shape);
+      if (name.find(wanted) == std::string::npos) continue;
       const Example example = makeExample(shape, query, key, value, output);
       const Plan plan = cpu::plan(example.problem);
       const auto compute = [&] { cpu::run(example.problem, plan); };
@@ -139,48 +152,51 @@ void prefill(int threads, double seconds) {
         rates.push_back(plan.usefulFlops / time), shares.push_back(plan.usefulFlops / time / (0.5 * (before + after)));
       }
       std::printf(
-          "{\"shape\": \"H%lld D%lld L%lld %s\", \"threads\": %d, \"gflops\": %.1f, \"share\": %.3f, \"p90\": %.3f, "
+          "{\"shape\": \"%s\", \"threads\": %d, \"gflops\": %.1f, \"share\": %.3f, \"p90\": %.3f, "
           "\"samples\": %zu, \"peak\": %.1f}\n",
-          (long long)shape.heads, (long long)shape.dim, (long long)shape.queryLength, causal ? "causal" : "full",
-          threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9), shares.size(), best / 1e9);
+          name.c_str(), threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9),
+          shares.size(), best / 1e9);
       std::fflush(stdout);
     }
 }
 
-void decode(int threads, double seconds) {
+void decode(int threads, double seconds, const std::string& wanted) {
   cpu::setThreads(threads);
   const Shape shape{8, 16, 1, 4096, 128, false};
   const size_t floats = size_t(shape.batch * shape.heads * shape.keyLength * shape.dim);
   const Buffer query = randomBuffer(size_t(shape.batch * shape.heads * shape.dim));
   const Buffer output = randomBuffer(query.floats);
   const Buffer key = randomBuffer(floats), value = randomBuffer(floats);
-  for (const DType dtype : {DType::float32, DType::float16}) {
-    Example example = makeExample(shape, query, key, value, output);
-    example.problem.dtype = dtype;
-    const Plan plan = cpu::plan(example.problem);
-    const double bytes = double(floats) * 2 * double(byteSize(dtype));
-    std::vector<double> shares, rates, probes;
-    const double deadline = now() + seconds;
-    for (int i = 0; i < 5 || now() < deadline; i++) {
-      const size_t part = floats / size_t(threads);
-      const auto probe = [&] {
-        return onThreads(threads, [&](int t) { return readBandwidth(key.data + size_t(t) * part, part * 4); });
-      };
-      const double before = probe();
-      double time = now();
-      cpu::run(example.problem, plan);
-      time = now() - time;
-      const double after = probe();
-      rates.push_back(bytes / time), probes.push_back(0.5 * (before + after));
-      shares.push_back(rates.back() / probes.back());
+  for (const DType dtype : {DType::float32, DType::float16})
+    for (const bool inner : {false, true}) {
+      const std::string name = std::string("decode B8 H16 D128 K4096 ") +
+                               (dtype == DType::float32 ? "float32 " : "float16 ") + (inner ? "bshd" : "bhsd");
+      if (name.find(wanted) == std::string::npos) continue;
+      Example example = makeExample(shape, query, key, value, output, inner);
+      example.problem.dtype = dtype;
+      const Plan plan = cpu::plan(example.problem);
+      const double bytes = double(floats) * 2 * double(byteSize(dtype));
+      std::vector<double> shares, rates, probes;
+      const double deadline = now() + seconds;
+      for (int i = 0; i < 5 || now() < deadline; i++) {
+        const size_t part = floats / size_t(threads);
+        const auto probe = [&] {
+          return onThreads(threads, [&](int t) { return readBandwidth(key.data + size_t(t) * part, part * 4); });
+        };
+        const double before = probe();
+        double time = now();
+        cpu::run(example.problem, plan);
+        time = now() - time;
+        const double after = probe();
+        rates.push_back(bytes / time), probes.push_back(0.5 * (before + after));
+        shares.push_back(rates.back() / probes.back());
+      }
+      std::printf(
+          "{\"shape\": \"%s\", \"threads\": %d, \"gbytes\": %.1f, \"share\": %.3f, \"p90\": %.3f, \"read\": %.1f}\n",
+          name.c_str(), threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9),
+          quantile(probes, 0.5) / 1e9);
+      std::fflush(stdout);
     }
-    std::printf(
-        "{\"shape\": \"decode B8 H16 D128 K4096 %s\", \"threads\": %d, \"gbytes\": %.1f, \"share\": %.3f, \"p90\": "
-        "%.3f, \"read\": %.1f}\n",
-        dtype == DType::float32 ? "float32" : "float16", threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5),
-        quantile(shares, 0.9), quantile(probes, 0.5) / 1e9);
-    std::fflush(stdout);
-  }
 }
 
 void probe() {
@@ -204,9 +220,10 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   const int threads = argc > 2 ? std::atoi(argv[2]) : cpu::info().cores;
   const double seconds = argc > 3 ? std::atof(argv[3]) : 1.5;
+  const std::string wanted = argc > 4 ? argv[4] : "";
   if (what == "probe") return probe(), 0;
-  if (what == "prefill") return prefill(threads, seconds), 0;
-  if (what == "decode") return decode(threads, seconds), 0;
-  std::fprintf(stderr, "usage: fovea-native-bench probe | prefill [threads] [seconds] | decode [threads] [seconds]\n");
+  if (what == "prefill") return prefill(threads, seconds, wanted), 0;
+  if (what == "decode") return decode(threads, seconds, wanted), 0;
+  std::fprintf(stderr, "usage: fovea-native-bench probe | (prefill | decode) [threads] [seconds] [part of a name]\n");
   return 2;
 }

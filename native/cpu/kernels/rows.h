@@ -14,7 +14,7 @@ FOVEA_INLINE int64_t clamp(int64_t value, int64_t low, int64_t high) { return mo
 /// What a row's sum and reference come to, the sink included.
 struct RowResult {
   float factor;  // of the unnormalised output; 0 for a row without keys
-  float lse;     // natural logarithm
+  float lse;     // natural logarithm; for who asked for it
 };
 
 constexpr double ln2 = 0.6931471805599453;
@@ -25,13 +25,13 @@ static inline RowResult finishRow(const Sequence& sequence, int64_t head, float 
   const bool empty = sum == 0;
   if (!sequence.sinks) {
     if (empty) return {0, -infinity};
-    return {float(1.0 / sum), float(reference + __builtin_log(double(sum)))};
+    return {float(1.0 / sum), sequence.lse ? float(reference + __builtin_log(double(sum))) : 0};
   }
   const double sink = sequence.sinks[head];
   if (empty) return {0, float(sink)};
   const double total = sum + __builtin_exp(sink - reference);
   if (total == double(__builtin_inf())) return {0, float(sink)};
-  return {float(1.0 / total), float(reference + __builtin_log(total))};
+  return {float(1.0 / total), sequence.lse ? float(reference + __builtin_log(total)) : 0};
 }
 
 FOVEA_INLINE int64_t headOfRow(const Problem& problem, int64_t kvHead, int64_t row) {

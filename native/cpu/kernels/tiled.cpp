@@ -159,6 +159,17 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   }
 }
 
+/// Asks for rows [begin, end) of keys or values ahead of their turn, into the L2 cache.
+void prefetchRows(const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims, int64_t begin,
+                  int64_t end) {
+  if (view.columnStride != 1) return;
+  const int64_t bytes = dims * byteSize(task.problem->dtype);
+  for (int64_t key = begin; key < end; key++) {
+    const char* row = (const char*)keyRow(*task.problem, *task.sequence, view, pageStride, task.kvHead, key);
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+  }
+}
+
 /// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is
 /// masked.
 bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, int64_t begin, int64_t end, float* to) {
@@ -248,6 +259,11 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
                                                          : visit<3, online>;
       visitPanel(panel, block, from - begin, to - begin, innerBegin, innerEnd);
       if (!online) writeWeights(task, scratch, panel, block, from, to, from - begin);
+      // Its share of the next block.
+      const int64_t next = base + keyBlock, share = (keyBlock + panelCount - 1) / panelCount;
+      const int64_t ahead = least(next + p * share, lastKey), stop = least(ahead + share, lastKey);
+      prefetchRows(task, sequence.key, sequence.keyPageStride, problem.headDim, ahead, stop);
+      if (online) prefetchRows(task, sequence.value, sequence.valuePageStride, problem.valueDim, ahead, stop);
     }
   }
 }
