@@ -1,7 +1,7 @@
 // flash-attn's flash_attn_with_kvcache: new keys and values go into the cache, then the queries attend to it.
 import { explain } from "../attention.js";
 import { encode, type FloatDType } from "../dtype.js";
-import { FoveaError, shapeError, show } from "../errors.js";
+import { abortError, FoveaError, shapeError, show } from "../errors.js";
 import { assertFree } from "../flight.js";
 import { dtypeError, inputView, integers, type FloatDTypeOf, type TensorInput } from "../input.js";
 import type { AttentionOptions, IntegerInput } from "../options.js";
@@ -94,6 +94,7 @@ export async function flashAttentionWithKvCache<
   const rotary = rotaryOf(given, query, Math.max(0, ...held) + turns, added !== undefined);
   if (added === undefined) return run(q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
 
+  if (given.signal?.aborted === true) throw abortError(given.signal);
   for (const [name, view] of [["kCache", keys] as const, ["vCache", values] as const]) {
     if (view.device !== "cpu") {
       const message = `${name}: is on ${view.device}; new keys and values can only be written into a cache on the host`;

@@ -320,5 +320,6 @@ describe("flashAttentionWithKvCache", () => {
     await refused({ rotaryCos: bshd(added) }, "rotaryCos, rotarySin");
     await refused({ windowSize: [1] }, "windowSize");
     await refused({ dropoutP: 0 }, "no option");
+    await refused({ signal: AbortSignal.abort() }, "aborted");
   });
 });
