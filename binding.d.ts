@@ -1,9 +1,10 @@
 // The native module's surface: the whole contract between lib/ and native/.
 //
 // A call crosses the border as numbers and storages. `problem` is one Float64Array: the fields of `problemFields`, then for
-// each sequence the fields of `sequenceFields`. A view field group (queryStorage, queryOffset, queryHeadStride,
-// queryRowStride, queryColumnStride) names a storage by its index in `storages` (-1: absent) and counts in elements.
-// Native code copies `problem` before it returns, so the caller may use one scratch array for every call.
+// each sequence the fields of `sequenceFields`, then for each segment of each sequence its end and its id. A view field group
+// (queryStorage, queryOffset, queryHeadStride, queryRowStride, queryColumnStride) names a storage by its index in `storages`
+// (-1: absent) and counts in elements. Native code copies `problem` before it returns, so the caller may use one scratch array
+// for every call.
 // The arguments have been checked by lib/: native code re-checks only what would corrupt memory (ERR_FOVEA_BOUNDS).
 
 declare const deviceMemory: unique symbol;
@@ -70,6 +71,7 @@ export interface Binding {
   readonly version: string;
   readonly problemFields: readonly string[];
   readonly sequenceFields: readonly string[];
+  readonly storeFields: readonly string[];
   readonly planFields: readonly string[];
   readonly planPartFields: readonly string[];
   readonly mergeFields: readonly string[];
@@ -113,6 +115,17 @@ export interface Binding {
   mergeAttention(merge: Float64Array, storages: readonly Storage[], settled: Settled): number;
   /** Drops or stops a call; it still settles (aborted, or done if it had finished). Unknown ids are ignored. */
   cancel(id: number): void;
+
+  /**
+   * Moves rows of tensors into pages, or into a copy, converted, rotated and quantised on the way: `stores` is for each group
+   * of rows the fields of `storeFields`. Token t's row of a head goes to row slots[t] % pageSize of page slots[t] / pageSize,
+   * [pages, heads, pageSize, dims]. Types are as in `copyElements`, toDtype 3 is int8 with one float32 scale per row. Slots and
+   * positions are int32 [tokens], frequencies float64 [rotaryDim / 2], on the host, and read before the call returns;
+   * rotaryDim 0: no rotation. Everything else is on `device`.
+   */
+  storeSync(device: DeviceNumber, stores: Float64Array, storages: readonly Storage[]): void;
+  /** The same; calls `settled` as `attention` does. Returns an id for `cancel`. */
+  store(device: DeviceNumber, stores: Float64Array, storages: readonly Storage[], settled: Settled): number;
 
   // GPUs. Each environment has one stream for each, on which everything below and its calls happen in call order.
 

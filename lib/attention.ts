@@ -9,7 +9,7 @@ import type { AttentionOptions, AttentionResult, ExplainOptions, Known } from ".
 import { planNumbers, readPlan, type Plan } from "./plan.js";
 import { writeProblem } from "./problem.js";
 import { begin, discardOutputs, resultOf } from "./results.js";
-import { checkCall, inputsOf, placeOutputs } from "./shape.js";
+import { checkCall, inputsOf, placeOutputs, type Call } from "./shape.js";
 
 /**
  * Attention: for each query, the average of the values, weighted by the softmax of its scores against the keys.
@@ -36,7 +36,8 @@ export function attention<Query extends TensorInput, const Options extends Atten
   options?: Options & Known<Options>,
 ): Promise<AttentionResult<Options, FloatDTypeOf<Query>>> {
   return new Promise((resolve, reject) => {
-    enqueue(query, key, value, options ?? {}, resolve as (result: AttentionResult) => void, reject);
+    const call = checkCall(query, key, value, options ?? {}, false);
+    startCall(call, options?.signal, resolve as (result: AttentionResult) => void, reject);
   });
 }
 
@@ -54,16 +55,7 @@ export function attentionSync<Query extends TensorInput, const Options extends A
   options?: Options & Known<Options>,
 ): AttentionResult<Options, FloatDTypeOf<Query>> {
   const call = checkCall(query, key, value, options ?? {}, false);
-  const outputs = begin(call, options?.signal);
-  const storages: Storage[] = [];
-  const problem = writeProblem(call, outputs, storages);
-  try {
-    native().attentionSync(deviceNumber(call.device), problem, storages, planNumbers);
-  } catch (error) {
-    discardOutputs(call, outputs);
-    throw nativeError(error);
-  }
-  return resultOf(call, outputs, readPlan(call.device)) as AttentionResult<Options, FloatDTypeOf<Query>>;
+  return runCall(call, options?.signal) as AttentionResult<Options, FloatDTypeOf<Query>>;
 }
 
 /**
@@ -72,6 +64,11 @@ export function attentionSync<Query extends TensorInput, const Options extends A
  */
 export function explain(query: ShapeInput, key: ShapeInput, value: ShapeInput, options?: ExplainOptions): Plan {
   const call = checkCall(query, key, value, (options ?? {}) as AttentionOptions, true);
+  return explainCall(call);
+}
+
+/** The plan of a checked call. */
+export function explainCall(call: Call): Plan {
   const { home, device } = call;
   const output = shapeOnly("output", call.dtype, home, call.outputShape);
   const outputs = placeOutputs(call, output, (shape) => shapeOnly("output", "float32", home, shape));
@@ -80,16 +77,27 @@ export function explain(query: ShapeInput, key: ShapeInput, value: ShapeInput, o
   return readPlan(device);
 }
 
-function enqueue(
-  query: TensorInput,
-  key: TensorInput,
-  value: TensorInput,
-  options: AttentionOptions,
+/** Computes a checked call before it returns (on a GPU: enqueues it). */
+export function runCall(call: Call, signal: AbortSignal | undefined): AttentionResult {
+  const outputs = begin(call, signal);
+  const storages: Storage[] = [];
+  const problem = writeProblem(call, outputs, storages);
+  try {
+    native().attentionSync(deviceNumber(call.device), problem, storages, planNumbers);
+  } catch (error) {
+    discardOutputs(call, outputs);
+    throw nativeError(error);
+  }
+  return resultOf(call, outputs, readPlan(call.device));
+}
+
+/** Starts a checked call. */
+export function startCall(
+  call: Call,
+  signal: AbortSignal | undefined,
   resolve: (result: AttentionResult) => void,
   reject: (error: unknown) => void,
 ): void {
-  const call = checkCall(query, key, value, options, false);
-  const { signal } = options;
   const outputs = begin(call, signal);
   const binding = native();
   const storages: Storage[] = [];

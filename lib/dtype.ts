@@ -3,6 +3,8 @@ import { FoveaError, list, show } from "./errors.js";
 
 /** Element types of queries, keys, values and outputs. */
 export type FloatDType = "float32" | "float16" | "bfloat16";
+/** Element types of cached keys and values: int8 has one scale per token and head. */
+export type StoredDType = FloatDType | "int8";
 /** Element types of tensors. `bool` is one byte per element, non-zero is true. */
 export type DType = FloatDType | "int32" | "bool";
 

@@ -16,6 +16,7 @@
  * - `ERR_FOVEA_OUT_OF_MEMORY`: results or scratch memory could not be allocated
  * - `ERR_FOVEA_OVERLOADED`: a batcher's queue is full
  * - `ERR_FOVEA_CLOSED`: a batcher after its `close()`
+ * - `ERR_FOVEA_OUT_OF_PAGES`: a PagedKVCache has not enough free pages for what is to be appended
  * - `ERR_FOVEA_LOAD`: the native module could not be loaded
  */
 export type FoveaErrorCode =
@@ -33,6 +34,7 @@ export type FoveaErrorCode =
   | "ERR_FOVEA_OUT_OF_MEMORY"
   | "ERR_FOVEA_OVERLOADED"
   | "ERR_FOVEA_CLOSED"
+  | "ERR_FOVEA_OUT_OF_PAGES"
   | "ERR_FOVEA_LOAD";
 
 /** The one error class of this library. `code` is stable; `message` names the argument, what was expected and what came. */

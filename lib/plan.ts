@@ -39,11 +39,24 @@ export interface Plan {
   readonly usefulFlops: number;
   /** Bytes of inputs that are visited, read once, and of outputs. */
   readonly bytes: number;
+  /** Runs of keys (of a `PagedKVCache`) that are attended once for several sequences, and how many keys those are. */
+  readonly sharedSegments: number;
+  readonly sharedKeys: number;
   readonly parts: readonly PlanPart[];
 }
 
 /** The numbers of a plan, in the order that native code writes them. */
-export const planFields = ["algorithm", "tasks", "workspaceBytes", "flops", "usefulFlops", "bytes", "parts"] as const;
+export const planFields = [
+  "algorithm",
+  "tasks",
+  "workspaceBytes",
+  "flops",
+  "usefulFlops",
+  "bytes",
+  "sharedSegments",
+  "sharedKeys",
+  "parts",
+] as const;
 /** The numbers of each part, which follow. */
 export const planPartFields = [
   "kernel",
@@ -79,7 +92,7 @@ export function readPlan(device: Device): Plan {
   const numbers = planNumbers;
   const parts: PlanPart[] = [];
   let main = -1;
-  for (let i = 0, at: number = planFields.length; i < numbers[6]!; i++, at += planPartFields.length) {
+  for (let i = 0, at: number = planFields.length; i < numbers[8]!; i++, at += planPartFields.length) {
     parts.push({
       kernel: binding.kernels[numbers[at]!]!,
       sequences: numbers[at + 1]!,
@@ -105,6 +118,8 @@ export function readPlan(device: Device): Plan {
     flops: numbers[3]!,
     usefulFlops: numbers[4]!,
     bytes: numbers[5]!,
+    sharedSegments: numbers[6]!,
+    sharedKeys: numbers[7]!,
     parts,
   };
 }

@@ -1,10 +1,12 @@
 import type { Storage } from "../binding.js";
 import type { Placed } from "./layout.js";
 import type { Call, Outputs } from "./shape.js";
+import type { View } from "./view.js";
 
 /** The numbers of a problem, in the order that native code reads them. */
 export const problemFields = [
   "dtype",
+  "storedDtype",
   "biasDtype",
   "heads",
   "kvHeads",
@@ -18,16 +20,20 @@ export const problemFields = [
   "pageSize",
   "algorithm",
   "scoreStage",
+  "keyScalesStorage",
+  "valueScalesStorage",
   "sequences",
 ] as const;
 
-const sequenceSizes = ["queryLength", "queryRows", "keyLength", "keyColumns", "queryOffset", "pages"] as const;
+const sequenceSizes = [
+  ...(["queryLength", "queryRows", "keyLength", "keyColumns", "queryOffset", "pages", "segments"] as const),
+] as const;
 const sequencePages = ["pageTableStorage", "pageTableOffset", "keyPageStride", "valuePageStride"] as const;
 const sequenceVectors = ["alibiSlopesStorage", "alibiSlopesOffset", "sinksStorage", "sinksOffset"] as const;
 const viewNames = ["query", "key", "value", "output", "mask", "bias", "lse", "weights", "scores"] as const;
 const viewFields = ["Storage", "Offset", "HeadStride", "RowStride", "ColumnStride"] as const;
 
-/** The numbers of each sequence, which follow. */
+/** The numbers of each sequence, which follow; after them come the segments of all sequences, two numbers each. */
 export const sequenceFields: readonly string[] = [
   ...sequenceSizes,
   ...sequencePages,
@@ -42,6 +48,8 @@ const vectorsAt = sequenceSizes.length + sequencePages.length;
 const viewsAt = vectorsAt + sequenceVectors.length;
 
 export const dtypeCodes = { float32: 0, float16: 1, bfloat16: 2 } as const;
+/** Of keys and values. */
+export const storedCodes = { ...dtypeCodes, int8: 3 } as const;
 const algorithmCodes = { auto: 0, standard: 1, tiled: 2 } as const;
 const scoreStageCodes = { scaled: 1, capped: 2, biased: 3 } as const;
 
@@ -62,15 +70,28 @@ export function writeProblems(
   storages: Storage[],
 ): Float64Array {
   const count = calls.reduce((sum, { call }) => sum + call.sequences.length, 0);
-  const length = problemLength + count * sequenceLength;
+  const segmentsAt = problemLength + count * sequenceLength;
+  let length = segmentsAt;
+  for (const { call } of calls) for (const { segments } of call.sequences) length += segments?.length ?? 0;
   if (length > scratch.length) scratch = new Float64Array(2 * length);
   const numbers = scratch;
-  writeRules(numbers, calls[0]!.call);
-  numbers[14] = count;
+  const { call: any } = calls[0]!;
+  writeRules(numbers, any);
+  numbers[15] = any.keyScales === undefined ? -1 : addStorage(any.keyScales, "cache", storages);
+  numbers[16] = any.valueScales === undefined ? -1 : addStorage(any.valueScales, "cache", storages);
+  numbers[17] = count;
   let first = problemLength;
   for (const { call, outputs } of calls) {
     writeSequences(numbers, first, call, outputs, storages);
     first += call.sequences.length * sequenceLength;
+  }
+  let at = segmentsAt;
+  for (const { call } of calls) {
+    for (const { segments } of call.sequences) {
+      if (segments === undefined) continue;
+      numbers.set(segments, at);
+      at += segments.length;
+    }
   }
   return numbers;
 }
@@ -78,26 +99,27 @@ export function writeProblems(
 /** Equal for calls whose sequences can be those of one problem. */
 export function rulesKey(call: Call): string {
   writeRules(scratch, call);
-  return scratch.subarray(0, 14).join();
+  return scratch.subarray(0, 15).join();
 }
 
 function writeRules(numbers: Float64Array, call: Call): void {
   const { rules } = call;
   const biasDtype = call.bias?.view.dtype as keyof typeof dtypeCodes | undefined;
   numbers[0] = dtypeCodes[call.dtype];
-  numbers[1] = biasDtype === undefined ? 0 : dtypeCodes[biasDtype];
-  numbers[2] = call.heads;
-  numbers[3] = call.kvHeads;
-  numbers[4] = call.headDim;
-  numbers[5] = call.valueDim;
-  numbers[6] = call.scale;
-  numbers[7] = rules.softcap;
-  numbers[8] = rules.causal ? 1 : 0;
-  numbers[9] = rules.windowLeft;
-  numbers[10] = rules.windowRight;
-  numbers[11] = call.pageSize;
-  numbers[12] = algorithmCodes[rules.algorithm];
-  numbers[13] = rules.returnScores === undefined ? 0 : scoreStageCodes[rules.returnScores];
+  numbers[1] = storedCodes[call.storedDtype];
+  numbers[2] = biasDtype === undefined ? 0 : dtypeCodes[biasDtype];
+  numbers[3] = call.heads;
+  numbers[4] = call.kvHeads;
+  numbers[5] = call.headDim;
+  numbers[6] = call.valueDim;
+  numbers[7] = call.scale;
+  numbers[8] = rules.softcap;
+  numbers[9] = rules.causal ? 1 : 0;
+  numbers[10] = rules.windowLeft;
+  numbers[11] = rules.windowRight;
+  numbers[12] = call.pageSize;
+  numbers[13] = algorithmCodes[rules.algorithm];
+  numbers[14] = rules.returnScores === undefined ? 0 : scoreStageCodes[rules.returnScores];
 }
 
 /** `first`: where the numbers of the call's first sequence go. */
@@ -127,6 +149,7 @@ function writeSizes(numbers: Float64Array, first: number, { sequences, pages }: 
     numbers[at + 3] = sequence.keyColumns;
     numbers[at + 4] = sequence.queryOffset;
     numbers[at + 5] = pages;
+    numbers[at + 6] = (sequence.segments?.length ?? 0) / 2;
     at += sequenceLength;
   }
 }
@@ -135,9 +158,9 @@ function writePages(numbers: Float64Array, first: number, call: Call, storages: 
   const { pageTable, sequences, key, value } = call;
   const storage = pageTable === undefined ? -1 : addStorage(pageTable, "pageTable", storages);
   let at = first + sequenceSizes.length;
-  for (const { index, keyLength } of sequences) {
+  for (const { index, keyLength, pageStart = index * (pageTable?.batch ?? 0) } of sequences) {
     numbers[at] = storage;
-    numbers[at + 1] = pageTable === undefined || keyLength === 0 ? 0 : pageTable.view.offset + index * pageTable.batch;
+    numbers[at + 1] = pageTable === undefined || keyLength === 0 ? 0 : pageTable.view.offset + pageStart;
     numbers[at + 2] = pageTable === undefined ? 0 : key.batch;
     numbers[at + 3] = pageTable === undefined ? 0 : value.batch;
     at += sequenceLength;
@@ -200,7 +223,7 @@ function writeView(
 }
 
 /** The index of a view's storage. Bare shapes are counted as present. */
-function addStorage({ view }: Placed, name: string, storages: Storage[]): number {
+function addStorage({ view }: { readonly view: View }, name: string, storages: Storage[]): number {
   if (view.storage === undefined) return 0;
   return storages.push(view.storage.handle(name)) - 1;
 }

@@ -103,6 +103,6 @@ function reach(name: string, value: number | undefined): number {
   throw optionError(name, "an integer >= 0 (left out: no limit)", value);
 }
 
-function optionError(name: string, expected: string, got: unknown, hint = ""): FoveaError {
+export function optionError(name: string, expected: string, got: unknown, hint = ""): FoveaError {
   return new FoveaError("ERR_FOVEA_OPTION", `${name}: expected ${expected}, got ${show(got)}${hint}`);
 }

@@ -16,6 +16,10 @@ export interface Sequence {
   readonly keyLength: number;
   readonly keyColumns: number;
   readonly queryOffset: number;
+  /** Where its row of the page table starts, if not at its index. */
+  readonly pageStart?: number;
+  /** Where its keys are cut, and what others share: end and id of each segment. */
+  readonly segments?: readonly number[];
 }
 
 /** The sequences of a dense (or paged) batch. `keyColumns`: what there is room for. */

@@ -1,5 +1,5 @@
 import type { Device } from "./device.js";
-import type { FloatDType } from "./dtype.js";
+import type { FloatDType, StoredDType } from "./dtype.js";
 import { FoveaError, list, shapeError, show } from "./errors.js";
 import { assertFree, nothingInFlight, sharesMemory } from "./flight.js";
 import { dtypeError, floatDType, inputView } from "./input.js";
@@ -12,9 +12,9 @@ import { Tensor } from "./tensor.js";
 import { sameShape, type View } from "./view.js";
 
 /** headDim and valueDim go from 1 to this. */
-const maxDim = 512;
+export const maxDim = 512;
 /** heads go from 1 to this. */
-const maxHeads = 2 ** 20;
+export const maxHeads = 2 ** 20;
 
 /** A checked call: what to compute, on what. */
 export interface Call {
@@ -23,6 +23,8 @@ export interface Call {
   readonly home: Device;
   readonly device: Device;
   readonly dtype: FloatDType;
+  /** Of keys and values; int8 ones have scales, [pages, kvHeads, pageSize]. */
+  readonly storedDtype: StoredDType;
   readonly scale: number;
   readonly heads: number;
   readonly kvHeads: number;
@@ -38,6 +40,8 @@ export interface Call {
   readonly alibiSlopes: Placed | undefined;
   readonly sinks: Placed | undefined;
   readonly pageTable: Placed | undefined;
+  readonly keyScales: { readonly view: View } | undefined;
+  readonly valueScales: { readonly view: View } | undefined;
   /** Rows of a page, and number of pages; 0 when not paged. */
   readonly pageSize: number;
   readonly pages: number;
@@ -96,6 +100,7 @@ export function checkCall(
     home: query.device,
     device: rules.device ?? query.device,
     dtype,
+    storedDtype: dtype,
     scale: rules.scale ?? 1 / Math.sqrt(sizes.headDim),
     heads,
     kvHeads: sizes.kvHeads,
@@ -110,6 +115,8 @@ export function checkCall(
     alibiSlopes: placePerHead("alibiSlopes", options.alibiSlopes, heads, batch, bare),
     sinks: placePerHead("sinks", options.sinks, heads, undefined, bare),
     pageTable,
+    keyScales: undefined,
+    valueScales: undefined,
     pageSize: paged ? keyRows : 0,
     pages: sizes.pages,
     outputShape,
@@ -117,10 +124,15 @@ export function checkCall(
     weightsShape: ragged ? [] : [batch, heads, queryRows, keyColumns],
     out: options.out === undefined ? undefined : checkOut(options.out, outputShape, dtype, "query", outLabels),
   };
+  checkMemory(call, bare);
+  return call;
+}
+
+/** Where a call's tensors are, and whether it may touch them now. */
+export function checkMemory(call: Call, bare: boolean): void {
   checkDevices(call);
   if (call.out !== undefined) checkOverlap(call, call.out.view);
   if (!bare && !nothingInFlight()) checkFree(call);
-  return call;
 }
 
 interface Sizes {
@@ -206,7 +218,10 @@ export function checkOut(
   return { tensor: out, view };
 }
 
-const inputNames = ["query", "key", "value", "mask", "bias", "alibiSlopes", "sinks", "pageTable"] as const;
+const inputNames = [
+  ...(["query", "key", "value", "keyScales", "valueScales", "mask", "bias", "alibiSlopes", "sinks"] as const),
+  "pageTable",
+] as const;
 
 /** The views a call reads. */
 export function inputsOf(call: Call): View[] {

@@ -7,7 +7,7 @@ const megabyte = 2 ** 20;
 const calls = 1500;
 
 describe("what a process holds settles", () => {
-  const kinds = ["sync", "async", "aborted", "failing", "signal", "disposed", "using", "forgotten", "options"];
+  const kinds = ["sync", "async", "aborted", "failing", "signal", "disposed", "using", "forgotten", "options", "cache"];
   test.each([...kinds, "workspaces"])("%s", async (kind) => {
     const held = await runChild<NodeJS.MemoryUsage[]>("leak-child.ts", [kind, "4", String(calls)]);
     const [early, late] = [held[1]!, held.at(-1)!];

@@ -65,6 +65,7 @@ describe("the rules", () => {
   test("defaults", () => {
     expect(problemOf(q, kv, kv).problem).toEqual({
       dtype: 0,
+      storedDtype: 0,
       biasDtype: 0,
       heads: 4,
       kvHeads: 2,
@@ -76,6 +77,8 @@ describe("the rules", () => {
       windowLeft: -1,
       windowRight: -1,
       pageSize: 0,
+      keyScalesStorage: -1,
+      valueScalesStorage: -1,
       algorithm: 0,
       scoreStage: 0,
       sequences: 1,

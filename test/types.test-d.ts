@@ -8,6 +8,7 @@ import {
   FoveaError,
   mergeAttention,
   mergeAttentionSync,
+  PagedKVCache,
   referenceAttention,
   Tensor,
 } from "../lib/index.js";
@@ -153,5 +154,26 @@ describe("merging", () => {
     mergeAttentionSync([attentionSync(query, query, query)]);
     // @ts-expect-error no such option
     mergeAttentionSync([attentionSync(query, query, query, { returnLse: true })], { causal: true });
+  });
+});
+
+describe("PagedKVCache", () => {
+  const cache = {} as PagedKVCache;
+  const query = {} as Tensor<"bfloat16">;
+
+  test("results follow options", () => {
+    expectTypeOf(cache.attendSync(query, [], { layer: 0 }).output).toEqualTypeOf<Tensor<"bfloat16">>();
+    expectTypeOf(cache.attendSync(query, [], { layer: 0, returnLse: true }).lse).toEqualTypeOf<Tensor<"float32">>();
+    expectTypeOf(cache.attendSync(query, [], { layer: 0 })).not.toHaveProperty("lse");
+    expectTypeOf(cache.attend(query, [cache.create()], { layer: 0 })).resolves.toHaveProperty("plan");
+  });
+
+  test("wrong options are errors", () => {
+    // @ts-expect-error layer is required
+    void cache.attend(query, [], {});
+    // @ts-expect-error either theta or frequencies
+    void cache.append([], 0, query, query, { rope: { theta: 1, frequencies: [1] } });
+    // @ts-expect-error no such dtype
+    void new PagedKVCache({ layers: 1, kvHeads: 1, headDim: 8, pages: 1, dtype: "int4" });
   });
 });

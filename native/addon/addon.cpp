@@ -8,6 +8,7 @@
 #include "merge_reader.h"
 #include "plan_writer.h"
 #include "problem_reader.h"
+#include "store_reader.h"
 
 namespace fovea::addon {
 namespace {
@@ -77,6 +78,14 @@ How howOf(cpu::Outcome outcome) {
   return How::outOfMemory;
 }
 
+/// What to store on `device`, where tensors and pages are.
+OwnedStores storesOf(Napi::Env env, napi_value fields, const std::vector<napi_value>& storages, int device) {
+  OwnedStores owned = readStores(numbersOf(env, fields, "stores"), memoryOf(env, storages));
+  if (!owned.stores.empty() && owned.device != device)
+    throw BoundsError("storages: on another device than the one that computes");
+  return owned;
+}
+
 void throwUnlessDone(const cuda::Result& result) {
   switch (result.outcome) {
     case cuda::Outcome::outOfMemory:
@@ -103,6 +112,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports) : gpus_(env), calls_(env) {
                            InstanceValue("version", Napi::String::New(env, FOVEA_VERSION), napi_enumerable),
                            InstanceValue("problemFields", frozenNames(env, problemFieldNames), napi_enumerable),
                            InstanceValue("sequenceFields", frozenNames(env, sequenceFieldNames()), napi_enumerable),
+                           InstanceValue("storeFields", frozenNames(env, storeFieldNames), napi_enumerable),
                            InstanceValue("planFields", frozenNames(env, planFieldNames), napi_enumerable),
                            InstanceValue("planPartFields", frozenNames(env, planPartFieldNames), napi_enumerable),
                            InstanceValue("mergeFields", frozenNames(env, mergeFieldNames), napi_enumerable),
@@ -116,6 +126,8 @@ Addon::Addon(Napi::Env env, Napi::Object exports) : gpus_(env), calls_(env) {
                            InstanceMethod("mergeAttentionSync", &Addon::mergeAttentionSync, napi_enumerable),
                            InstanceMethod("mergeAttention", &Addon::mergeAttention, napi_enumerable),
                            InstanceMethod("cancel", &Addon::cancel, napi_enumerable),
+                           InstanceMethod("storeSync", &Addon::storeSync, napi_enumerable),
+                           InstanceMethod("store", &Addon::store, napi_enumerable),
                            InstanceMethod("cuda", &Addon::cuda, napi_enumerable),
                            InstanceMethod("cudaMemory", &Addon::cudaMemory, napi_enumerable),
                            InstanceMethod("streamHandle", &Addon::streamHandle, napi_enumerable),
@@ -234,6 +246,45 @@ Napi::Value Addon::mergeAttention(const Arguments& call) {
 }
 
 void Addon::cancel(const Arguments& call) { calls_.cancel(call[0].ToNumber().Uint32Value()); }
+
+void Addon::storeSync(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  withCodes(env, [&] {
+    const int device = deviceOf(env, call[0]);
+    const OwnedStores owned = storesOf(env, call[1], elementsOf(env, call[2], "storages"), device);
+    if (device != host)
+      cuda::enqueue(gpus_.stream(device), owned.stores);
+    else if (cpu::run(owned.stores) == cpu::Outcome::outOfMemory)
+      throw std::bad_alloc();
+  });
+}
+
+Napi::Value Addon::store(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  return withCodes(env, [&]() -> Napi::Value {
+    const int device = deviceOf(env, call[0]);
+    const std::vector<napi_value> storages = elementsOf(env, call[2], "storages");
+    const auto owned = std::make_shared<OwnedStores>(storesOf(env, call[1], storages, device));
+    if (!call[3].IsFunction()) throw BoundsError("settled: expected a function");
+    // What is told the end keeps the stores until then.
+    const auto onCpu = [&](Calls::Report report) -> std::function<void()> {
+      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) { report(howOf(outcome), {}); };
+      return [execution = cpu::start(owned->stores, std::move(settled))] { execution->cancel(); };
+    };
+    const auto onGpu = [&](Calls::Report report) -> std::function<void()> {
+      auto settled = [owned, report = std::move(report)](const cuda::Result& result) {
+        report(howOf(result.outcome), result.message);
+      };
+      return [execution = cuda::start(gpus_.stream(device), owned->stores, std::move(settled))] {
+        cuda::cancel(*execution);
+      };
+    };
+    const auto settled = call[3].As<Napi::Function>();
+    const uint32_t id =
+        device == host ? calls_.start(env, storages, settled, onCpu) : calls_.start(env, storages, settled, onGpu);
+    return Napi::Number::New(env, id);
+  });
+}
 
 NODE_API_ADDON(Addon)
 

@@ -32,6 +32,8 @@ class Addon : public Napi::Addon<Addon> {
   void mergeAttentionSync(const Arguments& call);
   Napi::Value mergeAttention(const Arguments& call);
   void cancel(const Arguments& call);
+  void storeSync(const Arguments& call);
+  Napi::Value store(const Arguments& call);
 
   // gpu_functions.cpp
   Napi::Value cuda(const Arguments& call);

@@ -5,14 +5,14 @@
 #include <string>
 #include <vector>
 
-#define FOVEA_PROBLEM_FIELDS(field)                                                                                    \
-  field(dtype) field(biasDtype) field(heads) field(kvHeads) field(headDim) field(valueDim) field(scale) field(softcap) \
-      field(causal) field(windowLeft) field(windowRight) field(pageSize) field(algorithm) field(scoreStage)            \
-          field(sequences)
+#define FOVEA_PROBLEM_FIELDS(field)                                                                                   \
+  field(dtype) field(storedDtype) field(biasDtype) field(heads) field(kvHeads) field(headDim) field(valueDim)         \
+      field(scale) field(softcap) field(causal) field(windowLeft) field(windowRight) field(pageSize) field(algorithm) \
+          field(scoreStage) field(keyScalesStorage) field(valueScalesStorage) field(sequences)
 
-#define FOVEA_SEQUENCE_FIELDS(field)                                                                     \
-  field(queryLength) field(queryRows) field(keyLength) field(keyColumns) field(queryOffset) field(pages) \
-      field(pageTableStorage) field(pageTableOffset) field(keyPageStride) field(valuePageStride)         \
+#define FOVEA_SEQUENCE_FIELDS(field)                                                                             \
+  field(queryLength) field(queryRows) field(keyLength) field(keyColumns) field(queryOffset) field(pages)         \
+      field(segments) field(pageTableStorage) field(pageTableOffset) field(keyPageStride) field(valuePageStride) \
           field(alibiSlopesStorage) field(alibiSlopesOffset) field(sinksStorage) field(sinksOffset)
 
 #define FOVEA_SEQUENCE_VIEWS(view) \
@@ -20,8 +20,15 @@
 
 #define FOVEA_VIEW_FIELDS(field) field(Storage) field(Offset) field(HeadStride) field(RowStride) field(ColumnStride)
 
-#define FOVEA_PLAN_FIELDS(field) \
-  field(algorithm) field(tasks) field(workspaceBytes) field(flops) field(usefulFlops) field(bytes) field(parts)
+#define FOVEA_STORE_FIELDS(field)                                                                             \
+  field(tokens) field(heads) field(dims) field(pages) field(pageSize) field(fromDtype) field(toDtype)         \
+      field(fromStorage) field(fromOffset) field(fromHeadStride) field(fromRowStride) field(fromColumnStride) \
+          field(toStorage) field(scalesStorage) field(slotsStorage) field(rotaryDim) field(interleaved)       \
+              field(frequenciesStorage) field(positionsStorage)
+
+#define FOVEA_PLAN_FIELDS(field)                                                                   \
+  field(algorithm) field(tasks) field(workspaceBytes) field(flops) field(usefulFlops) field(bytes) \
+      field(sharedSegments) field(sharedKeys) field(parts)
 
 #define FOVEA_PLAN_PART_FIELDS(field) \
   field(kernel) field(sequences) field(queryBlock) field(keyBlock) field(splits) field(plainLoads) field(flops)
@@ -43,6 +50,9 @@ enum View : size_t { FOVEA_SEQUENCE_VIEWS(FOVEA_ENUMERATOR) viewCount };
 enum ViewField : size_t { FOVEA_VIEW_FIELDS(FOVEA_ENUMERATOR) viewFields };
 constexpr size_t count = size_t{views} + size_t{viewCount} * size_t{viewFields};
 }  // namespace sequence_field
+namespace store_field {
+enum Field : size_t { FOVEA_STORE_FIELDS(FOVEA_ENUMERATOR) count };
+}
 namespace plan_field {
 enum Field : size_t { FOVEA_PLAN_FIELDS(FOVEA_ENUMERATOR) count };
 }
@@ -60,6 +70,7 @@ constexpr const char* problemFieldNames[] = {FOVEA_PROBLEM_FIELDS(FOVEA_NAME)};
 constexpr const char* sequenceScalarNames[] = {FOVEA_SEQUENCE_FIELDS(FOVEA_NAME)};
 constexpr const char* sequenceViewNames[] = {FOVEA_SEQUENCE_VIEWS(FOVEA_NAME)};
 constexpr const char* viewFieldNames[] = {FOVEA_VIEW_FIELDS(FOVEA_NAME)};
+constexpr const char* storeFieldNames[] = {FOVEA_STORE_FIELDS(FOVEA_NAME)};
 constexpr const char* planFieldNames[] = {FOVEA_PLAN_FIELDS(FOVEA_NAME)};
 constexpr const char* planPartFieldNames[] = {FOVEA_PLAN_PART_FIELDS(FOVEA_NAME)};
 constexpr const char* mergeFieldNames[] = {FOVEA_MERGE_FIELDS(FOVEA_NAME)};

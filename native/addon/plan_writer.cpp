@@ -16,15 +16,17 @@ struct Part {
 
 std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
   std::array<Part, kernelCount> parts;
-  for (const SequencePlan& sequence : plan.sequences) {
+  const auto add = [&](const SequencePlan& sequence, int64_t sequences) {
     Part& part = parts[static_cast<size_t>(sequence.kernel)];
-    part.sequences += 1;
+    part.sequences += sequences;
     part.queryBlock = std::max(part.queryBlock, sequence.queryBlock);
     part.keyBlock = std::max(part.keyBlock, sequence.keyBlock);
     part.splits = std::max(part.splits, sequence.splits);
     part.plainLoads += sequence.plainLoads;
     part.flops += sequence.flops;
-  }
+  };
+  for (const SequencePlan& sequence : plan.sequences) add(sequence, 1);
+  for (const SegmentPlan& segment : plan.segments) add(segment.plan, 0);
   return parts;
 }
 
@@ -41,6 +43,14 @@ void writePlan(const Plan& plan, std::span<double> fields) {
   fields[plan_field::flops] = plan.flops;
   fields[plan_field::usefulFlops] = plan.usefulFlops;
   fields[plan_field::bytes] = plan.bytes;
+  int64_t shared = 0, sharedKeys = 0;
+  for (const SegmentPlan& segment : plan.segments) {
+    if (segment.sequences.size() == 1) continue;
+    shared += 1;
+    sharedKeys += segment.keyEnd - segment.plan.keyBegin;
+  }
+  fields[plan_field::sharedSegments] = static_cast<double>(shared);
+  fields[plan_field::sharedKeys] = static_cast<double>(sharedKeys);
   fields[plan_field::parts] = static_cast<double>(used);
 
   double* out = fields.data() + plan_field::count;

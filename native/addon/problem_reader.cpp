@@ -1,5 +1,6 @@
 #include "problem_reader.h"
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <string>
@@ -48,6 +49,11 @@ class SequenceReader {
     return problem_.pageSize == 0 ? 0 : (sequence.keyLength + problem_.pageSize - 1) / problem_.pageSize;
   }
 
+  /// Rows of all pages and kv heads.
+  double pageRows() const {
+    return static_cast<double>(integer(sequence_field::pages, 0, maxInt32)) * problem_.kvHeads * problem_.pageSize;
+  }
+
   void readViews(Sequence& sequence) const {
     using namespace sequence_field;
     const int64_t heads = problem_.heads, queries = sequence.queryLength, outputRows = sequence.queryRows;
@@ -59,8 +65,9 @@ class SequenceReader {
       keys.rows = values.rows = problem_.pageSize;
     }
     require(query, readView(query, element, {heads, queries, problem_.headDim}, 0, sequence.query));
-    require(key, readView(key, element, keys, sequence.keyPageStride, sequence.key));
-    require(value, readView(value, element, values, sequence.valuePageStride, sequence.value));
+    const int64_t stored = byteSize(problem_.kvDtype());
+    require(key, readView(key, stored, keys, sequence.keyPageStride, sequence.key));
+    require(value, readView(value, stored, values, sequence.valuePageStride, sequence.value));
     require(output, readView(output, element, {heads, outputRows, problem_.valueDim}, 0, sequence.output));
     readView(mask, 1, {heads, queries, sequence.keyLength}, 0, sequence.mask);
     readView(bias, byteSize(problem_.biasDtype), {heads, queries, sequence.keyLength}, 0, sequence.bias);
@@ -92,6 +99,8 @@ class SequenceReader {
       }
     }
   }
+
+  int64_t segmentCount() const { return integer(sequence_field::segments, 0, maxInt32); }
 
  private:
   int64_t integer(sequence_field::Field field, int64_t low, int64_t high) const {
@@ -163,6 +172,37 @@ class SequenceReader {
   Places& places_;
 };
 
+/// The scales of int8 pages, one for each row of them.
+const float* readScales(const char* name, int64_t index, double rows, const Storages& storages, int device) {
+  if (!storages) return reinterpret_cast<const float*>(nowhere());
+  if (index < 0 || static_cast<size_t>(index) >= storages->size()) throw BoundsError(std::string(name) + ": absent");
+  const Memory& memory = (*storages)[index];
+  if (memory.device != device) throw BoundsError(std::string(name) + ": on another device than the pages");
+  return reinterpret_cast<const float*>(elementAddress(name, memory.bytes, 0, sizeof(float), {0, rows - 1}));
+}
+
+/// Pairs of end and id, which follow the sequences. `countOf`: how many a sequence has.
+template <class CountOf>
+void readSegments(std::span<const double> fields, OwnedProblem& owned, CountOf countOf) {
+  size_t total = 0;
+  for (size_t i = 0; i < owned.sequences.size(); ++i) total += countOf(i);
+  if (total == 0) return;
+  if (2 * total > fields.size()) throw BoundsError("problem: too short for its segments");
+  owned.segmentLists.reserve(total);
+  for (size_t i = 0; i < owned.sequences.size(); ++i) {
+    const int64_t count = countOf(i), limit = std::min(owned.sequences[i].keyLength, maxInt32);
+    owned.segments.push_back({owned.segmentLists.data() + owned.segmentLists.size(), count});
+    int64_t end = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      const double* pair = fields.data() + 2 * owned.segmentLists.size();
+      end = toInteger("segments", pair[0], end + 1, limit);
+      const int64_t id = toInteger("segments", pair[1], 0, maxInt32);
+      owned.segmentLists.push_back({static_cast<int32_t>(end), static_cast<int32_t>(id)});
+    }
+  }
+  owned.problem.segments = owned.segments.data();
+}
+
 OwnedProblem read(std::span<const double> fields, const Storages& storages) {
   using namespace problem_field;
   const auto integer = [&](Field field, int64_t low, int64_t high) {
@@ -173,6 +213,7 @@ OwnedProblem read(std::span<const double> fields, const Storages& storages) {
   OwnedProblem owned;
   Problem& problem = owned.problem;
   problem.dtype = static_cast<DType>(integer(dtype, 0, 2));
+  problem.storedDtype = static_cast<DType>(integer(storedDtype, 0, 3));
   problem.biasDtype = static_cast<DType>(integer(biasDtype, 0, 2));
   problem.heads = static_cast<int32_t>(integer(heads, 1, maxHeads));
   problem.kvHeads = static_cast<int32_t>(integer(kvHeads, 1, problem.heads));
@@ -204,6 +245,17 @@ OwnedProblem read(std::span<const double> fields, const Storages& storages) {
     reader.readViews(owned.sequences[i]);
     reader.readPageTable(owned.sequences[i], owned.pageTables);
   }
+  if (problem.kvDtype() == DType::int8) {
+    if (problem.pageSize == 0) throw BoundsError("storedDtype: int8 is for pages");
+    double rows = 0;
+    for (int64_t i = 0; i < problem.sequenceCount; ++i) rows = std::max(rows, readerOf(i).pageRows());
+    const int64_t keys = integer(keyScalesStorage, -1, anyInteger),
+                  values = integer(valueScalesStorage, -1, anyInteger);
+    problem.keyScales = readScales("keyScales", keys, rows, storages, owned.tensors);
+    problem.valueScales = readScales("valueScales", values, rows, storages, owned.tensors);
+  }
+  readSegments(fields.subspan(count + problem.sequenceCount * sequence_field::count), owned,
+               [&](int64_t i) { return readerOf(i).segmentCount(); });
   const int32_t* pageTable = owned.pageTables.data();
   for (int64_t i = 0; i < problem.sequenceCount && !owned.pageTables.empty(); ++i) {
     owned.sequences[i].pageTable = pageTable;

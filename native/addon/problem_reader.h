@@ -22,6 +22,8 @@ struct OwnedProblem {
   Problem problem;
   std::vector<Sequence> sequences;
   std::vector<int32_t> pageTables;  // copied, so that JavaScript cannot change a checked entry under a running call
+  std::vector<Segments> segments;   // of each sequence, if any has some
+  std::vector<Segment> segmentLists;
   // Where they are: all tensors together, slopes and sinks each for itself. The page table is the host's.
   int tensors = host, alibiSlopes = host, sinks = host;
 };

@@ -27,14 +27,24 @@ struct SequencePlan {
   int64_t firstSplit = 0;     // number of the first split that some row sees
   int64_t splits = 1;         // splits from there on, merged in order
   int64_t partialFloats = 0;  // workspace of one split of one kv head
+  int64_t keyBegin = 0;       // first key it is about: those before are segments'
   bool packValues = false;    // tiled: never read values where they lie
   bool plainLoads = false;    // CUDA: some rows of query, key or value do not start at multiples of 16 bytes
   double flops = 0;           // executed by the matrix products, whole tiles
 };
 
+/// A segment (see Problem::segments), computed once for all sequences that
+/// share it.
+struct SegmentPlan {
+  SequencePlan plan;  // its rows are those of the sequences, one after the other
+  int64_t keyEnd = 0;
+  std::vector<int32_t> sequences;
+};
+
 struct Plan {
   Algorithm algorithm = Algorithm::tiled;  // never automatic
   std::vector<SequencePlan> sequences;
+  std::vector<SegmentPlan> segments;
   int64_t tasks = 0;  // independent pieces of work
   int64_t workspaceBytes =
       0;                   // memory beside inputs and outputs that the whole call shares (scratch per thread excluded)

@@ -19,6 +19,10 @@ bool canBeTiled(const Problem& problem) {
 }
 
 void checkSupported(const Problem& problem) {
+  if (problem.kvDtype() != problem.dtype)
+    throw std::invalid_argument(
+        "dtype: CUDA kernels take keys and values of the query's dtype; int8 pages and pages of "
+        "another dtype than the query's are for the CPU");
   if (problem.algorithm == Algorithm::tiled && problem.scoreStage != ScoreStage::none)
     throw std::invalid_argument(
         "algorithm: \"tiled\" never stores scores; returnScores takes \"auto\" or \"standard\"");

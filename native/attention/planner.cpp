@@ -1,6 +1,8 @@
 #include "planner.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 namespace fovea {
 
@@ -62,10 +64,43 @@ KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
   return all;
 }
 
+/// By the sequence's own rows: whoever else shares a segment must not change its kernel.
+bool takesDecode(const Problem& problem, const Sequence& sequence) {
+  // weights take a second visit, which the tiled kernel has
+  return sequence.queryLength * problem.groupSize() < decodeRows && !sequence.weights;
+}
+
+/// Kernel and blocks for `rows` rows of the sequence's kind.
+void planBlocks(const Problem& problem, const Sequence& sequence, const CpuTarget& target, SequencePlan& plan) {
+  const bool decode = takesDecode(problem, sequence);
+  plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
+  plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
+  if (decode) {
+    plan.queryBlock = decodeRows;
+    return;
+  }
+  plan.packValues = problem.valueDim > widestInPlace;
+  const bool staged = problem.kvDtype() != DType::float32 || problem.pageSize > 0 || plan.packValues ||
+                      !isCompact(sequence.key, problem.headDim) || !isCompact(sequence.value, problem.valueDim);
+  const int64_t most = staged ? std::clamp(plan.rows / 4, rowsInPlace, rowsStaged) : rowsInPlace;
+  const int64_t panel = 3 * target.lanes, blocks = std::max<int64_t>(ceilDiv(plan.rows, most), 1);
+  plan.queryBlock = std::max(roundUp(ceilDiv(plan.rows, blocks), panel), panel);
+}
+
+/// Splits keys [begin, end), by their number alone.
+void planSplits(int64_t begin, int64_t end, SequencePlan& plan) {
+  const bool decode = plan.kernel == Kernel::cpuDecode;
+  const int64_t shortest = decode ? decodeSplit : tiledSplit, most = decode ? maxSplits : maxTiledSplits;
+  const int64_t split = std::max(shortest, roundUp(ceilDiv(end - begin, most - 1), shortest));
+  const int64_t splits = end > begin ? ceilDiv(end, split) - begin / split : 1;
+  if (splits > 1) plan.keySplit = split, plan.splits = splits, plan.firstSplit = begin / split;
+}
+
 SequencePlan planSequence(const Problem& problem, const Sequence& sequence, const CpuTarget& target,
-                          Algorithm algorithm) {
+                          Algorithm algorithm, int64_t keyBegin) {
   SequencePlan plan;
   plan.rows = sequence.queryLength * problem.groupSize();
+  plan.keyBegin = keyBegin;
   plan.keySplit = std::max<int64_t>(sequence.keyLength, 1);
   if (algorithm == Algorithm::standard) {
     plan.kernel = Kernel::cpuStandard;
@@ -74,28 +109,58 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
     plan.keyBlock = sequence.keyLength;
     return plan;
   }
-  const bool decode =
-      plan.rows < decodeRows && !sequence.weights;  // weights take a second visit, which the tiled kernel has
-  plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
-  plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
-  if (decode) {
-    plan.queryBlock = decodeRows;
-  } else {
-    plan.packValues = problem.valueDim > widestInPlace;
-    const bool staged = problem.dtype != DType::float32 || problem.pageSize > 0 || plan.packValues ||
-                        !isCompact(sequence.key, problem.headDim) || !isCompact(sequence.value, problem.valueDim);
-    const int64_t most = staged ? std::clamp(plan.rows / 4, rowsInPlace, rowsStaged) : rowsInPlace;
-    const int64_t panel = 3 * target.lanes, blocks = std::max<int64_t>(ceilDiv(plan.rows, most), 1);
-    plan.queryBlock = std::max(roundUp(ceilDiv(plan.rows, blocks), panel), panel);
-  }
+  planBlocks(problem, sequence, target, plan);
   if (plan.rows <= plan.queryBlock && !sequence.weights && sequence.queryLength > 0) {
     const KeyRange keys = visibleToAny(problem, sequence);
-    const int64_t shortest = decode ? decodeSplit : tiledSplit, most = decode ? maxSplits : maxTiledSplits;
-    const int64_t split = std::max(shortest, roundUp(ceilDiv(keys.end - keys.begin, most - 1), shortest));
-    const int64_t splits = keys.end > keys.begin ? ceilDiv(keys.end, split) - keys.begin / split : 1;
-    if (splits > 1) plan.keySplit = split, plan.splits = splits, plan.firstSplit = keys.begin / split;
+    planSplits(std::max(keys.begin, keyBegin), keys.end, plan);
   }
   return plan;
+}
+
+/// Whether every row of the sequence sees all of keys [begin, end): then its rows are as good as another sequence's.
+bool seesAll(const Problem& problem, const Sequence& sequence, int64_t begin, int64_t end) {
+  const KeyRange first = visibleKeys(problem, sequence, 0);
+  const KeyRange last = visibleKeys(problem, sequence, sequence.queryLength - 1);
+  return first.begin <= begin && last.begin <= begin && first.end >= end && last.end >= end;
+}
+
+/// Adds the sequence's segments to the plan: to those of sequences before it where it shares them. Returns where the
+/// rest of its keys begins.
+int64_t addSegments(const Problem& problem, int64_t index, Plan& plan,
+                    std::map<std::pair<int32_t, bool>, size_t>& known) {
+  const Sequence& sequence = problem.sequences[index];
+  const Segments& own = problem.segments[index];
+  const bool decode = takesDecode(problem, sequence);
+  int64_t begin = 0;
+  for (int64_t i = 0; i < own.count && sequence.queryLength > 0; begin = own.data[i++].end) {
+    const int64_t end = own.data[i].end;
+    const bool shareable = seesAll(problem, sequence, begin, end);
+    const auto found = known.find({own.data[i].id, decode});
+    if (shareable && found != known.end()) {
+      plan.segments[found->second].sequences.push_back(int32_t(index));
+      continue;
+    }
+    if (shareable) known[{own.data[i].id, decode}] = plan.segments.size();
+    SegmentPlan& added = plan.segments.emplace_back();
+    added.plan.keyBegin = begin;
+    added.keyEnd = end;
+    added.sequences.push_back(int32_t(index));
+  }
+  return begin;
+}
+
+/// Once all their rows are known.
+void planSegments(const Problem& problem, const CpuTarget& target, Plan& plan) {
+  for (SegmentPlan& segment : plan.segments) {
+    const Sequence& first = problem.sequences[segment.sequences[0]];
+    for (const int32_t index : segment.sequences)
+      segment.plan.rows += problem.sequences[index].queryLength * problem.groupSize();
+    segment.plan.keySplit = std::max<int64_t>(segment.keyEnd, 1);
+    planBlocks(problem, first, target, segment.plan);
+    planSplits(segment.plan.keyBegin, segment.keyEnd, segment.plan);
+    const double pairs = double(segment.plan.rows) * double(segment.keyEnd - segment.plan.keyBegin);
+    segment.plan.flops = 2.0 * (problem.headDim + problem.valueDim) * pairs * problem.kvHeads;
+  }
 }
 
 /// Multiply-adds of whole tiles, times two: what the kernel executes for one sequence.
@@ -110,9 +175,11 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Seq
   for (int64_t row = 0; row < plan.rows; row += panel) {
     const int64_t rows = std::min(panel, plan.rows - row);
     int64_t begin = sequence.keyLength, end = 0;
+    const int64_t first = plan.keyBegin;
     for (int64_t query = row / group; query <= (row + rows - 1) / group; query++) {
       const KeyRange keys = visibleKeys(problem, sequence, query);
-      if (keys.end > keys.begin) begin = std::min(begin, keys.begin / 4 * 4), end = std::max(end, keys.end);
+      if (keys.end > keys.begin)
+        begin = std::min(begin, std::max(keys.begin, first) / 4 * 4), end = std::max(end, keys.end);
     }
     const int64_t lanes = plan.kernel == Kernel::cpuDecode ? rows : roundUp(rows, target.lanes);
     if (end > begin) pairs += double(lanes) * double(roundUp(end - begin, 4));
@@ -120,11 +187,17 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Seq
   return perPair * pairs * problem.kvHeads;
 }
 
+/// Of `keys` keys and their values.
+double keyBytes(const Problem& problem, int64_t keys) {
+  const double stored = double(byteSize(problem.kvDtype())), scales = problem.keyScales ? 2 * sizeof(float) : 0;
+  return double(keys) * problem.kvHeads * (stored * (problem.headDim + problem.valueDim) + scales);
+}
+
 double bytesTouched(const Problem& problem, const Sequence& sequence) {
   const double size = double(byteSize(problem.dtype));
   const KeyRange keys = sequence.queryLength > 0 ? visibleToAny(problem, sequence) : KeyRange{0, 0};
-  const double visited = double(std::max<int64_t>(keys.end - keys.begin, 0));
-  double bytes = size * problem.kvHeads * visited * (problem.headDim + problem.valueDim);
+  const int64_t visited = std::max<int64_t>(keys.end - keys.begin, 0);
+  double bytes = keyBytes(problem, visited);
   bytes += size * problem.heads * double(sequence.queryLength) * problem.headDim;
   bytes += size * problem.heads * double(sequence.queryRows) * problem.valueDim;
   const double matrix = double(problem.heads) * double(sequence.queryRows) * double(sequence.keyColumns);
@@ -159,36 +232,49 @@ double visiblePairs(const Problem& problem, const Sequence& sequence) {
   return std::max(0.0, ends - begins);
 }
 
+/// The work of a part, and the partial results of its splits (of all its rows, if they are merged with others').
+static void addPart(const Problem& problem, bool merged, SequencePlan& part, Plan& plan) {
+  plan.flops += part.flops;
+  plan.tasks += ceilDiv(part.rows, part.queryBlock) * part.splits * problem.kvHeads;
+  if (part.splits == 1 && !merged) return;
+  // Every split's unnormalised output, sum and reference, whole cache lines each.
+  part.partialFloats = roundUp(part.rows * problem.valueDim, 16) + 2 * roundUp(part.rows, 16);
+  plan.workspaceBytes = wholeBytes(double(plan.workspaceBytes) +
+                                   4.0 * double(part.partialFloats) * double(part.splits) * problem.kvHeads);
+}
+
 Plan planCpu(const Problem& problem, const CpuTarget& target) {
   Plan plan;
   plan.algorithm = problem.algorithm;
   if (plan.algorithm == Algorithm::automatic)
     plan.algorithm = problem.scoreStage == ScoreStage::none ? Algorithm::tiled : Algorithm::standard;
+  const bool cut = problem.segments && plan.algorithm == Algorithm::tiled;
+  std::map<std::pair<int32_t, bool>, size_t> known;
   plan.sequences.reserve(size_t(problem.sequenceCount));
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
-    SequencePlan part = planSequence(problem, sequence, target, plan.algorithm);
+    const int64_t keyBegin = cut ? addSegments(problem, i, plan, known) : 0;
+    SequencePlan part = planSequence(problem, sequence, target, plan.algorithm, keyBegin);
     part.flops = executedFlops(problem, sequence, part, target);
-    plan.flops += part.flops;
     plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);
     plan.bytes += bytesTouched(problem, sequence);
-    const int64_t blocks = ceilDiv(part.rows, part.queryBlock);
     if (part.kernel == Kernel::cpuStandard) {
-      plan.tasks += blocks * problem.heads;
+      plan.flops += part.flops;
+      plan.tasks += ceilDiv(part.rows, part.queryBlock) * problem.heads;
       // One sequence at a time: the largest one's scores.
       plan.workspaceBytes =
           std::max(plan.workspaceBytes,
                    wholeBytes(4.0 * problem.heads * double(sequence.queryLength) * double(sequence.keyLength)));
     } else {
-      plan.tasks += blocks * part.splits * problem.kvHeads;
-      if (part.splits > 1) {
-        // Every split's unnormalised output, sum and reference, whole cache lines each.
-        part.partialFloats = roundUp(part.rows * problem.valueDim, 16) + 2 * roundUp(part.rows, 16);
-        plan.workspaceBytes = wholeBytes(double(plan.workspaceBytes) +
-                                         4.0 * double(part.partialFloats) * double(part.splits) * problem.kvHeads);
-      }
+      addPart(problem, keyBegin > 0, part, plan);
     }
     plan.sequences.push_back(part);
+  }
+  planSegments(problem, target, plan);
+  for (SegmentPlan& segment : plan.segments) {
+    addPart(problem, true, segment.plan, plan);
+    // What all but one of its sequences need not read again.
+    plan.bytes -= double(segment.sequences.size() - 1) * keyBytes(problem, segment.keyEnd - segment.plan.keyBegin);
   }
   return plan;
 }

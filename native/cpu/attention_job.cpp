@@ -55,27 +55,66 @@ void AttentionJob::planTiled() {
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
     return plan_.sequences[size_t(a)].flops > plan_.sequences[size_t(b)].flops;
   });
-  int64_t groups = 0, workspace = 0;
+  planSegments();
   for (const int64_t index : order) {
+    const Sequence& sequence = problem_.sequences[index];
     const SequencePlan& plan = plan_.sequences[size_t(index)];
-    const int64_t blocks = ceilDiv(plan.rows, plan.queryBlock);
-    if (blocks == 0) continue;
-    parts_.push_back({&problem_.sequences[index], &plan, taskCount_, blocks, groups, workspace});
-    taskCount_ += blocks * plan.splits * problem_.kvHeads;
-    if (plan.splits > 1) {
-      groups += problem_.kvHeads;
-      workspace += plan.partialFloats * plan.splits * problem_.kvHeads;
-    }
+    if (plan.rows == 0) continue;
+    if (plan.keyBegin > 0) mergers_[mergerOf_[size_t(index)]].pieces.push_back({parts_.size(), 0});
+    addPart({&sequence, &plan, 0, 0, 0, 0, sequence.keyLength, plan.keyBegin > 0, nullptr});
   }
-  if (groups > 0) {
-    pending_ = std::vector<std::atomic<int64_t>>(size_t(groups));
+  for (Merger& merger : mergers_)
+    std::sort(merger.pieces.begin(), merger.pieces.end(), [&](const Merger::Piece& a, const Merger::Piece& b) {
+      return parts_[a.part].plan->keyBegin < parts_[b.part].plan->keyBegin;
+    });
+  if (groupCount_ > 0) {
+    pending_ = std::vector<std::atomic<int64_t>>(size_t(groupCount_));
     for (const Part& part : parts_)
-      if (part.plan->splits > 1)
+      if (part.plan->splits > 1 && !part.merged)
         for (int64_t head = 0; head < problem_.kvHeads; head++)
           pending_[size_t(part.firstGroup + head)] = part.plan->splits;
   }
   phaseEnds_ = {taskCount_ + int64_t(padded_.size())};
+  if (!mergers_.empty()) phaseEnds_.push_back(phaseEnds_[0] + int64_t(mergers_.size()) * problem_.kvHeads);
   setPhases(phaseEnds_);
+}
+
+void AttentionJob::addPart(Part part) {
+  const SequencePlan& plan = *part.plan;
+  part.firstTask = taskCount_, part.blocks = ceilDiv(plan.rows, plan.queryBlock);
+  part.firstGroup = groupCount_, part.workspace = workspaceFloats_;
+  taskCount_ += part.blocks * plan.splits * problem_.kvHeads;
+  if (plan.splits > 1 || part.merged) {
+    if (!part.merged) groupCount_ += problem_.kvHeads;
+    workspaceFloats_ += plan.partialFloats * plan.splits * problem_.kvHeads;
+  }
+  parts_.push_back(part);
+}
+
+/// Segments come first: most rows wait for them.
+void AttentionJob::planSegments() {
+  if (plan_.segments.empty()) return;
+  mergerOf_.resize(plan_.sequences.size());
+  for (size_t i = 0; i < plan_.sequences.size(); i++) {
+    if (plan_.sequences[i].keyBegin == 0 || plan_.sequences[i].rows == 0) continue;
+    mergerOf_[i] = mergers_.size();
+    mergers_.push_back({&problem_.sequences[i], &plan_.sequences[i], {}});
+  }
+  size_t queries = 0;
+  for (const SegmentPlan& segment : plan_.segments) queries += size_t(segment.plan.rows / problem_.groupSize());
+  owners_.reserve(queries);  // parts point into it
+  for (const SegmentPlan& segment : plan_.segments) {
+    const QueryOwner* owners = owners_.data() + owners_.size();
+    int64_t firstRow = 0;
+    for (const int32_t index : segment.sequences) {
+      const Sequence& sequence = problem_.sequences[index];
+      mergers_[mergerOf_[size_t(index)]].pieces.push_back({parts_.size(), firstRow});
+      firstRow += plan_.sequences[size_t(index)].rows;
+      for (int64_t query = 0; query < sequence.queryLength; query++) owners_.push_back({&sequence, query});
+    }
+    const Sequence& first = problem_.sequences[segment.sequences[0]];
+    addPart({&first, &segment.plan, 0, 0, 0, 0, segment.keyEnd, true, owners});
+  }
 }
 
 /// Three phases per sequence (scores, softmax, output), one sequence after the other: they share one matrix of scores.
@@ -87,7 +126,7 @@ void AttentionJob::planStandard() {
     const int64_t blocks = ceilDiv(plan.rows, plan.queryBlock);
     if (blocks == 0) continue;
     for (int stage = 0; stage < 3; stage++) {
-      parts_.push_back({&problem_.sequences[i], &plan, taskCount_, blocks, 0, 0});
+      parts_.push_back({&problem_.sequences[i], &plan, taskCount_, blocks, 0, 0, 0, false, nullptr});
       taskCount_ += blocks * problem_.heads;
       phaseEnds_.push_back(padding + taskCount_);
     }
@@ -129,6 +168,7 @@ void AttentionJob::runTask(int64_t task) {
   if (task < padding) return fillPadding(problem_, *padded_[size_t(task)]);
   task -= padding;
   if (!prepareWorkspace()) return fail();
+  if (task >= taskCount_) return runMerge(task - taskCount_);
   const auto after = std::upper_bound(parts_.begin(), parts_.end(), task,
                                       [](int64_t number, const Part& part) { return number < part.firstTask; });
   const size_t index = size_t(after - parts_.begin()) - 1;
@@ -138,11 +178,12 @@ void AttentionJob::runTask(int64_t task) {
     runTiled(task - parts_[index].firstTask, parts_[index]);
 }
 
-Partial AttentionJob::partialOf(const Part& part, int64_t kvHead, int64_t split) const {
+/// From row `row` of the part on.
+Partial AttentionJob::partialOf(const Part& part, int64_t kvHead, int64_t split, int64_t row) const {
   const SequencePlan& plan = *part.plan;
   float* base = workspace_.data() + part.workspace + (kvHead * plan.splits + split) * plan.partialFloats;
   float* sum = base + roundUp(plan.rows * problem_.valueDim, 16);
-  return {base, sum, sum + roundUp(plan.rows, 16)};
+  return {base + row * problem_.valueDim, sum + row, sum + roundUp(plan.rows, 16) + row};
 }
 
 void AttentionJob::runTiled(int64_t number, const Part& part) {
@@ -152,27 +193,45 @@ void AttentionJob::runTiled(int64_t number, const Part& part) {
   const int64_t block = part.blocks - 1 - rest % part.blocks, kvHead = rest / part.blocks;
 
   Task task{};
-  task.problem = &problem_, task.sequence = part.sequence, task.plan = &plan;
+  task.problem = &problem_, task.sequence = part.sequence, task.owners = part.owners, task.plan = &plan;
   task.kvHead = kvHead;
   task.rowBegin = block * plan.queryBlock;
   task.rowEnd = std::min(plan.rows, task.rowBegin + plan.queryBlock);
-  task.keyBegin = (plan.firstSplit + split) * plan.keySplit;
-  task.keyEnd = std::min(part.sequence->keyLength, task.keyBegin + plan.keySplit);
+  const int64_t splitBegin = (plan.firstSplit + split) * plan.keySplit;
+  task.keyBegin = std::max(plan.keyBegin, splitBegin);
+  task.keyEnd = std::min(part.keyEnd, splitBegin + plan.keySplit);
   task.cancelled = cancelledFlag();
-  if (plan.splits > 1) task.partial = partialOf(part, kvHead, split);
+  if (plan.splits > 1 || part.merged) task.partial = partialOf(part, kvHead, split, task.rowBegin);
 
   const int64_t floats = decode ? kernels_.decodeScratch(problem_, plan) : kernels_.tiledScratch(problem_, plan);
   float* scratch = threadScratch(size_t(floats));
   if (!scratch) return fail();
   (decode ? kernels_.decode : kernels_.tiled)(task, scratch);
 
-  if (plan.splits == 1 || isCancelled()) return;
+  if (plan.splits == 1 || part.merged || isCancelled()) return;
   // Whoever ends last merges, always in the order of the splits.
   if (pending_[size_t(part.firstGroup + kvHead)].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   Partial partials[maxSplits];
-  for (int64_t i = 0; i < plan.splits; i++) partials[i] = partialOf(part, kvHead, i);
+  for (int64_t i = 0; i < plan.splits; i++) partials[i] = partialOf(part, kvHead, i, 0);
   task.partial = {};
   kernels_.merge(task, partials, plan.splits, scratch);
+}
+
+void AttentionJob::runMerge(int64_t number) {
+  const Merger& merger = mergers_[size_t(number / problem_.kvHeads)];
+  Task task{};
+  task.problem = &problem_, task.sequence = merger.sequence, task.plan = merger.plan;
+  task.kvHead = number % problem_.kvHeads;
+  task.rowEnd = merger.plan->rows;
+  std::vector<Partial> partials;
+  for (const auto& [index, firstRow] : merger.pieces) {
+    const Part& part = parts_[index];
+    for (int64_t split = 0; split < part.plan->splits; split++)
+      partials.push_back(partialOf(part, task.kvHead, split, firstRow));
+  }
+  float* scratch = threadScratch(size_t(problem_.valueDim));
+  if (!scratch) return fail();
+  kernels_.merge(task, partials.data(), int64_t(partials.size()), scratch);
 }
 
 void AttentionJob::runStandard(int64_t number, const Part& part, int stage) {

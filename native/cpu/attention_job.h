@@ -29,15 +29,32 @@ class AttentionJob : public Job, public Execution {
     int64_t firstTask, blocks;
     int64_t firstGroup;  // of its split counters, one per kv head
     int64_t workspace;   // floats before its partials
+    int64_t keyEnd;
+    bool merged;               // with other parts of the same sequences, in a phase of its own
+    const QueryOwner* owners;  // of a segment's queries
+  };
+
+  /// The parts of a sequence whose keys are cut, in the order of its keys.
+  struct Merger {
+    const Sequence* sequence;
+    const SequencePlan* plan;
+    struct Piece {
+      size_t part;
+      int64_t firstRow;
+    };
+    std::vector<Piece> pieces;
   };
 
   void planTiled();
+  void addPart(Part part);
+  void planSegments();
   void planStandard();
   void runTask(int64_t task) override;
   void settled() override;
   void runTiled(int64_t number, const Part& part);
+  void runMerge(int64_t number);
   void runStandard(int64_t number, const Part& part, int stage);
-  Partial partialOf(const Part& part, int64_t kvHead, int64_t split) const;
+  Partial partialOf(const Part& part, int64_t kvHead, int64_t split, int64_t row) const;
   bool prepareWorkspace();
   void fail();
 
@@ -48,9 +65,13 @@ class AttentionJob : public Job, public Execution {
   std::atomic<Outcome> outcome_{Outcome::done};
 
   std::vector<int64_t> phaseEnds_;
-  std::vector<Part> parts_;                    // in the order they are served
-  std::vector<const Sequence*> padded_;        // sequences whose outputs have rows past queryLength
-  int64_t taskCount_ = 0;                      // without those that fill padding
+  std::vector<Part> parts_;              // in the order they are served
+  std::vector<const Sequence*> padded_;  // sequences whose outputs have rows past queryLength
+  std::vector<Merger> mergers_;
+  std::vector<size_t> mergerOf_;  // of each sequence whose keys are cut
+  std::vector<QueryOwner> owners_;
+  int64_t taskCount_ = 0;  // without those that fill padding and those that merge
+  int64_t groupCount_ = 0, workspaceFloats_ = 0;
   std::vector<std::atomic<int64_t>> pending_;  // splits still to come, per (sequence, kv head)
 
   std::once_flag workspaceOnce_;

@@ -4,6 +4,7 @@
 #include "attention_job.h"
 #include "merge_job.h"
 #include "processor.h"
+#include "store_job.h"
 
 namespace fovea::cpu {
 
@@ -14,7 +15,7 @@ constexpr double inlineFlops = 4e6;
 // Below this (some 5 microseconds) handing a call over to another thread and back costs more of the caller's time than
 // computing it.
 constexpr double handOverFlops = 2.5e5;
-// The same of merges, in bytes that are read and written.
+// The same of merges and stores, in bytes that are read and written.
 constexpr double inlineBytes = 4e6, handOverBytes = 2.5e5;
 
 double bytesOf(const Merge& merge) {
@@ -62,6 +63,24 @@ Outcome run(const Merge& merge) {
 std::shared_ptr<Execution> start(const Merge& merge, std::function<void(Outcome)> settled) {
   const auto job = std::make_shared<MergeJob>(merge, std::move(settled));
   if (bytesOf(merge) < handOverBytes)
+    job->runInline();
+  else
+    ThreadPool::instance().submit(job);
+  return job;
+}
+
+Outcome run(const std::vector<RowStore>& stores) {
+  const auto job = std::make_shared<StoreJob>(stores, nullptr);
+  if (job->bytes() < inlineBytes)
+    job->runInline();
+  else
+    ThreadPool::instance().runWith(job);
+  return job->outcome();
+}
+
+std::shared_ptr<Execution> start(const std::vector<RowStore>& stores, std::function<void(Outcome)> settled) {
+  const auto job = std::make_shared<StoreJob>(stores, std::move(settled));
+  if (job->bytes() < handOverBytes)
     job->runInline();
   else
     ThreadPool::instance().submit(job);

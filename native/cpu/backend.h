@@ -7,6 +7,7 @@
 
 #include "../attention/merge.h"
 #include "../attention/plan.h"
+#include "../attention/row_store.h"
 
 namespace fovea::cpu {
 
@@ -50,5 +51,9 @@ std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::functio
 /// The same of a merge, whose parts must live until then.
 Outcome run(const Merge& merge);
 std::shared_ptr<Execution> start(const Merge& merge, std::function<void(Outcome)> settled);
+
+/// The same of rows to move: all that `stores` name.
+Outcome run(const std::vector<RowStore>& stores);
+std::shared_ptr<Execution> start(const std::vector<RowStore>& stores, std::function<void(Outcome)> settled);
 
 }  // namespace fovea::cpu

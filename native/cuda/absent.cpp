@@ -35,5 +35,7 @@ std::shared_ptr<Execution> copy(Stream&, uint64_t, uint64_t, int64_t, Settled) {
 void writeNow(Stream&, uint64_t, const void*, int64_t) { fail(); }
 void clear(Stream&, uint64_t, int64_t) { fail(); }
 void copyElements(Stream&, const ElementCopy&) { fail(); }
+void enqueue(Stream&, const std::vector<RowStore>&) { fail(); }
+std::shared_ptr<Execution> start(Stream&, std::vector<RowStore>, Settled) { fail(); }
 
 }  // namespace fovea::cuda

@@ -7,6 +7,7 @@
 #include "host_tensors.h"
 #include "launch.h"
 #include "launch_copy.h"
+#include "launch_store.h"
 #include "stream.h"
 
 namespace fovea::cuda {
@@ -141,6 +142,17 @@ void clear(Stream& stream, uint64_t to, int64_t bytes) {
 void copyElements(Stream& stream, const ElementCopy& copy) {
   const std::vector<CopyPiece> pieces = planElementCopy(copy);
   stream.submitNow([&] { launchElementCopy(stream.device(), stream.compute()->get(), pieces); });
+}
+
+void enqueue(Stream& stream, const std::vector<RowStore>& stores) {
+  checkStores(stores);
+  stream.submitNow([&] { launchStores(stream, stores); });
+}
+
+std::shared_ptr<Execution> start(Stream& stream, std::vector<RowStore> stores, Settled settled) {
+  checkStores(stores);
+  return post(
+      stream, [&stream, stores = std::move(stores)] { launchStores(stream, stores); }, nullptr, std::move(settled));
 }
 
 }  // namespace fovea::cuda

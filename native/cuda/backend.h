@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../attention/plan.h"
+#include "../attention/row_store.h"
 #include "element_copy.h"
 #include "types.h"
 
@@ -82,5 +83,11 @@ void clear(Stream& stream, uint64_t to, int64_t bytes);
 /// Copies and converts on the device, in call order; returns once enqueued. Throws std::invalid_argument for types that
 /// do not convert, strides or pointers that do not fit, and more than maxCopyRank dimensions that cannot be joined.
 void copyElements(Stream& stream, const ElementCopy& copy);
+
+/// Moves rows on the device, where tensors and pages are; slots, frequencies and positions are the host's. The first
+/// returns once it is enqueued, the host's memory may change then; for the second all must live until it has settled.
+/// Throw std::invalid_argument for int8.
+void enqueue(Stream& stream, const std::vector<RowStore>& stores);
+std::shared_ptr<Execution> start(Stream& stream, std::vector<RowStore> stores, Settled settled);
 
 }  // namespace fovea::cuda

@@ -4,6 +4,7 @@
 extern "C" {
 extern const unsigned char fovea_image_table_begin[];
 extern const unsigned char fovea_image_copy_begin[];
+extern const unsigned char fovea_image_store_begin[];
 extern const unsigned char fovea_image_standard_scores_begin[];
 extern const unsigned char fovea_image_standard_output_begin[];
 extern const unsigned char fovea_image_standard_weights_begin[];
@@ -16,6 +17,7 @@ namespace fovea::cuda::images {
 
 const Image table{"table", fovea_image_table_begin};
 const Image copy{"copy", fovea_image_copy_begin};
+const Image store{"store", fovea_image_store_begin};
 const Image standardScores{"standard_scores", fovea_image_standard_scores_begin};
 const Image standardOutput{"standard_output", fovea_image_standard_output_begin};
 const Image standardWeights{"standard_weights", fovea_image_standard_weights_begin};

@@ -19,7 +19,8 @@ struct KernelImage {
 };
 
 namespace images {
-extern const Image table, copy, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledWeights;
+extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32,
+    tiledWeights;
 }
 
 }  // namespace fovea::cuda

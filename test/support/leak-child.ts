@@ -1,5 +1,5 @@
 // Prints what the process held after each of several rounds of calls, and ends by itself.
-import { attention, attentionSync, Tensor, type AttentionOptions } from "../../lib/index.js";
+import { attention, attentionSync, PagedKVCache, Tensor, type AttentionOptions } from "../../lib/index.js";
 
 const [kind, rounds, calls] = [process.argv[2]!, Number(process.argv[3]), Number(process.argv[4])];
 const small = () => Tensor.random([1, 2, 32, 64], { seed: 1 }); // 16 KB: memory of its own, outside the heap
@@ -51,6 +51,20 @@ const kinds: Record<string, (i: number) => unknown> = {
     };
     return attention(shared, shared, shared, options);
   },
+  /** Sequences that come and go, and caches now and then. */
+  async cache(i) {
+    if (i % 100 === 0) {
+      caches?.dispose();
+      caches = new PagedKVCache({ layers: 1, kvHeads: 2, headDim: 64, pages: 64, pageSize: 8 });
+    }
+    const sequence = caches!.create();
+    await caches!.append([sequence], 0, tokens, tokens, { rope: { theta: 1e4 } });
+    const fork = sequence.fork();
+    sequence.free();
+    const attending = caches!.attend(tokens, [fork], { layer: 0, rope: { theta: 1e4 } });
+    fork.free();
+    await quiet(attending);
+  },
   /** Matrices of scores, of 8 to 32 KB, and results of splits: memory that calls share and hand on. */
   workspaces(i) {
     const rows = longer.slice(2, 0, 64 - 4 * (i % 8));
@@ -59,6 +73,8 @@ const kinds: Record<string, (i: number) => unknown> = {
     return attention(rows.slice(2, 0, 1), manyKeys, manyKeys);
   },
 };
+let caches: PagedKVCache | undefined;
+const tokens = Tensor.random([9, 2, 64], { seed: 4 });
 const longer = Tensor.random([1, 2, 64, 64], { seed: 2 });
 const manyKeys = Tensor.random([1, 2, 1100, 64], { seed: 3 });
 const lasting = new AbortController();

@@ -10,6 +10,7 @@ export const planLength = native.planFields.length + native.kernels.length * nat
 export function denseProblem({ heads = 1, queryLength = 16, keyLength = 16, headDim = 64, changes = {} } = {}) {
   const fields = {
     dtype: 0,
+    storedDtype: changes.dtype ?? 0,
     biasDtype: 0,
     heads,
     kvHeads: heads,
@@ -21,6 +22,8 @@ export function denseProblem({ heads = 1, queryLength = 16, keyLength = 16, head
     windowLeft: -1,
     windowRight: -1,
     pageSize: 0,
+    keyScalesStorage: -1,
+    valueScalesStorage: -1,
     algorithm: 0,
     scoreStage: 0,
     sequences: 1,
@@ -30,6 +33,7 @@ export function denseProblem({ heads = 1, queryLength = 16, keyLength = 16, head
     keyColumns: keyLength,
     queryOffset: keyLength - queryLength,
     pages: 0,
+    segments: 0,
     pageTableStorage: -1,
     pageTableOffset: 0,
     keyPageStride: 0,

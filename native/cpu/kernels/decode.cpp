@@ -125,11 +125,13 @@ AddValues addValuesFor(int64_t rows) {
 ScoreKeys scoreKeysFor(DType type, int64_t rows) {
   return type == DType::float32   ? scoreKeysFor<DType::float32>(rows)
          : type == DType::float16 ? scoreKeysFor<DType::float16>(rows)
+         : type == DType::int8    ? scoreKeysFor<DType::int8>(rows)
                                   : scoreKeysFor<DType::bfloat16>(rows);
 }
 AddValues addValuesFor(DType type, int64_t rows) {
   return type == DType::float32   ? addValuesFor<DType::float32>(rows)
          : type == DType::float16 ? addValuesFor<DType::float16>(rows)
+         : type == DType::int8    ? addValuesFor<DType::int8>(rows)
                                   : addValuesFor<DType::bfloat16>(rows);
 }
 
@@ -164,7 +166,7 @@ void forRuns(const Task& task, const View<const void>& view, int64_t pageStride,
   if (!inPlace) {
     std::memset(staging, 0, sizeof(float) * size_t((end - begin) * padded));
     for (int64_t key = begin; key < end; key++)
-      readRow(keyRow(problem, *task.sequence, view, pageStride, task.kvHead, key), problem.dtype, view.columnStride,
+      readRow(keyRow(problem, *task.sequence, view, pageStride, task.kvHead, key), problem.kvDtype(), view.columnStride,
               dims, staging + (key - begin) * padded);
     use(Rows{(const char*)staging, padded * 4}, DType::float32, begin, end - begin);
     return;
@@ -172,7 +174,19 @@ void forRuns(const Task& task, const View<const void>& view, int64_t pageStride,
   for (int64_t key = begin, next; key < end; key = next) {
     next = problem.pageSize > 0 ? least(end, roundDown(key, problem.pageSize) + problem.pageSize) : end;
     const char* first = (const char*)keyRow(problem, *task.sequence, view, pageStride, task.kvHead, key);
-    use(Rows{first, view.rowStride * byteSize(problem.dtype)}, problem.dtype, key, next - key);
+    use(Rows{first, view.rowStride * byteSize(problem.kvDtype())}, problem.kvDtype(), key, next - key);
+  }
+}
+
+/// Numbers of `rows` rows, for keys [begin, end), times the scales of those keys (int8 pages).
+void multiplyByScales(const Task& task, const float* scales, int64_t begin, int64_t end, int64_t rows, int64_t stride,
+                      float* numbers) {
+  const Problem& problem = *task.problem;
+  for (int64_t key = begin, next; key < end; key = next) {
+    next = least(end, roundDown(key, problem.pageSize) + problem.pageSize);
+    const float* scale = keyScale(problem, *task.sequence, scales, task.kvHead, key);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t i = 0; i < next - key; i++) numbers[r * stride + (key - begin) + i] *= scale[i];
   }
 }
 
@@ -207,8 +221,8 @@ void modifyScores(const Task& task, int64_t row, int64_t begin, int64_t count, f
     for (int64_t i = 0; i < count; i += lanes)  // scores are padded to whole vectors
       store(scores + i, tanh(load(scores + i) / cap) * (cap * log2e));
   }
-  modifierRow(problem, *task.sequence, headOfRow(problem, task.kvHead, row), queryOfRow(problem, row), begin,
-              begin + count, log2e, modifier);
+  const RowOwner owner = ownerOf(task, row);
+  modifierRow(problem, owner.sequence, owner.head, owner.query, begin, begin + count, log2e, modifier);
   for (int64_t i = 0; i < count; i++) scores[i] = modifier[i] == -infinity ? -infinity : scores[i] + modifier[i];
 }
 
@@ -235,15 +249,14 @@ void decode(const Task& task, float* base) {
   float reference[maxRows], sum[maxRows] = {};
   int64_t firstKey = INT64_MAX, lastKey = 0, innerBegin = 0, innerEnd = INT64_MAX;
   for (int64_t r = 0; r < rows; r++) {
-    const int64_t row = task.rowBegin + r, query = queryOfRow(problem, row);
+    const RowOwner owner = ownerOf(task, task.rowBegin + r);
+    const View<const void>& query = owner.sequence.query;
     reference[r] = -infinity;
     float* to = scratch.query + r * headDims;
-    readRow(
-        elementAt(sequence.query.data, problem.dtype,
-                  headOfRow(problem, task.kvHead, row) * sequence.query.headStride + query * sequence.query.rowStride),
-        problem.dtype, sequence.query.columnStride, problem.headDim, to);
+    readRow(elementAt(query.data, problem.dtype, owner.head * query.headStride + owner.query * query.rowStride),
+            problem.dtype, query.columnStride, problem.headDim, to);
     for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
-    const KeyRange visible = visibleKeys(problem, sequence, query);
+    const KeyRange visible = visibleKeys(problem, owner.sequence, owner.query);
     const int64_t begin = most(visible.begin, task.keyBegin), end = least(visible.end, task.keyEnd);
     innerBegin = most(innerBegin, begin), innerEnd = least(innerEnd, end);
     if (end > begin) firstKey = least(firstKey, begin), lastKey = most(lastKey, end);
@@ -257,12 +270,14 @@ void decode(const Task& task, float* base) {
               scoreKeysFor(type, computed)(keys, number, scratch.query, headDims, scratch.scores + (first - begin),
                                            keyBlock);
             });
+    if (problem.keyScales) multiplyByScales(task, problem.keyScales, begin, end, rows, keyBlock, scratch.scores);
     const bool plain = !hasModifiers(sequence) && problem.softcap == 0 && begin >= innerBegin && end <= innerEnd;
     for (int64_t r = 0; r < rows; r++) {
       float* scores = scratch.scores + r * keyBlock;
       if (!plain) modifyScores(task, task.rowBegin + r, begin, count, scratch.modifier, scores);
       softmaxBlock(scores, count, reference[r], sum[r], scratch.output + r * valueDims, valueDims);
     }
+    if (problem.valueScales) multiplyByScales(task, problem.valueScales, begin, end, rows, keyBlock, scratch.scores);
     forRuns(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
             [&](Rows values, DType type, int64_t first, int64_t number) {
               addValuesFor(type, computed)(values, number, scratch.scores + (first - begin), keyBlock, scratch.output,

@@ -11,6 +11,7 @@ FOVEA_INLINE const void* elementAt(const void* data, DType type, int64_t index) 
 template <DType type>
 FOVEA_INLINE float loadOne(const void* from) {
   if constexpr (type == DType::float32) return *(const float*)from;
+  if constexpr (type == DType::int8) return *(const int8_t*)from;
   uint16_t padded[lanes] = {*(const uint16_t*)from};
   return loadLanes<type>(padded)[0];
 }
@@ -44,6 +45,7 @@ static void writeRowOf(const float* from, int64_t count, void* to, int64_t strid
 static inline void readRow(const void* from, DType type, int64_t stride, int64_t count, float* to) {
   if (type == DType::float32) return readRowOf<DType::float32>(from, stride, count, to);
   if (type == DType::float16) return readRowOf<DType::float16>(from, stride, count, to);
+  if (type == DType::int8) return readRowOf<DType::int8>(from, stride, count, to);  // without its scale
   readRowOf<DType::bfloat16>(from, stride, count, to);
 }
 /// The way back; rounds to nearest even.
@@ -68,7 +70,18 @@ FOVEA_INLINE const void* keyRow(const Problem& problem, const Sequence& sequence
     index += sequence.pageTable[key / problem.pageSize] * pageStride + key % problem.pageSize * view.rowStride;
   else
     index += key * view.rowStride;
-  return elementAt(view.data, problem.dtype, index);
+  return elementAt(view.data, problem.kvDtype(), index);
+}
+
+/// What int8 row `key` of a kv head is to be multiplied by.
+FOVEA_INLINE const float* keyScale(const Problem& problem, const Sequence& sequence, const float* scales,
+                                   int64_t kvHead, int64_t key) {
+  const int64_t page = sequence.pageTable[key / problem.pageSize];
+  return scales + (page * problem.kvHeads + kvHead) * problem.pageSize + key % problem.pageSize;
+}
+
+FOVEA_INLINE void multiplyRow(float* row, int64_t count, float factor) {
+  for (int64_t i = 0; i < count; i++) row[i] *= factor;
 }
 
 /// A 4 x 4 transpose.

@@ -39,6 +39,18 @@ FOVEA_INLINE int64_t headOfRow(const Problem& problem, int64_t kvHead, int64_t r
 }
 FOVEA_INLINE int64_t queryOfRow(const Problem& problem, int64_t row) { return row / problem.groupSize(); }
 
+/// Whose query a row is, and of which head.
+struct RowOwner {
+  const Sequence& sequence;
+  int64_t head, query;
+};
+
+FOVEA_INLINE RowOwner ownerOf(const Task& task, int64_t row) {
+  const int64_t head = headOfRow(*task.problem, task.kvHead, row), query = queryOfRow(*task.problem, row);
+  if (!task.owners) return {*task.sequence, head, query};
+  return {*task.owners[query].sequence, head, task.owners[query].query};
+}
+
 static inline void storeLse(const Sequence& sequence, int64_t head, int64_t query, float lse) {
   if (sequence.lse) sequence.lse.data[head * sequence.lse.headStride + query * sequence.lse.rowStride] = lse;
 }

@@ -120,6 +120,15 @@ FOVEA_INLINE void storeBfloat(uint16_t* to, Vec value) {
   storeAs(to, __builtin_convertvector(kept >> 16, HalfBits));
 }
 
+FOVEA_INLINE Vec loadBytes(const int8_t* from) {
+#if defined(__AVX2__)
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+#else
+  typedef int8_t Bytes __attribute__((vector_size(lanes)));
+  return __builtin_convertvector(loadAs<Bytes>(from), Vec);
+#endif
+}
+
 // ---- elements of a dtype: `lanes` neighbours to and from float32
 
 template <DType type>
@@ -127,6 +136,7 @@ FOVEA_INLINE Vec loadLanes(const void* from) {
   if constexpr (type == DType::float32) return load((const float*)from);
   if constexpr (type == DType::float16) return loadHalf((const uint16_t*)from);
   if constexpr (type == DType::bfloat16) return loadBfloat((const uint16_t*)from);
+  if constexpr (type == DType::int8) return loadBytes((const int8_t*)from);
 }
 template <DType type>
 FOVEA_INLINE void storeLanes(void* to, Vec value) {

@@ -31,7 +31,7 @@ void stageRows(const StandardTask& task, const View<const void>& view, int64_t p
   const int64_t padded = roundUp(dims, lanes);
   for (int64_t key = begin; key < end; key++) {
     float* to = staging + (key - begin) * padded;
-    readRow(keyRow(*task.problem, *task.sequence, view, pageStride, kvHeadOf(task), key), task.problem->dtype,
+    readRow(keyRow(*task.problem, *task.sequence, view, pageStride, kvHeadOf(task), key), task.problem->kvDtype(),
             view.columnStride, dims, to);
     for (int64_t d = dims; d < padded; d++) to[d] = 0;
   }

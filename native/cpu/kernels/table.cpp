@@ -18,10 +18,12 @@ void mergeParts(const Merge&, int64_t, int64_t, float*);
 void standardScores(const StandardTask&, float*);
 void standardSoftmax(const StandardTask&);
 void standardOutput(const StandardTask&, float*);
+int64_t storeScratch(const RowStore&);
+void storeRows(const RowStore&, int64_t, int64_t, float*);
 
 extern const KernelTable table;
 const KernelTable table = {
-    FOVEA_NAME(FOVEA_ISA), lanes,      tiledScratch,   decodeScratch,   standardScratch, tiled, decode, merge,
-    mergePartsScratch,     mergeParts, standardScores, standardSoftmax, standardOutput};
+    FOVEA_NAME(FOVEA_ISA), lanes,      tiledScratch,   decodeScratch,   standardScratch, tiled,        decode,   merge,
+    mergePartsScratch,     mergeParts, standardScores, standardSoftmax, standardOutput,  storeScratch, storeRows};
 
 }  // namespace fovea::cpu::FOVEA_ISA

@@ -2,6 +2,7 @@
 #pragma once
 #include "../../attention/merge.h"
 #include "../../attention/plan.h"
+#include "../../attention/row_store.h"
 
 namespace fovea::cpu {
 
@@ -13,11 +14,18 @@ struct Partial {
   float* reference = nullptr;  // [rows]
 };
 
+/// Where a query of a segment comes from, which several sequences share.
+struct QueryOwner {
+  const Sequence* sequence;
+  int64_t query;
+};
+
 /// A block of rows of one kv head against a range of keys. Row r is query r / groupSize, head r % groupSize of the
 /// group.
 struct Task {
   const Problem* problem;
-  const Sequence* sequence;
+  const Sequence* sequence;  // whose keys they are
+  const QueryOwner* owners;  // of each query; absent: all are the sequence's own
   const SequencePlan* plan;
   int64_t kvHead;
   int64_t rowBegin, rowEnd;
@@ -59,6 +67,10 @@ struct KernelTable {
   void (*standardScores)(const StandardTask&, float* scratch);
   void (*standardSoftmax)(const StandardTask&);
   void (*standardOutput)(const StandardTask&, float* scratch);
+
+  int64_t (*storeScratch)(const RowStore&);
+  /// Tokens [begin, end).
+  void (*storeRows)(const RowStore&, int64_t begin, int64_t end, float* scratch);
 };
 
 }  // namespace fovea::cpu

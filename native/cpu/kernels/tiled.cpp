@@ -58,14 +58,13 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
 /// apart (a layout with heads inside) meet few of the L1 cache's sets.
 bool inPlace(const Problem& problem, const Sequence& sequence, const View<const void>& view, int64_t dims,
              int64_t stop) {
-  return problem.dtype == DType::float32 && problem.pageSize == 0 && view.columnStride == 1 && isCompact(view, dims) &&
-         stop <= sequence.keyLength;
+  return problem.kvDtype() == DType::float32 && problem.pageSize == 0 && view.columnStride == 1 &&
+         isCompact(view, dims) && stop <= sequence.keyLength;
 }
 
 /// The panel's rows: query packed and scaled, ranges of keys, empty output.
 void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
   const Problem& problem = *task.problem;
-  const Sequence& sequence = *task.sequence;
   const int64_t dims = roundUp(problem.valueDim, tileRows);
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
   const int64_t staging = problem.headDim + lanes;
@@ -73,7 +72,8 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
   panel.keyBegin = INT64_MAX, panel.keyEnd = 0, panel.innerBegin = 0, panel.innerEnd = INT64_MAX;
   for (int64_t lane = 0; lane < panel.width; lane++) {
     const int64_t row = panel.rowBegin + least(lane, panel.rows - 1);  // lanes past the last row repeat it
-    const KeyRange visible = visibleKeys(problem, sequence, queryOfRow(problem, row));
+    const RowOwner owner = ownerOf(task, row);
+    const KeyRange visible = visibleKeys(problem, owner.sequence, owner.query);
     panel.begin[lane] = most(visible.begin, task.keyBegin);
     panel.end[lane] = least(visible.end, task.keyEnd);
     if (panel.end[lane] > panel.begin[lane]) {
@@ -92,10 +92,11 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
     const float* rows[4];
     for (int64_t i = 0; i < 4; i++) {
       const int64_t row = panel.rowBegin + least(lane + i, panel.rows - 1);
-      const int64_t at = headOfRow(problem, task.kvHead, row) * sequence.query.headStride +
-                         queryOfRow(problem, row) * sequence.query.rowStride;
-      rows[i] = rowAsFloat(elementAt(sequence.query.data, problem.dtype, at), problem.dtype,
-                           sequence.query.columnStride, problem.headDim, scratch.staging + i * staging);
+      const RowOwner owner = ownerOf(task, row);
+      const View<const void>& query = owner.sequence.query;
+      const int64_t at = owner.head * query.headStride + owner.query * query.rowStride;
+      rows[i] = rowAsFloat(elementAt(query.data, problem.dtype, at), problem.dtype, query.columnStride, problem.headDim,
+                           scratch.staging + i * staging);
     }
     interleaveFour(rows, problem.headDim, panel.query + lane, panel.width, factor);
   }
@@ -116,8 +117,11 @@ void bringKeys(const Task& task, const Scratch& scratch, int64_t begin, int64_t 
     return;
   }
   block.keys = scratch.keys, block.keyStride = headDim;
-  for (int64_t key = begin; key < end; key++)
-    readRow(row(key), problem.dtype, sequence.key.columnStride, headDim, scratch.keys + (key - begin) * headDim);
+  for (int64_t key = begin; key < end; key++) {
+    float* own = scratch.keys + (key - begin) * headDim;
+    readRow(row(key), problem.kvDtype(), sequence.key.columnStride, headDim, own);
+    if (problem.keyScales) multiplyRow(own, headDim, *keyScale(problem, sequence, problem.keyScales, task.kvHead, key));
+  }
   std::memset(scratch.keys + (end - begin) * headDim, 0, sizeof(float) * size_t((stop - end) * headDim));
 }
 
@@ -143,9 +147,11 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
       float* own = scratch.staging + i * staging;
       rows[i] = own;
       if (key + i < end)
-        rows[i] = rowAsFloat(row(key + i), problem.dtype, sequence.value.columnStride, valueDim, own);
+        rows[i] = rowAsFloat(row(key + i), problem.kvDtype(), sequence.value.columnStride, valueDim, own);
       else
         std::memset(own, 0, sizeof(float) * size_t(valueDim));
+      if (problem.valueScales && key + i < end)
+        multiplyRow(own, valueDim, *keyScale(problem, sequence, problem.valueScales, task.kvHead, key + i));
     }
     // Four keys at a time fill a cache line of each tile.
     float* line = scratch.values + (key - begin) * tileRows;
@@ -180,8 +186,8 @@ bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, 
     for (int64_t i = 0; i < 4; i++) {
       const int64_t row = panel.rowBegin + least(lane + i, panel.rows - 1);
       float* own = scratch.staging + i * staging;
-      any |= modifierRow(*task.problem, *task.sequence, headOfRow(*task.problem, task.kvHead, row),
-                         queryOfRow(*task.problem, row), begin, end, log2e, own);
+      const RowOwner owner = ownerOf(task, row);
+      any |= modifierRow(*task.problem, owner.sequence, owner.head, owner.query, begin, end, log2e, own);
       for (int64_t key = end - begin; key < count; key++) own[key] = -infinity;
       rows[i] = own;
     }

@@ -1,0 +1,109 @@
+// Random programs of a cache's operations, each compared with a model that keeps every sequence apart and recomputes from scratch.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { CacheModel, relativeError, type ModelOptions } from "./support/cache-model.js";
+
+type Step =
+  | { readonly do: "create" | "fork" | "free"; readonly at: number }
+  | { readonly do: "truncate"; readonly at: number; readonly share: number }
+  | {
+      readonly do: "append" | "attend";
+      readonly counts: readonly number[];
+      readonly at: number;
+      readonly sync: boolean;
+    };
+
+const at = fc.nat(7);
+const counts = fc.array(fc.oneof(fc.constant(1), fc.integer({ min: 0, max: 40 })), { minLength: 1, maxLength: 4 });
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("create" as const), at }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("fork" as const), at }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("free" as const), at }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("truncate" as const),
+      at,
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("append" as const), counts, at, sync: fc.boolean() }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("attend" as const), counts, at, sync: fc.boolean() }) },
+);
+
+const options = fc.constantFrom(
+  {},
+  { window: { left: 9 } },
+  { softcap: 3, sinks: Float32Array.of(0.5, -1, 2, 0) },
+  { alibiSlopes: Float32Array.of(0.5, 0.25, 0.1, 0) },
+  { causal: false, scale: 0.3 },
+);
+
+const caches: fc.Arbitrary<ModelOptions> = fc.record({
+  layers: fc.constantFrom(1, 2),
+  heads: fc.constant(4),
+  kvHeads: fc.constantFrom(1, 2, 4),
+  headDim: fc.constantFrom(8, 20),
+  valueDim: fc.constantFrom(8, 12),
+  pageSize: fc.constantFrom(1, 5, 16),
+  pages: fc.constantFrom(12, 60),
+  rope: fc.constantFrom(undefined, { theta: 1e4, dim: 6 }, { frequencies: [1, 0.1, 0.01], interleaved: true }),
+  input: fc.constantFrom(undefined, "bfloat16" as const),
+  dtype: fc.constantFrom("float32" as const, "float16" as const, "bfloat16" as const, "int8" as const),
+});
+
+describe("programs", () => {
+  it(
+    "answer what a recomputation from scratch answers, and count pages as a model does",
+    { timeout: 60_000 },
+    async () => {
+      const program = fc.array(step, { minLength: 5, maxLength: 25 });
+      await fc.assert(
+        fc.asyncProperty(
+          caches,
+          program,
+          options,
+          fc.integer({ min: 1, max: 1e6 }),
+          async (sizes, steps, attending, seed) => {
+            const model = new CacheModel(sizes, seed);
+            for (const each of steps) {
+              await take(model, each, attending);
+              model.check();
+            }
+            while (model.sequences.length > 0) model.free(model.sequences[0]!);
+            expect(model.cache.statistics).toMatchObject({ sequences: 0, usedPages: 0, sharedPages: 0 });
+            model.cache.dispose();
+          },
+        ),
+        { numRuns: Number(process.env["FOVEA_SWEEP_RUNS"] ?? 40), interruptAfterTimeLimit: 40_000 },
+      );
+    },
+  );
+});
+
+async function take(model: CacheModel, step: Step, attending: object): Promise<void> {
+  const { sequences } = model;
+  if (step.do === "create" || sequences.length === 0) return void model.create();
+  const one = sequences[step.at % sequences.length]!;
+  if (step.do === "fork") return void model.fork(one);
+  if (step.do === "free") return model.free(one);
+  if (step.do === "truncate") return model.truncate(one, Math.floor(step.share * one.tokens.length));
+  // Different sequences, from `at` on.
+  const { counts, sync } = step as Extract<Step, { counts: readonly number[] }>;
+  const some = counts.slice(0, sequences.length).map((_, i) => sequences[(step.at + i) % sequences.length]!);
+  const wanted = counts.slice(0, some.length);
+  if (step.do === "append") return void (await model.append(some, wanted, sync));
+
+  const queries = wanted.map((count, i) => Math.min(count, some[i]!.tokens.length));
+  const query = model.queries(queries);
+  const bound = model.cache.dtype === "int8" ? 3e-2 : 3e-6;
+  for (let layer = 0; layer < model.cache.layers; layer++) {
+    const actual = await model.attend(some, queries, query, layer, attending, sync);
+    const expected = model.expected(some, queries, query, layer, attending);
+    expect(relativeError(actual.output, expected.output)).toBeLessThan(bound);
+    if (model.cache.dtype === "int8") continue;
+    actual.lse.forEach((lse, i) =>
+      expect(Math.abs(lse - expected.lse[i]!)).toBeLessThan(1e-5 * Math.max(1, Math.abs(lse))),
+    );
+  }
+}
