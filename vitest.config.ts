@@ -40,7 +40,7 @@ export default defineConfig({
         test: {
           name: "default",
           env: noGpu,
-          globalSetup: "test/support/build-page.ts",
+          globalSetup: "test/support/build-dist.ts",
           include: ["test/**/*.test.ts"],
           exclude: ["test/cuda/**", ...alone],
           typecheck: { enabled: true, include: ["test/**/*.test-d.ts"], tsconfig: "./tsconfig.json" },

@@ -1,16 +1,19 @@
 // Attention on real input: the query, key and value that a trained sentence encoder makes of a text. fovea computes what
 // the encoder computes, shows what its words attend to, and measures how both algorithms scale with length.
 
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { devices, explain } from "../lib/index.js";
+import { textMap } from "../lib/encoder/map.js";
+import { renderAttention } from "../lib/maps.js";
 import { runScaling } from "../lib/scaling/run.js";
 import { Encoder, type Encoded } from "../lib/encoder/encoder.js";
 import { printAttended, printAttentionOf, printFocus } from "./start/attended.js";
 import { algorithms, compareWithEncoder } from "./start/parity.js";
 
 const sentence = "The cat sat on the mat because it was tired.";
+const out = path.join(import.meta.dirname, "../out");
 /** Seconds for all of this program. */
 const budget = 75;
 
@@ -57,6 +60,11 @@ heading("What its words attend to, in the second layer");
 await printAttended(short, 1);
 await printAttentionOf(short, 1, "it");
 
+const page = path.join(out, "attention.html");
+await mkdir(out, { recursive: true });
+await writeFile(page, renderAttention(await textMap(short, sentence, false)));
+console.log(`\nTo look at it, open ${path.relative(process.cwd(), page)} in a browser.`);
+
 heading("The same for a long document: sections 1 to 4 of the Apache License 2.0");
 const long = await encoder.encode([await longDocument()]);
 await compareWithEncoder(long);
@@ -67,5 +75,5 @@ const [, heads, , headDim] = long.layers[0]!.query.shape as [number, number, num
 const left = budget - performance.now() / 1000;
 await runScaling(
   { heads, headDim, causal: false, min: 512, max: 32768, budget: left }, // the heads of the encoder's first layer
-  path.join(import.meta.dirname, "../out"),
+  { folder: out },
 );

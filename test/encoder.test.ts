@@ -6,7 +6,7 @@ import { Encoder, type Encoded } from "../lib/encoder/encoder.js";
 import { Tokenizer } from "../lib/encoder/tokenizer.js";
 import { toWords, wordWeights } from "../lib/encoder/words.js";
 import { algorithms, difference, tolerance } from "../examples/start/parity.js";
-import { layerWeights } from "../examples/start/attended.js";
+import { layerWeights } from "../lib/encoder/map.js";
 
 const sentence = "The cat sat on the mat because it was tired.";
 

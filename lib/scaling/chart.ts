@@ -7,9 +7,6 @@ import type { Point } from "./point.js";
 import * as format from "../terminal/format.js";
 import { extraMemory } from "./table.js";
 
-// The package in one file, which loads ten times faster than the many that an import would bring.
-const { init } = createRequire(import.meta.url)("echarts") as typeof echarts;
-
 const colors = { standard: "#b5532a", tiled: "#1f6f8b" };
 const algorithms = ["standard", "tiled"] as const;
 const text = "#333";
@@ -29,6 +26,9 @@ const panels: Panel[] = [
 const panelWidth = 335;
 
 export function scalingChart({ points }: Measurements, options: ScalingOptions, machine: string): string {
+  // The package in one file, which loads ten times faster than the many that an import would bring; and only here, as it is
+  // an optional peer.
+  const { init } = createRequire(import.meta.url)("echarts") as typeof echarts;
   const chart = init(null, null, { renderer: "svg", ssr: true, width: 900, height: 460 });
   const rules = options.causal ? "causal" : "every query sees every key";
   chart.setOption({

@@ -8,8 +8,17 @@ import { scalingChart } from "./chart.js";
 import { lengths, measureScaling, type Measurements, type ScalingOptions } from "./measure.js";
 import { scalingTable } from "./table.js";
 
-/** Measures, prints, and writes scaling.json and scaling.svg to `folder`. */
-export async function runScaling(options: ScalingOptions, folder: string): Promise<Measurements> {
+export interface ScalingOutput {
+  /** Where to write scaling.json and scaling.svg; nowhere by default. */
+  folder?: string | undefined;
+  /** Print JSON instead of a table. */
+  json?: boolean | undefined;
+}
+
+/** Measures, prints to stdout (progress to stderr), and writes what `output` asks for. */
+export async function runScaling(options: ScalingOptions, output: ScalingOutput): Promise<Measurements> {
+  const [machine] = devices();
+  if (!machine.available) throw new Error(machine.reason);
   const bar = new SingleBar({
     format: "{bar} {value}/{total}  {next}",
     barsize: 30,
@@ -23,22 +32,27 @@ export async function runScaling(options: ScalingOptions, folder: string): Promi
     bar.stop(),
   );
 
+  const json = JSON.stringify({ date: new Date().toISOString(), machine, options, ...measurements }, null, 2);
+  if (output.json) console.log(json);
+  else print(measurements);
+  if (output.folder !== undefined) {
+    await mkdir(output.folder, { recursive: true });
+    const chart = scalingChart(measurements, options, `${machine.name}, ${machine.threads} threads`);
+    for (const [name, content] of [
+      ["scaling.json", `${json}\n`],
+      ["scaling.svg", chart],
+    ] as const) {
+      const file = path.join(output.folder, name);
+      await writeFile(file, content);
+      console.error(`wrote ${path.relative(process.cwd(), file)}`);
+    }
+  }
+  return measurements;
+}
+
+function print(measurements: Measurements): void {
   console.log(scalingTable(measurements));
   for (const { algorithm, tokens, reason } of measurements.omitted) {
     console.log(`left out: ${algorithm} at ${tokens} tokens ${reason}`);
   }
-
-  const [machine] = devices();
-  if (!machine.available) throw new Error(machine.reason);
-  await mkdir(folder, { recursive: true });
-  const files = {
-    "scaling.json": `${JSON.stringify({ date: new Date().toISOString(), machine, options, ...measurements }, null, 2)}\n`,
-    "scaling.svg": scalingChart(measurements, options, `${machine.name}, ${machine.threads} threads`),
-  };
-  for (const [name, content] of Object.entries(files)) {
-    const file = path.join(folder, name);
-    await writeFile(file, content);
-    console.log(`wrote ${path.relative(process.cwd(), file)}`);
-  }
-  return measurements;
 }

@@ -7,7 +7,7 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { renderAttention, type AttentionMap } from "../../lib/maps.js";
 import { Encoder } from "../../lib/encoder/encoder.js";
-import { toWords, wordWeights } from "../../lib/encoder/words.js";
+import { textMap } from "../../lib/encoder/map.js";
 import { hasBrowser, launchBrowser } from "../support/browser.js";
 
 const sentence = "The cat sat on the mat because it was tired.";
@@ -62,19 +62,9 @@ describe.skipIf(!hasBrowser)("the page", () => {
 
   beforeAll(async () => {
     const encoder = await Encoder.load();
-    const { tokens, layers } = await encoder.encode([sentence]);
-    const list = toWords(tokens[0]!);
-    words = list.map(({ text }) => text);
-    write("cat", {
-      title: sentence,
-      tokens: words,
-      layers: layers.map(({ weights }, layer) => ({
-        name: `Layer ${layer + 1}`,
-        weights: Array.from({ length: weights.shape[1]! }, (_, head) =>
-          wordWeights(weights, head, list).map((row) => [...row]),
-        ),
-      })),
-    });
+    const map = await textMap(await encoder.encode([sentence]), sentence, false);
+    words = [...map.tokens];
+    write("cat", map);
     write("cross", {
       tokens: ["The", "cat", "sat", hostile],
       queryTokens: ["Le", "chat", "dort"],
