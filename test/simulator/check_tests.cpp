@@ -1,64 +1,8 @@
 // Every check: a kernel with the bug is reported, the same kernel without it is not.
-#include "harness.h"
+#include "checks.h"
 
 namespace fovea::simulatorTest {
 namespace {
-
-struct Program {
-  std::string body;
-  unsigned block = 32, grid = 1, shared = 0;
-  std::string declarations = "";
-  std::vector<uint32_t> input = std::vector<uint32_t>(256, 1);
-  size_t outputWords = 256;
-  bool fillOutput = true;
-};
-
-Outcome runProgram(const Program& program) {
-  Run request;
-  request.ptx = kernelText(program.body, program.declarations);
-  request.block = program.block;
-  request.grid = program.grid;
-  request.shared = program.shared;
-  request.input = program.input;
-  request.outputWords = program.outputWords;
-  request.fillOutput = program.fillOutput;
-  const Outcome outcome = run(request);
-  expectSuccess(outcome.loadResult, "loading");
-  return outcome;
-}
-
-void expectReport(const Program& program, const std::string& kind) {
-  const Outcome outcome = runProgram(program);
-  expectEqual<int>(outcome.result, CUDA_ERROR_LAUNCH_FAILED, "result");
-  expect(outcome.reports.rfind(kind + ":", 0) == 0 || outcome.reports.find("\n" + kind + ":") != std::string::npos,
-         "expected " + kind + ", got: " + outcome.reports);
-}
-void expectClean(const Program& program) {
-  const Outcome outcome = runProgram(program);
-  expect(outcome.result == CUDA_SUCCESS && outcome.reports.empty(), "expected no report, got: " + outcome.reports);
-}
-// Under all completion modes and a few schedules.
-template <class F>
-void underSchedules(F f) {
-  for (const char* completion : {"early", "late", "random"})
-    for (const char* seed : {"1", "2", "3"}) {
-      const Setting first("FOVEA_SIM_COMPLETION", completion, "late");
-      const Setting second("FOVEA_SIM_SEED", seed, "1");
-      const Setting third("FOVEA_SIM_QUANTUM", seed[0] == '3' ? "1" : "200", "200");
-      f();
-    }
-}
-struct Pair {
-  const char* name;
-  const char* kind;
-  Program bad, good;
-};
-void checkPair(const Pair& pair) {
-  underSchedules([&] {
-    expectReport(pair.bad, pair.kind);
-    expectClean(pair.good);
-  });
-}
 
 const std::string kOut = "mul.wide.u32 %l1, %r30, 4; add.u64 %l1, %l31, %l1;\n";
 // %r2: this thread's word of s; %r3: the word of the thread 37 further, of 128.

@@ -79,8 +79,9 @@ std::vector<Test>& tests() {
 }
 
 std::string kernelText(const std::string& body, const std::string& declarations, const std::string& target) {
-  return ".version 8.0\n.target " + target + "\n.address_size 64\n" + declarations + R"(
-.visible .entry test(.param .u64 in, .param .u64 out, .param .u32 n)
+  const std::string map = target == "sm_90a" ? ", .param .align 64 .b8 map[128]) .maxnreg 64" : ")";
+  return ".version 8.0\n.target " + target + "\n.address_size 64\n" + declarations +
+         "\n.visible .entry test(.param .u64 in, .param .u64 out, .param .u32 n" + map + R"(
 {
   .reg .pred %p<8>;
   .reg .b16 %h<32>;
@@ -120,7 +121,9 @@ Outcome run(const Run& request) {
     driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                               static_cast<int>(request.shared));
   uint32_t n = request.n;
-  void* parameters[] = {&in, &out, &n};
+  alignas(64) CUtensorMap map{};
+  if (request.encode) request.encode(in, out, map);
+  void* parameters[] = {&in, &out, &n, &map};
   outcome.result = driver.cuLaunchKernel(function, request.grid, 1, 1, request.block, 1, 1, request.shared, nullptr,
                                          parameters, nullptr);
   if (!outcome.result) outcome.result = driver.cuCtxSynchronize();

@@ -13,27 +13,28 @@
 namespace fovea::simulatorTest {
 
 // The driver functions the tests call, found with cuGetProcAddress and dlsym.
-#define FOVEA_TEST_DRIVER(X)                                                                                           \
-  X(cuInit)                                                                                                            \
-  X(cuDriverGetVersion)                                                                                                \
-  X(cuDeviceGet)                                                                                                       \
-  X(cuDeviceGetCount) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)                           \
-      X(cuDevicePrimaryCtxRelease) X(cuDevicePrimaryCtxReset) X(cuCtxSetCurrent) X(cuCtxGetCurrent)                    \
-          X(cuCtxSynchronize) X(cuCtxPushCurrent) X(cuCtxPopCurrent) X(cuModuleLoadData) X(cuModuleUnload)             \
-              X(cuModuleGetFunction) X(cuModuleGetGlobal) X(cuFuncGetAttribute) X(cuFuncSetAttribute)                  \
-                  X(cuLaunchKernel) X(cuMemAlloc) X(cuMemFree) X(cuMemAllocAsync) X(cuMemFreeAsync) X(cuMemAllocHost)  \
-                      X(cuMemFreeHost) X(cuMemHostRegister) X(cuMemHostUnregister) X(cuMemcpyHtoD) X(cuMemcpyDtoH)     \
-                          X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemcpy2DAsync)            \
-                              X(cuMemsetD8) X(cuMemsetD32) X(cuMemsetD32Async) X(cuMemGetInfo)                         \
-                                  X(cuPointerGetAttribute) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) \
-                                      X(cuStreamQuery) X(cuStreamWaitEvent) X(cuLaunchHostFunc)                        \
-                                          X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuEventCreate)               \
-                                              X(cuEventDestroy) X(cuEventRecord) X(cuEventQuery) X(cuEventSynchronize) \
-                                                  X(cuEventElapsedTime) X(cuGraphInstantiateWithFlags)                 \
-                                                      X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuGraphDestroy)         \
-                                                          X(cuOccupancyMaxActiveBlocksPerMultiprocessor)               \
-                                                              X(cuGetErrorName) X(cuGetErrorString)                    \
-                                                                  X(cuDeviceGetDefaultMemPool) X(cuMemPoolTrimTo)
+#define FOVEA_TEST_DRIVER(X)                                                                                          \
+  X(cuInit)                                                                                                           \
+  X(cuDriverGetVersion)                                                                                               \
+  X(cuDeviceGet)                                                                                                      \
+  X(cuDeviceGetCount)                                                                                                 \
+  X(cuDeviceGetName)                                                                                                  \
+  X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuDevicePrimaryCtxReset)         \
+      X(cuCtxSetCurrent) X(cuCtxGetCurrent) X(cuCtxSynchronize) X(cuCtxPushCurrent) X(cuCtxPopCurrent)                \
+          X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuModuleGetGlobal) X(cuFuncGetAttribute)     \
+              X(cuFuncSetAttribute) X(cuLaunchKernel) X(cuMemAlloc) X(cuMemFree) X(cuMemAllocAsync) X(cuMemFreeAsync) \
+                  X(cuMemAllocHost) X(cuMemFreeHost) X(cuMemHostRegister) X(cuMemHostUnregister) X(cuMemcpyHtoD)      \
+                      X(cuMemcpyDtoH) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync)                  \
+                          X(cuMemcpy2DAsync) X(cuMemsetD8) X(cuMemsetD32) X(cuMemsetD32Async) X(cuMemGetInfo)         \
+                              X(cuPointerGetAttribute) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)    \
+                                  X(cuStreamQuery) X(cuStreamWaitEvent) X(cuLaunchHostFunc) X(cuStreamBeginCapture)   \
+                                      X(cuStreamEndCapture) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord)       \
+                                          X(cuEventQuery) X(cuEventSynchronize) X(cuEventElapsedTime)                 \
+                                              X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy)   \
+                                                  X(cuGraphDestroy) X(cuOccupancyMaxActiveBlocksPerMultiprocessor)    \
+                                                      X(cuGetErrorName) X(cuGetErrorString)                           \
+                                                          X(cuDeviceGetDefaultMemPool) X(cuMemPoolTrimTo)             \
+                                                              X(cuTensorMapEncodeTiled)
 
 struct Driver {
 #define FOVEA_TEST_MEMBER(name) decltype(&::name) name = nullptr;
@@ -74,7 +75,7 @@ struct Register {
 
 // Wraps declarations and statements of a kernel "test" into a PTX module. Registers %r0-31 (b32), %f0-31 (f32),
 // %h0-31 (b16), %l0-31 (b64), %p0-7; parameters in, out (u64) and n (u32), loaded into %l30, %l31 and %r31; %r30 holds
-// %tid.x.
+// %tid.x. A kernel for sm_90a has 64 registers and a fourth parameter, map: what Run::encode makes.
 std::string kernelText(const std::string& body, const std::string& declarations = "",
                        const std::string& target = "sm_80");
 
@@ -85,6 +86,7 @@ struct Run {
   unsigned grid = 1, block = 32, shared = 0;
   uint32_t n = 0;
   bool fillOutput = true;  // with zeros; otherwise it stays uninitialised
+  std::function<void(CUdeviceptr in, CUdeviceptr out, CUtensorMap& map)> encode = nullptr;
 };
 struct Outcome {
   CUresult loadResult = CUDA_SUCCESS;
