@@ -110,6 +110,10 @@ const std::vector<Pair> kPairs = {
      hopper(kInit + "@!%p6 bra W;" + kFill + "mbarrier.arrive.relaxed.cta.shared::cta.b64 _, [%r20]; bra X;" + wait("W", 0) + "setp.ne.u32 %p4, %r30, 32; @%p4 bra X; ld.shared.u32 %r1, [%r21];\nX:", 64),
      hopper(kInit + "@!%p6 bra W;" + kFill + "mbarrier.arrive.release.cta.shared::cta.b64 _, [%r20]; bra X;" + wait("W", 0) + "setp.ne.u32 %p4, %r30, 32; @%p4 bra X; ld.shared.u32 %r1, [%r21];\nX:", 64)},
 
+    {"one lane releases what the others read, with no __syncwarp", "race-shared",
+     hopper(kInit + kFill + "bar.sync 0; setp.ge.u32 %p4, %r30, 32; @%p4 bra W;" + kRead + "@%p6 mbarrier.arrive.shared::cta.b64 _, [%r20]; bra X;" + wait("W", 0) + "st.shared.u32 [%r22+-128], %r30;\nX:", 64),
+     hopper(kInit + kFill + "bar.sync 0; setp.ge.u32 %p4, %r30, 32; @%p4 bra W;" + kRead + "bar.warp.sync -1; @%p6 mbarrier.arrive.shared::cta.b64 _, [%r20]; bra X;" + wait("W", 0) + "st.shared.u32 [%r22+-128], %r30;\nX:", 64)},
+
     // -------------------------------------------------------------------------------- products
     {"no fence at all", "wgmma-fence", hopper(kReady + kMultiply + kCommit + kWait, 128), hopper(kReady + kFence + kMultiply + kCommit + kWait, 128)},
     {"an accumulator written behind the fence", "wgmma-fence", hopper(kReady + kFence + "mov.f32 %d2, 0f00000000;\n" + kMultiply + kCommit + kWait, 128), hopper(kReady + "mov.f32 %d2, 0f00000000;\n" + kFence + kMultiply + kCommit + kWait, 128)},

@@ -87,15 +87,13 @@ bool BulkCopies::advance(Cta& cta, bool progressed) {
   if (pending_.empty()) return false;
   round_++;
   const bool random = cta.launch.schedule.completion == Completion::kRandom;
-  if (progressed) {
-    if (random && cta.random() % 4) return false;
-    if (!random && round_ - pending_.front().round < kMaxRounds) return false;
-  }
+  if (progressed && random && cta.random() % 4) return false;
   // Late stores do nothing before their thread waits for them.
   std::vector<size_t> candidates;
   for (size_t i = 0; i < pending_.size(); i++)
     if (pending_[i].loads || (random && !pending_[i].wasWritten)) candidates.push_back(i);
   if (candidates.empty()) return false;
+  if (progressed && !random && round_ - pending_[candidates[0]].round < kMaxRounds) return false;
   const size_t chosen = candidates[cta.launch.schedule.seed ? cta.random() % candidates.size() : 0];
   BulkCopy& copy = pending_[chosen];
   if (!copy.loads) {

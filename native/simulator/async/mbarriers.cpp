@@ -91,6 +91,8 @@ Outcome arrive(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask ma
   for (int k = 2; k < 4; k++) cta.checkDefined(warp, instruction.operand[k], mask, "the count of an mbarrier");
   const auto* counts = warp.read<uint32_t>(instruction.operand[2]);
   const auto* bytes = warp.read<uint32_t>(instruction.operand[3]);
+  // What the lanes read together is released when all of them arrive, or after they were synchronised.
+  if (mask == warp.live) warp.tick();
   Mbarrier* last = nullptr;
   for (LaneMask rest = mask; rest; rest &= rest - 1) {
     const int lane = std::countr_zero(rest);

@@ -82,6 +82,7 @@ inline bool SharedMemory::isQuiet(const Word& word, const SharedAccess& access) 
 
 bool SharedMemory::read(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation) {
   bool defined = true;
+  const uint32_t readTime = access.known->at[access.warp] + access.byGroup;
   for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
     Word& word = words_[index];
     const unsigned bytes = bytesOf(index, address, size);
@@ -93,7 +94,7 @@ bool SharedMemory::read(uint32_t address, uint32_t size, const SharedAccess& acc
       checkAgainstWrite(word, index * 4, bytes, access, true, violation);
     }
     if (access.atomic) continue;
-    readTimes_[index * static_cast<size_t>(warps_) + static_cast<size_t>(access.warp)] = access.known->at[access.warp];
+    readTimes_[index * static_cast<size_t>(warps_) + static_cast<size_t>(access.warp)] = readTime;
     word.readBytes |= bytes;
   }
   return defined;

@@ -17,6 +17,7 @@ struct SharedAccess {
   uint32_t lastSync = 0;  // the warp's time when its lanes were last synchronised with one another
   const LocalTime* known = nullptr;
   bool atomic = false;
+  bool byGroup = false;  // several lanes read at once: known to others only after the lanes were synchronised
   // For the asynchronous proxy: what proxy fences cover. Null for ordinary accesses.
   const LocalTime* proxied = nullptr;
 };

@@ -318,7 +318,14 @@ FOVEA_CUDA_API CUresult cuGetErrorName(CUresult error, const char** name) {
   return CUDA_ERROR_INVALID_VALUE;
 }
 
+// A failed launch says what the simulator reported. Valid until the thread's next call.
 FOVEA_CUDA_API CUresult cuGetErrorString(CUresult error, const char** text) {
+  static thread_local std::string failure;
+  if (const std::string report = lastReport(); error == CUDA_ERROR_LAUNCH_FAILED && !report.empty()) {
+    failure = "unspecified launch failure: " + report;
+    *text = failure.c_str();
+    return CUDA_SUCCESS;
+  }
   for (const ErrorText& entry : kErrors) {
     if (entry.code != error) continue;
     *text = entry.text;

@@ -225,6 +225,7 @@ void Device::fail(CUresult result) {
 
 void Device::reset() {
   synchronize();
+  forgetLastReport();
   std::lock_guard lock(mutex_);
   status_ = lost_ ? CUDA_ERROR_ECC_UNCORRECTABLE : CUDA_SUCCESS;
   for (const auto& allocation : memory.all()) {

@@ -152,5 +152,8 @@ struct LaunchRecord {
   std::vector<Report> reports;
 };
 void recordLaunch(const LaunchRecord& record);
+// The first report of the last launch that had one since the last reset; empty when there is none.
+std::string lastReport();
+void forgetLastReport();
 
 }  // namespace fovea::simulator

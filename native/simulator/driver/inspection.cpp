@@ -13,7 +13,9 @@ std::mutex mutex;
 struct History {
   std::string reports, counters;
   int reportCount = 0;
+  std::string lastReport;
 };
+
 History& history() {
   static auto* all = new History;
   return *all;
@@ -42,6 +44,7 @@ void recordLaunch(const LaunchRecord& record) {
   std::lock_guard lock(mutex);
   const std::string line = jsonLine(record);
   history().counters += line;
+  if (!record.reports.empty()) history().lastReport = record.reports.front().text();
   for (const Report& report : record.reports) {
     const std::string text = report.text();
     history().reports += text + "\n\n";
@@ -54,6 +57,16 @@ void recordLaunch(const LaunchRecord& record) {
     std::fwrite(line.data(), 1, line.size(), file);
     std::fclose(file);
   }
+}
+
+std::string lastReport() {
+  std::lock_guard lock(mutex);
+  return history().lastReport;
+}
+
+void forgetLastReport() {
+  std::lock_guard lock(mutex);
+  history().lastReport.clear();
 }
 
 }  // namespace fovea::simulator

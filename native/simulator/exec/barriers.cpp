@@ -33,6 +33,7 @@ Outcome Cta::arrive(Warp& warp, uint32_t id, uint32_t expected, bool waits, cons
   if (std::find(barrier.waiting.begin(), barrier.waiting.end(), warp.id) != barrier.waiting.end())
     report(warp, -1, "barrier", "the warp is already in barrier " + std::to_string(id));
 
+  warp.tick();  // what the lanes read together is behind the barrier too
   barrier.expected = expected;
   barrier.arrived += kLanes;
   barrier.known.join(warp.known);

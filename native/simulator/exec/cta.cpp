@@ -161,6 +161,7 @@ bool Cta::execute(Warp& warp) {
       guardPoison = 0;
     }
   }
+  warp.active = active;
   if (warp.products && active) warp.products->checkRegisters(*this, warp, instruction);
   const LaneMask fragment = warp.mask;
   if (instruction.propagatesPoison) {

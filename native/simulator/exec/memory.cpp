@@ -80,6 +80,7 @@ SharedAccess sharedAccess(const Warp& warp, int lane, bool atomic) {
   access.lastSync = warp.lastSync;
   access.known = &warp.known.local;
   access.atomic = atomic;
+  access.byGroup = (warp.active & (warp.active - 1)) != 0;
   return access;
 }
 

@@ -40,8 +40,9 @@ struct Fragment {
 
 struct Warp {
   int id = 0;
-  LaneMask live = 0;  // lanes that have not exited
-  LaneMask mask = 0;  // lanes of the current fragment
+  LaneMask live = 0;    // lanes that have not exited
+  LaneMask mask = 0;    // lanes of the current fragment
+  LaneMask active = 0;  // lanes that execute the current instruction
   int32_t pc = 0;
   std::vector<Fragment> others;
   int barrier = -1;  // the barrier that it waits for

@@ -15,6 +15,7 @@ extern const unsigned char fovea_image_calibrate_elements_begin[];
 extern const unsigned char fovea_image_calibrate_warps_begin[];
 extern const unsigned char fovea_image_calibrate_matrices_begin[];
 extern const unsigned char fovea_image_calibrate_hopper_begin[];
+extern const unsigned char fovea_image_calibrate_warpgroups_begin[];
 }
 
 namespace fovea::test {
@@ -31,6 +32,8 @@ cuda::Image imageOf(Image image) {
       return {"calibrate_matrices", fovea_image_calibrate_matrices_begin};
     case Image::hopper:
       return {"calibrate_hopper", fovea_image_calibrate_hopper_begin};
+    case Image::warpgroups:
+      return {"calibrate_warpgroups", fovea_image_calibrate_warpgroups_begin};
   }
   return {};
 }
@@ -43,7 +46,27 @@ std::vector<Micro> allMicros() {
   add(warpMicros());
   add(matrixMicros());
   if (cuda::info().devices.at(0).computeMajor >= 9) add(hopperMicros());
+  if (cuda::info().devices.at(0).computeMajor == 9) add(warpgroupMicros());
   return all;
+}
+
+CUtensorMap encode(cuda::Device& device, const Tensor& tensor, CUdeviceptr address) {
+  const auto encodeTiled =
+      reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(cuda::driver().find("cuTensorMapEncodeTiled", 12000));
+  check(encodeTiled != nullptr, "the driver has no cuTensorMapEncodeTiled");
+  const cuuint64_t sizes[] = {cuuint64_t(tensor.columns), cuuint64_t(tensor.rows)};
+  const cuuint64_t strides[] = {cuuint64_t(tensor.columns) * 2};
+  const cuuint32_t box[] = {cuuint32_t(tensor.boxColumns), cuuint32_t(tensor.boxRows)}, ones[] = {1, 1};
+  const CUtensorMapSwizzle swizzle = tensor.swizzle == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
+                                     : tensor.swizzle == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                     : tensor.swizzle == 32 ? CU_TENSOR_MAP_SWIZZLE_32B
+                                                            : CU_TENSOR_MAP_SWIZZLE_NONE;
+  CUtensorMap map;
+  device.check(encodeTiled(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, 2, reinterpret_cast<void*>(address), sizes, strides,
+                           box, ones, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_NONE,
+                           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+               "a tensor map");
+  return map;
 }
 
 Words run(const Micro& micro) {
@@ -57,10 +80,12 @@ Words run(const Micro& micro) {
   cuda::clear(*stream, cuda::address(*output), bytesOf(result));
   const cuda::CurrentContext current(device);
   CUdeviceptr pointers[] = {cuda::address(*input), cuda::address(*output)};
-  void* parameters[] = {&pointers[0], &pointers[1]};
+  CUtensorMap map{};
+  if (micro.tensor) map = encode(device, *micro.tensor, pointers[micro.tensor->isOutput]);
+  void* parameters[] = {&pointers[0], &pointers[1], &map};
   const CUfunction function = device.function({imageOf(micro.image), "calibrate_" + micro.name, 0});
   stream->submitNow([&] {
-    device.check(cuda::driver().cuLaunchKernel(function, unsigned(micro.blocks), 1, 1, warpSize, 1, 1, 0,
+    device.check(cuda::driver().cuLaunchKernel(function, unsigned(micro.blocks), 1, 1, unsigned(micro.threads), 1, 1, 0,
                                                stream->compute()->get(), parameters, nullptr),
                  micro.name.c_str());
   });

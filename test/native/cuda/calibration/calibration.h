@@ -4,6 +4,7 @@
 // the host, from the wording of the PTX documentation, and with goldens: results that were recorded on real GPUs.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,15 +19,25 @@ struct Tolerance {
   double relative = 0, absolute = 0;
 };
 
-enum class Image { elements, warps, matrices, hopper };
+enum class Image { elements, warps, matrices, hopper, warpgroups };
+
+/// The kernel's third parameter: a map of a dense two-dimensional tensor of 16-bit numbers.
+struct Tensor {
+  bool isOutput;      // otherwise the input
+  int columns, rows;  // of the tensor; columns are a multiple of 8
+  int boxColumns, boxRows;
+  int swizzle;  // bytes: 0, 32, 64, 128
+};
 
 struct Micro {
   std::string name;  // of kernel calibrate_<name>
   Image image;
-  int blocks;  // of 32 threads
+  int blocks;
   Words input;
   Words expected;  // every thread's first result, then every thread's second, ...
   Tolerance tolerance;
+  int threads = 32;  // of a block
+  std::optional<Tensor> tensor = std::nullopt;
 };
 
 constexpr int warpSize = 32;
@@ -36,6 +47,8 @@ std::vector<Micro> warpMicros();
 std::vector<Micro> matrixMicros();
 /// For compute capability 9.0 and newer.
 std::vector<Micro> hopperMicros();
+/// For 9.0 alone: mbarriers, tensor maps, wgmma.
+std::vector<Micro> warpgroupMicros();
 
 /// Where `got` is not `want` within `scale` times the tolerance: the first such word; empty if there is none.
 std::string difference(const Words& got, const Words& want, const Tolerance& tolerance, double scale = 1);
