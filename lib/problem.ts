@@ -49,7 +49,10 @@ const viewsAt = vectorsAt + sequenceVectors.length;
 
 export const dtypeCodes = { float32: 0, float16: 1, bfloat16: 2 } as const;
 /** Of keys and values. */
-export const storedCodes = { ...dtypeCodes, int8: 3 } as const;
+export const storedCodes: { readonly float32: 0; readonly float16: 1; readonly bfloat16: 2; readonly int8: 3 } = {
+  ...dtypeCodes,
+  int8: 3,
+};
 const algorithmCodes = { auto: 0, standard: 1, tiled: 2 } as const;
 const scoreStageCodes = { scaled: 1, capped: 2, biased: 3 } as const;
 

@@ -14,7 +14,7 @@ import { sameShape, type View } from "./view.js";
 /** headDim and valueDim go from 1 to this. */
 export const maxDim = 512;
 /** heads go from 1 to this. */
-export const maxHeads = 2 ** 20;
+export const maxHeads: number = 2 ** 20;
 
 /** A checked call: what to compute, on what. */
 export interface Call {
