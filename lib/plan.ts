@@ -14,6 +14,8 @@ export interface PlanPart {
   readonly splits: number;
   /** On a GPU, how many sequences have rows that do not start at multiples of 16 bytes, which take slower loads. Else 0. */
   readonly plainLoads: number;
+  /** Why "cuda.tiled_sm90", the kernel for Hopper GPUs, did not take all of these sequences there. Else "". */
+  readonly reason: string;
   /** Floating-point operations of the matrix products, whole blocks. */
   readonly flops: number;
 }
@@ -65,6 +67,7 @@ export const planPartFields = [
   "keyBlock",
   "splits",
   "plainLoads",
+  "refusal",
   "flops",
 ] as const;
 
@@ -73,6 +76,14 @@ const maxParts = 8;
 
 /** Where native code writes the plan of the call at hand. */
 export const planNumbers: Float64Array = new Float64Array(planFields.length + maxParts * planPartFields.length);
+
+/** By the numbers of native code's Sm90Refusal. */
+const reasons = [
+  "",
+  "it takes float16 and bfloat16",
+  "it takes no pages",
+  "it takes rows at multiples of 16 bytes, one after the other, with their columns side by side",
+] as const;
 
 const algorithms = [undefined, "standard", "tiled"] as const;
 let instructionSet: string | undefined;
@@ -100,7 +111,8 @@ export function readPlan(device: Device): Plan {
       keyBlock: numbers[at + 3]!,
       splits: numbers[at + 4]!,
       plainLoads: numbers[at + 5]!,
-      flops: numbers[at + 6]!,
+      reason: reasons[numbers[at + 6]!]!,
+      flops: numbers[at + 7]!,
     });
     if (main < 0 || parts[i]!.flops > parts[main]!.flops) main = i;
   }

@@ -22,7 +22,9 @@ const tablePath = join(folder, "resources.json");
 const nvcc = process.env["NVCC"] ?? "nvcc";
 /** As in cmake/EmbedFatbin.cmake. */
 const flags = ["-std=c++20", "-O3", "--expt-relaxed-constexpr", "-lineinfo"];
-const architectures = ["80", "90"];
+const architectures = ["80", "90", "90a"];
+/** What a file is compiled for: kernels for one GPU's own instructions say so in their name. */
+const targetsOf = (file: string) => (file.includes("_sm90") ? ["90a"] : ["80", "90"]);
 
 function run(args: readonly string[]): string | undefined {
   const { status, stdout, stderr, error } = spawnSync(nvcc, args, { encoding: "utf8" });
@@ -74,7 +76,7 @@ function main(): number {
   const scratch = mkdtempSync(join(tmpdir(), "fovea-kernels-"));
   try {
     for (const file of readdirSync(folder).filter((name) => name.endsWith(".cu"))) {
-      for (const architecture of architectures) {
+      for (const architecture of targetsOf(file)) {
         const target = ["-gencode", `arch=compute_${architecture},code=sm_${architecture}`];
         const output = ["-cubin", "-o", join(scratch, "kernel.cubin")];
         const log = run([...flags, "-Xptxas", "-v", ...target, ...output, join(folder, file)]);

@@ -24,7 +24,7 @@ const calls = vi.hoisted(() => ({
 vi.mock(import("../lib/native.js"), async (original) => {
   const writePlan = (plan: Float64Array) => {
     // Two parts, the second the larger.
-    plan.set([2, 3, 1024, 900, 800, 700, 2, 2, 1, 10, 20, 1, 0, 300, 1, 4, 30, 40, 5, 0, 600]);
+    plan.set([2, 3, 1024, 900, 800, 700, 2, 2, 1, 10, 20, 1, 0, 0, 300, 1, 4, 30, 40, 5, 2, 3, 600]);
   };
   const binding: Partial<Binding> = {
     kernels: ["first", "second", "third"],
@@ -200,8 +200,20 @@ describe("how calls end", () => {
       usefulFlops: 800,
       bytes: 700,
       parts: [
-        { kernel: "third", sequences: 1, queryBlock: 10, keyBlock: 20, splits: 1, plainLoads: 0, flops: 300 },
-        { kernel: "second", sequences: 4, queryBlock: 30, keyBlock: 40, splits: 5, plainLoads: 0, flops: 600 },
+        {
+          kernel: "third",
+          sequences: 1,
+          queryBlock: 10,
+          keyBlock: 20,
+          splits: 1,
+          plainLoads: 0,
+          reason: "",
+          flops: 300,
+        },
+        {
+          ...{ kernel: "second", sequences: 4, queryBlock: 30, keyBlock: 40, splits: 5, plainLoads: 2 },
+          ...{ reason: expect.stringMatching(/16 bytes/), flops: 600 },
+        },
       ],
     });
     expect(planFields).toHaveLength(7);

@@ -11,6 +11,7 @@ namespace {
 
 struct Part {
   int64_t sequences = 0, queryBlock = 0, keyBlock = 0, splits = 0, plainLoads = 0;
+  Sm90Refusal refusal = Sm90Refusal::none;
   double flops = 0;
 };
 
@@ -23,6 +24,7 @@ std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
     part.keyBlock = std::max(part.keyBlock, sequence.keyBlock);
     part.splits = std::max(part.splits, sequence.splits);
     part.plainLoads += sequence.plainLoads;
+    part.refusal = std::max(part.refusal, sequence.refusal);
     part.flops += sequence.flops;
   };
   for (const SequencePlan& sequence : plan.sequences) add(sequence, 1);
@@ -63,6 +65,7 @@ void writePlan(const Plan& plan, std::span<double> fields) {
     out[plan_part_field::keyBlock] = static_cast<double>(part.keyBlock);
     out[plan_part_field::splits] = static_cast<double>(part.splits);
     out[plan_part_field::plainLoads] = static_cast<double>(part.plainLoads);
+    out[plan_part_field::refusal] = static_cast<double>(part.refusal);
     out[plan_part_field::flops] = part.flops;
     out += plan_part_field::count;
   }

@@ -9,9 +9,13 @@
 namespace fovea {
 
 /// Kernels by the index that plans use; the names are in kernelName().
-enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard, cudaTiled };
-constexpr int kernelCount = 5;
+enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard, cudaTiled, cudaTiledSm90 };
+constexpr int kernelCount = 6;
 const char* kernelName(Kernel kernel);
+
+/// Why a sequence on a Hopper GPU is not cuda.tiled_sm90's: what is not float16 or bfloat16, keys and values in pages,
+/// matrices that the copy engine cannot describe.
+enum class Sm90Refusal : uint8_t { none, dtype, pages, strides };
 
 /// More splits than this bring no further thread to work, but their results take memory: longer keys make longer
 /// splits.
@@ -30,7 +34,8 @@ struct SequencePlan {
   int64_t keyBegin = 0;       // first key it is about: those before are segments'
   bool packValues = false;    // tiled: never read values where they lie
   bool plainLoads = false;    // CUDA: some rows of query, key or value do not start at multiples of 16 bytes
-  double flops = 0;           // executed by the matrix products, whole tiles
+  Sm90Refusal refusal = Sm90Refusal::none;
+  double flops = 0;  // executed by the matrix products, whole tiles
 };
 
 /// A segment (see Problem::segments), computed once for all sequences that

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "planner.h"
+#include "tiles_sm90.h"
 
 namespace fovea::cuda {
 namespace {
@@ -97,6 +98,21 @@ double rowsExecuted(int64_t rowsLeft, const TiledShape& shape) {
   return double(roundUp(clampTo(rowsLeft, 0, shape.rows()), shape.warpRows()));
 }
 
+/// Of one kv head, by the kernel that recomputes weights.
+double weightFlops(const Problem& problem, const Sequence& sequence, const TiledWork& work) {
+  const int64_t rows = sequence.queryLength * problem.groupSize();
+  const auto depth = double(roundUp(problem.headDim, problem.dtype == DType::float32 ? 8 : 16));
+  double products = 0;
+  for (int64_t tile = 0; tile < work.weightRowTiles; tile++) {
+    const TileRange keys = tiledKeyTiles(problem, sequence, weightShape, tile);
+    const int64_t begin = keys.begin * standardKeyTile;
+    const int64_t end = std::min(keys.end * standardKeyTile, roundUp(sequence.keyLength, standardKeyBlock));
+    products +=
+        rowsExecuted(rows - tile * standardQueryTile, weightShape) * double(std::max(end - begin, int64_t{0})) * depth;
+  }
+  return 2 * products * (problem.dtype == DType::float32 ? splitProducts : 1);
+}
+
 double executedFlops(const Problem& problem, const Sequence& sequence, const TiledShape& shape, const TiledWork& work) {
   const int panel = panelBytes / int(byteSize(problem.dtype));
   const auto dims = double(roundUp(problem.headDim, panel) + roundUp(problem.valueDim, panel));
@@ -106,15 +122,7 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Til
     const TileRange keys = tiledKeyTiles(problem, sequence, shape, tile);
     products += rowsExecuted(rows - tile * shape.rows(), shape) * double((keys.end - keys.begin) * shape.keys) * dims;
   }
-  const auto depth = double(roundUp(problem.headDim, problem.dtype == DType::float32 ? 8 : 16));
-  for (int64_t tile = 0; tile < work.weightRowTiles; tile++) {
-    const TileRange keys = tiledKeyTiles(problem, sequence, weightShape, tile);
-    const int64_t begin = keys.begin * standardKeyTile;
-    const int64_t end = std::min(keys.end * standardKeyTile, roundUp(sequence.keyLength, standardKeyBlock));
-    products +=
-        rowsExecuted(rows - tile * standardQueryTile, weightShape) * double(std::max(end - begin, int64_t{0})) * depth;
-  }
-  return 2 * products * (problem.dtype == DType::float32 ? splitProducts : 1);
+  return 2 * products * (problem.dtype == DType::float32 ? splitProducts : 1) + weightFlops(problem, sequence, work);
 }
 
 bool allAligned(const Problem& problem, const Sequence& sequence) {
@@ -164,6 +172,11 @@ TiledWork tiledWork(const Problem& problem, const Sequence& sequence) {
   return work;
 }
 
+int64_t sm90Sequences(const Plan& plan) {
+  return std::count_if(plan.sequences.begin(), plan.sequences.end(),
+                       [](const SequencePlan& part) { return part.kernel == Kernel::cudaTiledSm90; });
+}
+
 int64_t tiledTableBytes(int64_t sequenceCount) { return roundUp(sequenceCount * tiledEntryBytes, workspaceAlignment); }
 
 static SequencePlan planStandard(const Problem& problem, const Sequence& sequence, Plan& plan) {
@@ -180,31 +193,49 @@ static SequencePlan planStandard(const Problem& problem, const Sequence& sequenc
   return part;
 }
 
-static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, Plan& plan) {
+static SequencePlan planTiledSm90(const Problem& problem, const Sequence& sequence, const Sm90Shape& shape,
+                                  const TiledWork& tiled, Plan& plan) {
+  const Sm90Work work = sm90Work(problem, sequence, shape);
+  SequencePlan part;
+  part.kernel = Kernel::cudaTiledSm90;
+  part.rows = sequence.queryLength * problem.groupSize();
+  part.queryBlock = shape.rows();
+  part.keyBlock = shape.keys;
+  part.flops = work.flops + problem.kvHeads * weightFlops(problem, sequence, tiled);
+  plan.tasks += work.tasks;
+  return part;
+}
+
+static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, const Sm90Shape* sm90, Plan& plan) {
   const TiledShape shape = tiledShape(problem);
   const TiledWork work = tiledWork(problem, sequence);
+  plan.workspaceBytes += work.rowBytes;
+  if (sequence.weights) plan.bytes += 4.0 * problem.heads * double(sequence.queryRows) * double(sequence.keyColumns);
+  plan.tasks += work.weightTasks;
   SequencePlan part;
+  if (sm90) part.refusal = sm90Refusal(problem, sequence);
+  if (sm90 && part.refusal == Sm90Refusal::none) return planTiledSm90(problem, sequence, *sm90, work, plan);
   part.kernel = Kernel::cudaTiled;
   part.rows = sequence.queryLength * problem.groupSize();
   part.queryBlock = shape.rows();
   part.keyBlock = shape.keys;
   part.flops = problem.kvHeads * executedFlops(problem, sequence, shape, work);
-  plan.tasks += work.tasks + work.weightTasks;
-  plan.workspaceBytes += work.rowBytes;
-  if (sequence.weights) plan.bytes += 4.0 * problem.heads * double(sequence.queryRows) * double(sequence.keyColumns);
+  plan.tasks += work.tasks;
   return part;
 }
 
-Plan planCuda(const Problem& problem, const DeviceLimits&) {
+Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   checkSupported(problem);
   const bool tiled = problem.algorithm != Algorithm::standard && canBeTiled(problem);
+  const Sm90Shape sm90 = sm90Shape(problem, hasRules(problem));
   Plan plan;
   plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
   plan.workspaceBytes = tiled ? tiledTableBytes(problem.sequenceCount) : standardTableBytes(problem.sequenceCount);
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
-    SequencePlan part = tiled ? planTiled(problem, sequence, plan) : planStandard(problem, sequence, plan);
+    SequencePlan part = tiled ? planTiled(problem, sequence, limits.computeMajor == 9 ? &sm90 : nullptr, plan)
+                              : planStandard(problem, sequence, plan);
     part.keySplit = sequence.keyLength;
     part.plainLoads = !allAligned(problem, sequence);
     plan.flops += part.flops;
@@ -212,6 +243,7 @@ Plan planCuda(const Problem& problem, const DeviceLimits&) {
     plan.bytes += bytesTouched(problem, sequence);
     plan.sequences.push_back(part);
   }
+  plan.workspaceBytes += sm90WorkspaceBytes(sm90Sequences(plan));
   if (plan.tasks > maxTasks)
     throw std::invalid_argument("algorithm: \"" + std::string(tiled ? "tiled" : "standard") + "\" would take " +
                                 std::to_string(plan.tasks) + " thread blocks, more than a launch can hold");

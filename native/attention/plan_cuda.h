@@ -39,6 +39,9 @@ struct TiledWork {
 
 TiledWork tiledWork(const Problem& problem, const Sequence& sequence);
 
+/// How many sequences are cuda.tiled_sm90's.
+int64_t sm90Sequences(const Plan& plan);
+
 int64_t tiledTableBytes(int64_t sequenceCount);
 
 }  // namespace fovea::cuda

@@ -18,6 +18,8 @@ const char* kernelName(Kernel kernel) {
       return "cuda.standard";
     case Kernel::cudaTiled:
       return "cuda.tiled";
+    case Kernel::cudaTiledSm90:
+      return "cuda.tiled_sm90";
   }
   return "?";
 }

@@ -19,7 +19,7 @@ struct KernelImage {
 };
 
 namespace images {
-extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32,
+extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledSm90,
     tiledWeights;
 }
 

@@ -63,12 +63,12 @@ void writeTable(Device& device, CUstream stream, const void* table, size_t bytes
 void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
   device.function(tableKernel(false));
   device.function(tableKernel(true));
-  plan.algorithm == Algorithm::tiled ? loadTiled(device, problem) : loadStandard(device, problem);
+  plan.algorithm == Algorithm::tiled ? loadTiled(device, problem, plan) : loadStandard(device, problem);
 }
 
 void launch(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
   if (plan.algorithm == Algorithm::tiled)
-    launchTiled(device, stream, problem, workspace);
+    launchTiled(device, stream, problem, plan, workspace);
   else
     launchStandard(device, stream, problem, workspace);
 }

@@ -9,8 +9,8 @@ namespace fovea::cuda {
 /// The launches of one algorithm's plans, as in launch.h.
 void loadStandard(Device& device, const Problem& problem);
 void launchStandard(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
-void loadTiled(Device& device, const Problem& problem);
-void launchTiled(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
+void loadTiled(Device& device, const Problem& problem, const Plan& plan);
+void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace);
 
 /// As kernels' names have it.
 const char* suffix(DType type);

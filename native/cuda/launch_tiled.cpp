@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "kernels/tiled.h"
-#include "launch_parts.h"
+#include "launch_tiled_sm90.h"
 
 namespace fovea::cuda {
 namespace {
@@ -18,10 +18,11 @@ KernelImage weightsKernel(const Problem& problem) {
   return {images::tiledWeights, std::string("fovea_tiled_weights_") + suffix(problem.dtype), weightSharedBytes};
 }
 
-/// The table of sequences, and how many tasks each kernel has.
+/// The table of sequences, Hopper's kernel's first, and how many tasks each kernel has.
 struct TiledTable {
   std::vector<TiledSequence> entries;
-  int64_t tasks = 0, weightTasks = 0;
+  int64_t sm90Entries = 0;
+  int64_t tasks = 0, sm90Tasks = 0, weightTasks = 0;
 };
 
 /// Key tiles of the longest task, the last row tile's under a causal mask: what sequences are ordered by.
@@ -39,17 +40,26 @@ int64_t headsInL2(const Problem& problem, const Sequence& sequence, int64_t l2By
   return clampTo(l2Bytes / 2 / std::max<int64_t>(perHead, 1), 1, problem.kvHeads);
 }
 
-TiledTable makeTable(const Problem& problem, CUdeviceptr workspace, int64_t l2Bytes) {
+/// In the workspace, after the table: what describes Hopper's kernel's sequences to the copy engine.
+CUdeviceptr mapsOf(const Problem& problem, CUdeviceptr workspace) {
+  return workspace + CUdeviceptr(tiledTableBytes(problem.sequenceCount));
+}
+
+TiledTable makeTable(const Problem& problem, const Plan& plan, CUdeviceptr workspace, int64_t l2Bytes) {
   TiledTable table;
   table.entries.reserve(size_t(problem.sequenceCount));
-  CUdeviceptr next = workspace + CUdeviceptr(tiledTableBytes(problem.sequenceCount));
+  std::vector<TiledSequence> others;
+  const Sm90Shape sm90 = sm90Shape(problem, hasRules(problem));
+  const int groups = packedProblem(problem).kvHeads / problem.kvHeads;
+  CUdeviceptr next = mapsOf(problem, workspace) + CUdeviceptr(sm90WorkspaceBytes(sm90Sequences(plan)));
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
     const TiledWork work = tiledWork(problem, sequence);
     TiledSequence entry{};
     entry.sequence = sequence;
-    entry.rowTiles = int32_t(work.rowTiles);
-    entry.sectionHeads = int32_t(headsInL2(problem, sequence, l2Bytes));
+    const bool onSm90 = plan.sequences[size_t(i)].kernel == Kernel::cudaTiledSm90;
+    entry.rowTiles = int32_t(onSm90 ? sm90Work(problem, sequence, sm90).rowTiles : work.rowTiles);
+    entry.sectionHeads = int32_t(headsInL2(problem, sequence, l2Bytes) * (onSm90 ? groups : 1));
     entry.weightRowTiles = int32_t(work.weightRowTiles);
     entry.weightKeyTiles = int32_t(work.weightKeyTiles);
     entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
@@ -60,16 +70,21 @@ TiledTable makeTable(const Problem& problem, CUdeviceptr workspace, int64_t l2By
         rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);
     if (sequence.weights) entry.rows = devicePointer<float2>(next);
     next += CUdeviceptr(work.rowBytes);
-    table.entries.push_back(entry);
+    (onSm90 ? table.entries : others).push_back(entry);
   }
   // The longest tasks first, so that none of them begins when all others are done. Nothing else depends on the order.
-  std::stable_sort(table.entries.begin(), table.entries.end(), [&](const TiledSequence& a, const TiledSequence& b) {
-    return longestTask(problem, a.sequence) > longestTask(problem, b.sequence);
-  });
+  for (auto* entries : {&table.entries, &others})
+    std::stable_sort(entries->begin(), entries->end(), [&](const TiledSequence& a, const TiledSequence& b) {
+      return longestTask(problem, a.sequence) > longestTask(problem, b.sequence);
+    });
+  table.sm90Entries = int64_t(table.entries.size());
+  table.entries.insert(table.entries.end(), others.begin(), others.end());
   for (TiledSequence& entry : table.entries) {
-    entry.firstTask = table.tasks;
+    const bool onSm90 = &entry - table.entries.data() < table.sm90Entries;
+    int64_t& tasks = onSm90 ? table.sm90Tasks : table.tasks;
+    entry.firstTask = tasks;
     entry.firstWeightTask = table.weightTasks;
-    table.tasks += int64_t{entry.rowTiles} * problem.kvHeads;
+    tasks += int64_t{entry.rowTiles} * problem.kvHeads * (onSm90 ? groups : 1);
     table.weightTasks += int64_t{entry.weightRowTiles} * entry.weightKeyTiles * problem.kvHeads;
   }
   return table;
@@ -77,18 +92,28 @@ TiledTable makeTable(const Problem& problem, CUdeviceptr workspace, int64_t l2By
 
 }  // namespace
 
-void loadTiled(Device& device, const Problem& problem) {
-  for (const KernelImage& kernel : {tiledKernel(problem), weightsKernel(problem)}) device.function(kernel);
+void loadTiled(Device& device, const Problem& problem, const Plan& plan) {
+  const int64_t sm90 = sm90Sequences(plan);
+  if (sm90 > 0) loadTiledSm90(device, problem);
+  if (sm90 < problem.sequenceCount) device.function(tiledKernel(problem));
+  device.function(weightsKernel(problem));
 }
 
-void launchTiled(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace) {
-  const TiledTable table = makeTable(problem, workspace, device.info().l2Bytes);
-  if (table.tasks == 0) return;  // no query row anywhere
+void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
+  const TiledTable table = makeTable(problem, plan, workspace, device.info().l2Bytes);
+  if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
   writeTable(device, stream, table.entries.data(), table.entries.size() * sizeof(TiledSequence), workspace);
   TiledArguments arguments{problem, float(problem.scale), float(problem.softcap),
                            devicePointer<const TiledSequence>(workspace)};
   arguments.problem.sequences = nullptr;
+  if (table.sm90Tasks > 0)
+    launchTiledSm90(device, stream, problem, arguments, std::span(table.entries).first(size_t(table.sm90Entries)),
+                    table.sm90Tasks, mapsOf(problem, workspace));
+  arguments.table += table.sm90Entries;
+  arguments.problem.sequenceCount = problem.sequenceCount - table.sm90Entries;
   launchKernel(device, stream, tiledKernel(problem), table.tasks, tiledThreads, &arguments);
+  arguments.table -= table.sm90Entries;
+  arguments.problem.sequenceCount = problem.sequenceCount;
   launchKernel(device, stream, weightsKernel(problem), table.weightTasks, standardThreads, &arguments);
 }
 

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { textTable } from "../../lib/terminal/text-table.js";
 import { copyMutants } from "./copies.js";
+import { hopperMutants } from "./hopper.js";
 import type { Mutant } from "./mutant.js";
 import { outputMutants } from "./output.js";
 import { scoresMutants } from "./scores.js";
@@ -21,7 +22,9 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const nvcc = process.env["NVCC"] ?? "nvcc";
 const atOnce = 2;
 /** As in cmake/EmbedFatbin.cmake. */
-const flags = ["-ptx", "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-lineinfo", "-arch=compute_80"];
+const flags = ["-ptx", "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-lineinfo"];
+/** Images of kernels for Hopper need its instructions, and a simulator that has them. */
+const isForHopper = (image: string) => image.includes("_sm90");
 
 interface Outcome {
   name: string;
@@ -59,16 +62,23 @@ async function compile(folder: string, image: string, mutant?: Mutant): Promise<
     writeFileSync(path, parts.join(mutant.replace));
   }
   const ptx = join(folder, "image.ptx");
-  const { status, output } = await run(nvcc, [...flags, "-o", ptx, join(kernels, `${image}.cu`)]);
+  const { status, output } = await run(nvcc, [
+    ...flags,
+    `-arch=compute_${isForHopper(image) ? "90a" : "80"}`,
+    "-o",
+    ptx,
+    join(kernels, `${image}.cu`),
+  ]);
   if (status !== 0) throw new Error(`it does not compile: ${output}`);
   return ptx;
 }
 
 /** Runs tests with an image replaced. Throws what says nothing about the kernels. */
-async function test(ptx: string, tests: readonly string[]): Promise<Omit<Outcome, "name">> {
+async function test(image: string, ptx: string, tests: readonly string[]): Promise<Omit<Outcome, "name">> {
   const { status, output } = await run(join(root, "build/native/cuda/test/fovea_cuda_test"), tests, {
     FOVEA_CUDA_DRIVER: join(root, "build/libfovea-cudasim.so"),
     FOVEA_SIM_REPLACE: ptx,
+    FOVEA_SIM_COMPUTE_CAPABILITY: isForHopper(image) ? "9.0" : "8.0",
     FOVEA_SIM_THREADS: "1",
     FOVEA_SIM_INSTRUCTION_LIMIT: "20000000",
   });
@@ -95,7 +105,7 @@ async function inFolder<Result>(work: (folder: string) => Promise<Result>): Prom
 async function tryMutant(mutant: Mutant): Promise<Outcome> {
   const { name, image, tests, caughtBy } = mutant;
   try {
-    const result = await inFolder(async (folder) => test(await compile(folder, image, mutant), tests));
+    const result = await inFolder(async (folder) => test(image, await compile(folder, image, mutant), tests));
     if (result.noticed.some((kind) => caughtBy.includes(kind))) return { name, ...result };
     const seen = result.noticed.join(", ") || "nothing";
     return { name, ...result, fault: `SURVIVED: expected ${caughtBy.join(" or ")}, noticed ${seen}` };
@@ -108,7 +118,7 @@ async function tryMutant(mutant: Mutant): Promise<Outcome> {
 async function tryUnchanged(image: string, tests: readonly string[]): Promise<Outcome> {
   const name = `(unchanged ${image})`;
   try {
-    const result = await inFolder(async (folder) => test(await compile(folder, image), tests));
+    const result = await inFolder(async (folder) => test(image, await compile(folder, image), tests));
     return result.noticed.length === 0 ? { name, ...result } : { name, ...result, fault: "it should pass" };
   } catch (error) {
     return { name, tests: 0, noticed: [], fault: (error as Error).message };
@@ -131,7 +141,7 @@ async function runAll(work: readonly (() => Promise<Outcome>)[]): Promise<Outcom
 
 const parts = process.argv.slice(2);
 const isWanted = ({ name }: Mutant) => parts.length === 0 || parts.some((part) => name.includes(part));
-const mutants = [...scoresMutants, ...outputMutants, ...tileMutants, ...copyMutants].filter(isWanted);
+const mutants = [...scoresMutants, ...outputMutants, ...tileMutants, ...copyMutants, ...hopperMutants].filter(isWanted);
 const testsOfImage = new Map<string, string[]>();
 for (const { image, tests } of mutants) testsOfImage.set(image, [...(testsOfImage.get(image) ?? []), ...tests]);
 const outcomes = await runAll([

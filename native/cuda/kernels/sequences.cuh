@@ -4,13 +4,13 @@
 
 namespace fovea::cuda {
 
-/// The entry, of `count` in ascending order of their first tasks, that task blockIdx.x belongs to.
+/// The entry, of `count` in ascending order of their first tasks, that a task belongs to.
 template <class Entry>
-FOVEA_DEVICE const Entry& findSequence(const Entry* table, int64_t count, int64_t Entry::*first) {
+FOVEA_DEVICE const Entry& findSequence(const Entry* table, int64_t count, int64_t Entry::*first, int64_t task) {
   int64_t low = 0, high = count;
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;
-    if (table[middle].*first <= static_cast<int64_t>(blockIdx.x))
+    if (table[middle].*first <= task)
       low = middle;
     else
       high = middle;

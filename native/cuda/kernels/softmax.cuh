@@ -41,10 +41,10 @@ FOVEA_DEVICE float exponent(float score, float unit, float reference) {
   return fmaf(score, unit, -reference);
 }
 
-/// scores := 2^(scores * unit - reference), with references moved first where they must be; unit > 0.
-template <class Scores, class Output>
-FOVEA_DEVICE void softmaxStep(Scores& scores, RowStates<Scores::rowsPerThread>& states, Output& output, float unit) {
-  constexpr int rows = Scores::rowsPerThread;
+/// Moves references where scores (times `unit`, which is > 0) exceed them, and rescales sums. Whether one of the warp's
+/// moved: then the output so far is to be multiplied with `factors`.
+template <class Scores, int rows>
+FOVEA_DEVICE bool moveReferences(Scores& scores, RowStates<rows>& states, float (&factors)[rows], float unit) {
   float highest[rows];  // of this lane
   bool exceeds = false;
 #pragma unroll
@@ -55,23 +55,31 @@ FOVEA_DEVICE void softmaxStep(Scores& scores, RowStates<Scores::rowsPerThread>& 
     highest[i] *= unit;
     exceeds |= highest[i] > states.reference[i] + headroom;
   }
-  if (__any_sync(0xffffffff, exceeds)) {
+  if (!__any_sync(0xffffffff, exceeds)) return false;
 #pragma unroll
-    for (int i = 0; i < rows; i++) {
+  for (int i = 0; i < rows; i++) {
 #pragma unroll
-      for (int lanes = 1; lanes < Scores::lanesPerRow; lanes *= 2)
-        highest[i] = fmaxf(highest[i], __shfl_xor_sync(0xffffffff, highest[i], lanes));
-      const bool moves = highest[i] > states.reference[i] + headroom;
-      const float factor = moves ? ptx::exp2(states.reference[i] - highest[i]) : 1.f;
-      if (moves) {
-        states.reference[i] = highest[i];
-        states.large |= fabsf(highest[i]) >= largeReference;
-      }
-      states.sum[i] *= factor;
-#pragma unroll
-      for (int j = 0; j < Output::columnsPerThread; j++) output.at(i, j) *= factor;
+    for (int lanes = 1; lanes < Scores::lanesPerRow; lanes *= 2)
+      highest[i] = fmaxf(highest[i], __shfl_xor_sync(0xffffffff, highest[i], lanes));
+    const bool moves = highest[i] > states.reference[i] + headroom;
+    factors[i] = moves ? ptx::exp2(states.reference[i] - highest[i]) : 1.f;
+    if (moves) {
+      states.reference[i] = highest[i];
+      states.large |= fabsf(highest[i]) >= largeReference;
     }
+    states.sum[i] *= factors[i];
   }
+  return true;
+}
+
+template <class Output, int rows>
+FOVEA_DEVICE void rescale(Output& output, const float (&factors)[rows]) {
+  forEach(output, [&](float& value, int i, int) { value *= factors[i]; });
+}
+
+/// scores := 2^(scores * unit - reference), and their sums.
+template <class Scores, int rows>
+FOVEA_DEVICE void exponentiate(Scores& scores, RowStates<rows>& states, float unit) {
   if (states.large) {  // as exponent() has it
     forEach(scores, [&](float& score, int, int) { score *= unit; });
     unit = 1;
@@ -87,6 +95,14 @@ FOVEA_DEVICE void softmaxStep(Scores& scores, RowStates<Scores::rowsPerThread>& 
     }
     states.sum[i] += sum;
   }
+}
+
+/// scores := 2^(scores * unit - reference), with references moved first where they must be.
+template <class Scores, class Output, int rows>
+FOVEA_DEVICE void softmaxStep(Scores& scores, RowStates<rows>& states, Output& output, float unit) {
+  float factors[rows];
+  if (moveReferences(scores, states, factors, unit)) rescale(output, factors);
+  exponentiate(scores, states, unit);
 }
 
 /// The row's whole sum, from its lanes.

@@ -9,7 +9,7 @@ namespace fovea::cuda {
 
 FOVEA_DEVICE const StandardSequence& findSequence(const StandardArguments& arguments,
                                                   int64_t StandardSequence::*first) {
-  return findSequence(arguments.table, arguments.problem.sequenceCount, first);
+  return findSequence(arguments.table, arguments.problem.sequenceCount, first, blockIdx.x);
 }
 
 /// Number of a tile's first block of 64 keys. `keyTile` counts from the first visited one.

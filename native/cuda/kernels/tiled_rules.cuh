@@ -10,6 +10,20 @@
 
 namespace fovea::cuda {
 
+/// A task: the rows of a thread block.
+struct TiledPlace {
+  int kvHead, rowTile;
+};
+
+/// Tasks in order: sections of heads whose keys and values fit into L2 together; in a section, the last row tiles
+/// first, which take longest under a causal mask.
+FOVEA_DEVICE TiledPlace placeOf(const TiledSequence& entry, int kvHeads, int64_t taskOfAll) {
+  const int task = static_cast<int>(taskOfAll - entry.firstTask);
+  const int firstHead = task / (entry.rowTiles * entry.sectionHeads) * entry.sectionHeads;
+  const int inSection = task - firstHead * entry.rowTiles, heads = min(entry.sectionHeads, kvHeads - firstHead);
+  return {firstHead + inSection % heads, entry.rowTiles - 1 - inSection / heads};
+}
+
 /// Where a warp's tile of scores lies: rows from `row` on, keys from `key` on.
 struct ScorePlace {
   int kvHead, row, key;
@@ -96,39 +110,53 @@ FOVEA_DEVICE void applyMask(const TiledArguments& arguments, const Sequence& seq
   }
 }
 
-/// Hides the keys that a row does not see by length, causality and window, and rows past the last query.
-template <class Tile>
-FOVEA_DEVICE void hideRanges(const Problem& problem, const Sequence& sequence, const ScorePlace& place, Tile& tile) {
+/// The keys that a row sees by length, causality and window; none past the last query.
+FOVEA_DEVICE int2 keysOfRow(const Problem& problem, const Sequence& sequence, int row) {
+  const int query = row / problem.groupSize();
+  if (query >= sequence.queryLength) return {0, 0};
+  const KeyRange keys = visibleKeys(problem, sequence, query);
+  return {int(keys.begin), int(keys.end)};
+}
+
+/// Hides the keys that a row does not see; keysAt(row) are those that row `row` of the tile sees.
+template <class Tile, class KeysAt>
+FOVEA_DEVICE void hideRanges(int firstKey, Tile& tile, KeysAt keysAt) {
 #pragma unroll
   for (int i = 0; i < Tile::rowsPerThread; i++) {
-    const int query = (place.row + tile.row(i)) / problem.groupSize();
-    KeyRange keys{0, 0};
-    if (query < sequence.queryLength) keys = visibleKeys(problem, sequence, query);
-    const int begin = int(keys.begin) - place.key, end = int(keys.end) - place.key;
+    const int2 keys = keysAt(tile.row(i));
+    const int begin = keys.x - firstKey - tile.column(0), end = keys.y - firstKey - tile.column(0);
 #pragma unroll
-    for (int j = 0; j < Tile::columnsPerThread; j++)
-      if (tile.column(j) < begin || tile.column(j) >= end) tile.at(i, j) = negativeInfinity();
+    for (int j = 0; j < Tile::columnsPerThread; j++) {
+      const int column = tile.column(j) - tile.column(0);  // a constant
+      if (column < begin || column >= end) tile.at(i, j) = negativeInfinity();
+    }
   }
 }
 
 /// Products to scores, -inf where masked. Returns what a score is to be multiplied with to be in base 2: the scale is
-/// left to the exponentials where nothing but ranges of keys came between.
-template <class Tile>
+/// left to the exponentials where nothing but ranges of keys came between. keysAt: as in hideRanges().
+template <class Tile, class KeysAt>
 FOVEA_DEVICE float applyRules(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
-                              Tile& tile) {
-  const Problem& problem = arguments.problem;
+                              Tile& tile, KeysAt keysAt) {
   const float scale = arguments.scale, softcap = arguments.softcap;
   const bool modified = isModified(arguments, sequence);
   if (softcap > 0)
     forEach(tile, [&](float& score, int, int) { score = softcap * log2e * tanhOf(score * scale / softcap); });
   else if (modified)
     forEach(tile, [&](float& score, int, int) { score *= scale * log2e; });
-  hideRanges(problem, sequence, place, tile);
+  hideRanges(place.key, tile, keysAt);
   if (!modified) return scale * log2e;
   if (sequence.bias) addBias(arguments, sequence, place, tile);
   if (sequence.alibiSlopes) addDistances(arguments, sequence, place, tile);
   if (sequence.mask) applyMask(arguments, sequence, place, tile);
   return 1;
+}
+
+template <class Tile>
+FOVEA_DEVICE float applyRules(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+                              Tile& tile) {
+  return applyRules(arguments, sequence, place, tile,
+                    [&](int row) { return keysOfRow(arguments.problem, sequence, place.row + row); });
 }
 
 }  // namespace fovea::cuda

@@ -43,20 +43,6 @@ struct TiledShared {
   int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
 };
 
-/// A thread block's rows.
-struct TiledPlace {
-  int kvHead, rowTile;
-};
-
-/// Tasks in order: sections of heads whose keys and values fit into L2 together; in a section, the last row tiles
-/// first, which take longest under a causal mask.
-FOVEA_DEVICE TiledPlace placeOf(const TiledSequence& entry, int kvHeads) {
-  const int task = static_cast<int>(blockIdx.x - entry.firstTask);
-  const int firstHead = task / (entry.rowTiles * entry.sectionHeads) * entry.sectionHeads;
-  const int inSection = task - firstHead * entry.rowTiles, heads = min(entry.sectionHeads, kvHeads - firstHead);
-  return {firstHead + inSection % heads, entry.rowTiles - 1 - inSection / heads};
-}
-
 /// Two neighbouring columns of a row, rounded to the dtype, into panels.
 template <class Element, int rows, int panels>
 FOVEA_DEVICE void storePair(Panel<rows> (&to)[panels], int row, int column, float low, float high) {
@@ -116,11 +102,11 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   auto& shared = *reinterpret_cast<Shared*>(sharedMemory);
 
   const Problem& problem = arguments.problem;
-  const TiledSequence& entry = findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstTask);
+  const TiledSequence& entry = findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstTask, blockIdx.x);
   const Sequence& sequence = entry.sequence;
   const int rowCount = int(sequence.queryLength) * problem.groupSize();
   if (threadIdx.x == 0) {
-    const auto [kvHead, rowTile] = placeOf(entry, problem.kvHeads);
+    const auto [kvHead, rowTile] = placeOf(entry, problem.kvHeads, blockIdx.x);
     const TileRange tiles = tiledKeyTiles(problem, sequence, shape, rowTile);
     shared.sources[0] = keyRows<Element>(problem, entry, kvHead);
     shared.sources[1] = valueRows<Element>(problem, entry, kvHead);

@@ -55,7 +55,7 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
   constexpr TiledShape shape = weightShape;
 
   const Problem& problem = arguments.problem;
-  const TiledSequence& entry = findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstWeightTask);
+  const TiledSequence& entry = findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstWeightTask, blockIdx.x);
   const Sequence& sequence = entry.sequence;
   const int task = static_cast<int>(blockIdx.x - entry.firstWeightTask);
   const int tilesPerHead = entry.weightRowTiles * entry.weightKeyTiles;

@@ -4,6 +4,7 @@
 #include <elf.h>
 
 #include <cctype>
+#include <algorithm>
 #include <cstring>
 
 #ifdef FOVEA_SIMULATOR_ZSTD
@@ -91,24 +92,38 @@ int fitness(const std::string& ptx, int computeCapability) {
   return architecture * 2 + (suffix != '\0');
 }
 
-// The register count of each kernel stands in the upper byte of sh_info of its .text section.
+// The register count of each kernel stands in .nv.info, as attributes of symbols: a byte for the attribute's form, one
+// for what it is, two for its size, then symbol and count.
 void readRegisters(const std::string& cubin, std::map<std::string, uint32_t>& registers) {
+  constexpr uint8_t sized = 4, registerCount = 0x2f;
   if (cubin.size() < sizeof(Elf64_Ehdr) || std::memcmp(cubin.data(), ELFMAG, SELFMAG) != 0) return;
-  Elf64_Ehdr header;
-  std::memcpy(&header, cubin.data(), sizeof header);
+  const auto read = [&]<class Type>(Type& into, size_t at) {
+    if (at + sizeof into <= cubin.size()) std::memcpy(&into, cubin.data() + at, sizeof into);
+  };
+  const auto text = [&](size_t at) { return at < cubin.size() ? std::string(cubin.c_str() + at) : std::string(); };
+  Elf64_Ehdr header{};
+  read(header, 0);
   const auto section = [&](size_t index) {
     Elf64_Shdr result{};
-    const size_t at = header.e_shoff + index * sizeof result;
-    if (at + sizeof result <= cubin.size()) std::memcpy(&result, cubin.data() + at, sizeof result);
+    read(result, header.e_shoff + index * sizeof result);
     return result;
   };
   const Elf64_Shdr names = section(header.e_shstrndx);
   for (size_t i = 0; i < header.e_shnum; i++) {
-    const Elf64_Shdr current = section(i);
-    const size_t at = names.sh_offset + current.sh_name;
-    if (at >= cubin.size()) continue;
-    const std::string name(cubin.c_str() + at);
-    if (name.rfind(".text.", 0) == 0) registers[name.substr(6)] = current.sh_info >> 24;
+    const Elf64_Shdr info = section(i);
+    if (text(names.sh_offset + info.sh_name) != ".nv.info") continue;
+    const Elf64_Shdr symbols = section(info.sh_link), strings = section(symbols.sh_link);
+    for (size_t at = info.sh_offset; at + 4 <= std::min<size_t>(info.sh_offset + info.sh_size, cubin.size());) {
+      uint8_t form = 0, what = 0;
+      uint16_t size = 0;
+      uint32_t symbolIndex = 0, count = 0;
+      read(form, at), read(what, at + 1), read(size, at + 2), read(symbolIndex, at + 4), read(count, at + 8);
+      at += form == sized ? 4 + size : 4;
+      if (form != sized || what != registerCount) continue;
+      Elf64_Sym symbol{};
+      read(symbol, symbols.sh_offset + symbolIndex * sizeof symbol);
+      registers[text(strings.sh_offset + symbol.st_name)] = count;
+    }
   }
 }
 

@@ -201,12 +201,16 @@ void plans() {
   Tensors tensors(smallCase());
   Problem problem = tensors.problem();
   const Plan plan = cuda::plan(0, problem);
-  check(plan.algorithm == Algorithm::tiled && plan.sequences.at(0).kernel == Kernel::cudaTiled, "not the tiled kernel");
+  const bool hopper = cuda::info().devices.at(0).computeMajor == 9;
+  const Kernel expected = hopper ? Kernel::cudaTiledSm90 : Kernel::cudaTiled;
+  check(plan.algorithm == Algorithm::tiled && plan.sequences.at(0).kernel == expected, "not the tiled kernel");
   check(!plan.sequences[0].plainLoads && plan.workspaceBytes > 0 && plan.flops >= plan.usefulFlops,
         "not a sensible plan");
   Case shifted = smallCase();
   shifted.shift = 1;
-  check(cuda::plan(0, Tensors(shifted).problem()).sequences[0].plainLoads, "plain loads do not show");
+  const SequencePlan odd = cuda::plan(0, Tensors(shifted).problem()).sequences[0];
+  check(odd.plainLoads && odd.kernel == Kernel::cudaTiled, "plain loads do not show");
+  check(odd.refusal == (hopper ? Sm90Refusal::strides : Sm90Refusal::none), "no reason is given");
 
   problem.scoreStage = ScoreStage::scaled;
   check(cuda::plan(0, problem).algorithm == Algorithm::standard, "scores are wanted: not the standard kernel");

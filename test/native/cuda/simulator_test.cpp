@@ -65,11 +65,11 @@ void executedFlops(Algorithm algorithm) {
   }
 }
 
-/// Shared memory is read and written without bank conflicts, by the standard kernels.
-void sharedMemory(DType dtype) {
+/// Shared memory is read and written without bank conflicts, by the standard kernels, or by Hopper's.
+void sharedMemory(Algorithm algorithm, DType dtype, const std::vector<std::string>& kernels) {
   const Counters counters;
   Case about;
-  about.algorithm = Algorithm::standard;
+  about.algorithm = algorithm;
   about.dtype = dtype;
   about.queryLengths = about.keyLengths = {256};
   about.headDim = about.valueDim = 128;
@@ -78,10 +78,10 @@ void sharedMemory(DType dtype) {
   counters.clear();
   const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, result.message);
-  for (const char* kernel : {"scores", "output"}) {
+  for (const std::string& kernel : kernels) {
     const double actual = counters.sum("sharedWavefronts", kernel),
                  ideal = counters.sum("sharedWavefrontsIdeal", kernel);
-    check(ideal > 0 && actual <= 1.02 * ideal, std::string(kernel) + ": " + std::to_string(actual) + " wavefronts, " +
+    check(ideal > 0 && actual <= 1.02 * ideal, kernel + ": " + std::to_string(actual) + " wavefronts, " +
                                                    std::to_string(ideal) + " without conflicts");
   }
 }
@@ -92,8 +92,12 @@ void addSimulatorTests(std::vector<Test>& tests) {
   if (cuda::driver().path.find("cudasim") == std::string::npos) return;
   for (const Algorithm algorithm : {Algorithm::standard, Algorithm::tiled})
     tests.push_back({std::string("simulator: executed flops ") + nameOf(algorithm), [=] { executedFlops(algorithm); }});
-  tests.push_back({"simulator: shared memory float32", [] { sharedMemory(DType::float32); }});
-  tests.push_back({"simulator: shared memory float16", [] { sharedMemory(DType::float16); }});
+  for (const DType dtype : {DType::float32, DType::float16})
+    tests.push_back({std::string("simulator: shared memory ") + nameOf(dtype),
+                     [=] { sharedMemory(Algorithm::standard, dtype, {"scores", "output"}); }});
+  if (cuda::info().devices.at(0).computeMajor == 9)
+    tests.push_back({"simulator: shared memory, tiled for Hopper",
+                     [] { sharedMemory(Algorithm::tiled, DType::float16, {"tiled_sm90"}); }});
 }
 
 }  // namespace fovea::test

@@ -1,0 +1,121 @@
+#include "launch_tiled_sm90.h"
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+#include <vector>
+
+#include "kernels/tiled_sm90.h"
+
+namespace fovea::cuda {
+namespace {
+
+KernelImage kernelOf(const Problem& problem, const Sm90Shape& shape, bool ruled) {
+  return {images::tiledSm90,
+          std::string("fovea_tiled_sm90_") + suffix(problem.dtype) + "_" + std::to_string(shape.dims) + "_" +
+              std::to_string(shape.valueDims) + (ruled ? "_ruled" : ""),
+          sm90SharedBytes(shape)};
+}
+
+/// A dimension beside the columns: how many there are, how many a box has, and the elements from one to the next.
+struct Dimension {
+  int64_t count, box, stride;
+};
+
+class MapEncoder {
+ public:
+  MapEncoder(Device& device, DType type)
+      : device_(device),
+        type_(type),
+        encode_(reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(driver().find("cuTensorMapEncodeTiled", 12000))) {
+    if (!encode_) throw Error(ErrorKind::unavailable, "the NVIDIA driver has no cuTensorMapEncodeTiled. Update it.");
+  }
+
+  /// Of a matrix of `columns` columns per row; boxes are panels of 64 columns.
+  TensorMap encode(const void* data, int64_t columns, std::initializer_list<Dimension> dimensions) const {
+    TensorMap map{};
+    if (std::any_of(dimensions.begin(), dimensions.end(), [](const Dimension& part) { return part.count == 0; }))
+      return map;  // an empty matrix, which no box is taken of
+    static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
+    CUtensorMap encoded;
+    cuuint64_t sizes[5] = {cuuint64_t(columns)}, strides[4] = {};
+    cuuint32_t box[5] = {panelBytes / 2}, steps[5] = {1, 1, 1, 1, 1};
+    cuuint32_t rank = 1;
+    for (const Dimension& part : dimensions) {
+      sizes[rank] = cuuint64_t(part.count);
+      box[rank] = cuuint32_t(part.box);
+      strides[rank - 1] = part.count > 1 ? cuuint64_t(part.stride * byteSize(type_)) : 16;  // of one: any
+      rank++;
+    }
+    const auto format = type_ == DType::float16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    device_.check(encode_(&encoded, format, rank, const_cast<void*>(data), sizes, strides, box, steps,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                  "describing a tensor to the copy engine");
+    std::memcpy(&map, &encoded, sizeof map);
+    return map;
+  }
+
+ private:
+  Device& device_;
+  const DType type_;
+  const PFN_cuTensorMapEncodeTiled_v12000 encode_;
+};
+
+TensorMaps mapsOf(const MapEncoder& encoder, const Problem& problem, const Problem& packed, const Sm90Shape& shape,
+                  const Sequence& sequence) {
+  const int64_t group = packed.groupSize(), queries = warpgroupQueries(packed);
+  const auto rows = [&](const void* data, int64_t columns, int64_t count, int64_t headStride, int64_t rowStride) {
+    return encoder.encode(
+        data, columns,
+        {{group, group, headStride}, {count, queries, rowStride}, {packed.kvHeads, 1, group * headStride}});
+  };
+  const auto keys = [&](const View<const void>& view, int64_t columns) {
+    return encoder.encode(view.data, columns,
+                          {{sequence.keyLength, shape.keys, view.rowStride}, {problem.kvHeads, 1, view.headStride}});
+  };
+  const auto& [query, output] = std::tie(sequence.query, sequence.output);
+  return {rows(query.data, problem.headDim, sequence.queryLength, query.headStride, query.rowStride),
+          rows(output.data, problem.valueDim, sequence.queryRows, output.headStride, output.rowStride),
+          keys(sequence.key, problem.headDim), keys(sequence.value, problem.valueDim)};
+}
+
+/// Whether some tasks take longer than others.
+bool tasksDiffer(const Problem& problem, std::span<const TiledSequence> entries) {
+  if (problem.causal || problem.windowLeft >= 0 || problem.windowRight >= 0) return true;
+  return std::any_of(entries.begin(), entries.end(), [&](const TiledSequence& entry) {
+    return entry.sequence.keyLength != entries.front().sequence.keyLength;
+  });
+}
+
+}  // namespace
+
+void loadTiledSm90(Device& device, const Problem& problem) {
+  const bool ruled = hasRules(problem);
+  device.function(kernelOf(problem, sm90Shape(problem, ruled), ruled));
+}
+
+void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, const TiledArguments& tiled,
+                     std::span<const TiledSequence> entries, int64_t tasks, CUdeviceptr maps) {
+  const bool ruled = hasRules(problem);
+  const Sm90Shape shape = sm90Shape(problem, ruled);
+  const Problem packed = packedProblem(problem);
+  const MapEncoder encoder(device, problem.dtype);
+  std::vector<std::byte> region(size_t(sm90WorkspaceBytes(int64_t(entries.size()))));
+  for (size_t i = 0; i < entries.size(); i++) {
+    const TensorMaps described = mapsOf(encoder, problem, packed, shape, entries[i].sequence);
+    std::memcpy(region.data() + i * sizeof described, &described, sizeof described);
+  }
+  writeTable(device, stream, region.data(), region.size(), maps);  // the counter of tasks after the maps: 0
+
+  TiledSm90Arguments arguments{tiled, devicePointer<const TensorMaps>(maps), nullptr, int32_t(tasks),
+                               packed.kvHeads / problem.kvHeads};
+  if (tasksDiffer(problem, entries))
+    arguments.counter = devicePointer<TaskCounter>(maps + CUdeviceptr(entries.size() * sizeof(TensorMaps)));
+  arguments.tiled.problem = packed;
+  arguments.tiled.problem.sequenceCount = int64_t(entries.size());
+  const int64_t blocks = std::min<int64_t>(tasks, device.info().multiprocessors);
+  launchKernel(device, stream, kernelOf(problem, shape, ruled), blocks, shape.threads(), &arguments);
+}
+
+}  // namespace fovea::cuda

@@ -1,0 +1,18 @@
+// The launch of the tiled kernel for Hopper, a part of launch_tiled.cpp's.
+#pragma once
+#include <span>
+
+#include "../attention/tiles_sm90.h"
+#include "kernels/tiled.h"
+#include "launch_parts.h"
+
+namespace fovea::cuda {
+
+void loadTiledSm90(Device& device, const Problem& problem);
+
+/// Enqueues the kernel for `entries`, which are the first of the table that `tiled` names. `maps` has
+/// sm90WorkspaceBytes(entries.size()) bytes in the workspace.
+void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, const TiledArguments& tiled,
+                     std::span<const TiledSequence> entries, int64_t tasks, CUdeviceptr maps);
+
+}  // namespace fovea::cuda
