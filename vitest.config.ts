@@ -27,6 +27,17 @@ const cudaProject = {
   },
 };
 
+/** Hopper GPUs have a kernel of their own, so a simulated one computes what decides most. */
+const hopperProject = {
+  extends: true as const,
+  test: {
+    ...cudaProject.test,
+    name: "hopper",
+    include: ["test/cuda/extremes.test.ts", "test/cuda/hopper.test.ts", "test/parity/rules.test.ts"],
+    env: { ...cudaProject.test.env, FOVEA_SIM_COMPUTE_CAPABILITY: "9.0" },
+  },
+};
+
 export default defineConfig({
   test: {
     pool: "forks",
@@ -52,6 +63,7 @@ export default defineConfig({
       },
       { extends: true, test: { name: "baseline", include: computing, env: { ...noGpu, FOVEA_CPU_ISA: "baseline" } } },
       ...(cuda ? [cudaProject] : []),
+      ...(cuda && driver === simulator ? [hopperProject] : []),
     ],
   },
 });

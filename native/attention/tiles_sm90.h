@@ -104,7 +104,8 @@ inline bool isTensor(const View<const void>& view, int64_t heads, int64_t rows, 
 /// their copies on the device alike: those keep strides and places within 16 bytes, but outputs lie close together
 /// there.
 inline Sm90Refusal sm90Refusal(const Problem& problem, const Sequence& sequence) {
-  if (problem.dtype == DType::float32) return Sm90Refusal::dtype;
+  const bool halves = problem.dtype == DType::float16 || problem.dtype == DType::bfloat16;
+  if (!halves || problem.kvDtype() != problem.dtype) return Sm90Refusal::dtype;
   if (problem.pageSize > 0) return Sm90Refusal::pages;
   const View<void>& output = sequence.output;
   const bool tensors = problem.valueDim % 8 == 0 &&
