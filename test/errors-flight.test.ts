@@ -211,8 +211,14 @@ describe("how calls end", () => {
           flops: 300,
         },
         {
-          ...{ kernel: "second", sequences: 4, queryBlock: 30, keyBlock: 40, splits: 5, plainLoads: 2 },
-          ...{ reason: expect.stringMatching(/16 bytes/), flops: 600 },
+          kernel: "second",
+          sequences: 4,
+          queryBlock: 30,
+          keyBlock: 40,
+          splits: 5,
+          plainLoads: 2,
+          reason: expect.stringMatching(/16 bytes/),
+          flops: 600,
         },
       ],
     });

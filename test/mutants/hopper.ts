@@ -174,14 +174,6 @@ export const hopperMutants: readonly Mutant[] = [
     caughtBy: ["uninitialized", "uninitialized-branch"],
   },
   {
-    ...kernel,
-    name: "hopper: a warpgroup begins with another's tiles",
-    find: "for (; tile < int(own.begin); tile++) passOver();",
-    replace: "for (; tile < int(own.begin) - 1; tile++) passOver();",
-    tests: ["simulator: executed flops tiled", "parity: tiled float16 window"],
-    caughtBy: ["numbers"],
-  },
-  {
     ...scheduler,
     name: "hopper: two blocks take one task",
     find: "blocks + atomicAdd(&arguments.counter->next, 1)",
@@ -210,7 +202,7 @@ export const hopperMutants: readonly Mutant[] = [
     name: "hopper: panels of values lie elsewhere",
     find: "describe(value.address(), sizeof(Panel<keys>))",
     replace: "describe(value.address(), sizeof(Panel<keys>) / 2)",
-    tests: ["parity: tiled float16 several tiles of 128, 128"],
+    tests: wide,
     caughtBy: ["numbers"],
   },
   {

@@ -51,6 +51,15 @@ function run(command: string, args: readonly string[], env: Record<string, strin
   });
 }
 
+/** Of the many instances of Hopper's kernel only those that its mutants' tests run, since each takes seconds to compile. */
+function keepInstances(path: string): void {
+  const source = readFileSync(path, "utf8");
+  const end = source.indexOf("#define FOVEA_TILED_SM90_SHAPES");
+  if (end < 0) throw new Error(`${path} has no instances of many shapes`);
+  const instances = ["64, 64", "192, 128"].map((dims) => `FOVEA_TILED_SM90(float16, Half, , false, ${dims})\n`);
+  writeFileSync(path, `${source.slice(0, end)}${instances.join("")}}\n`);
+}
+
 /** Compiles one image from a copy of the sources, changed by `change`, and gives the path of its PTX. */
 async function compile(folder: string, image: string, mutant?: Mutant): Promise<string> {
   const kernels = join(folder, "cuda/kernels");
@@ -61,6 +70,7 @@ async function compile(folder: string, image: string, mutant?: Mutant): Promise<
     if (parts.length !== 2) throw new Error(`its text is found ${parts.length - 1} times in ${mutant.file}`);
     writeFileSync(path, parts.join(mutant.replace));
   }
+  if (isForHopper(image)) keepInstances(join(kernels, `${image}.cu`));
   const ptx = join(folder, "image.ptx");
   const { status, output } = await run(nvcc, [
     ...flags,

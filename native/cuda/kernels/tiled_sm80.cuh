@@ -102,7 +102,8 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   auto& shared = *reinterpret_cast<Shared*>(sharedMemory);
 
   const Problem& problem = arguments.problem;
-  const TiledSequence& entry = findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstTask, blockIdx.x);
+  const TiledSequence& entry =
+      findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstTask, blockIdx.x);
   const Sequence& sequence = entry.sequence;
   const int rowCount = int(sequence.queryLength) * problem.groupSize();
   if (threadIdx.x == 0) {

@@ -1,5 +1,5 @@
-// Weights beside tiled attention: scores are computed a second time, tile by tile, and normalised by what the tiled kernel
-// found for each row. Nothing of the size of the scores is stored but the weights themselves.
+// Weights beside tiled attention: scores are computed a second time, tile by tile, and normalised by what the tiled
+// kernel found for each row. Nothing of the size of the scores is stored but the weights themselves.
 //
 //   w = 2^(rules(Q Kᵀ) - reference) / sum;   0 where no key was visible: tiles that no row sees, rows and columns past
 //   the lengths
@@ -7,8 +7,8 @@
 // A thread block takes 128 rows, (query, head of the group) pairs, by 128 keys, in 4 x 2 warps of 32 x 64, and a panel
 // (128 bytes of columns) of queries and keys at a time, two of each in flight.
 //
-// Floor on one A100 SM (16-bit, headDim 128): 4.2 MFLOP per tile, 2,048 cycles of mma.sync; 64 KiB written, 6,400 cycles
-// of the SM's share of 1.55 TB/s.
+// Floor on one A100 SM (16-bit, headDim 128): 4.2 MFLOP per tile, 2,048 cycles of mma.sync; 64 KiB written, 6,400
+// cycles of the SM's share of 1.55 TB/s.
 #include "softmax.cuh"
 #include "split.cuh"
 #include "tiled_rules.cuh"
@@ -55,7 +55,8 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
   constexpr TiledShape shape = weightShape;
 
   const Problem& problem = arguments.problem;
-  const TiledSequence& entry = findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstWeightTask, blockIdx.x);
+  const TiledSequence& entry =
+      findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstWeightTask, blockIdx.x);
   const Sequence& sequence = entry.sequence;
   const int task = static_cast<int>(blockIdx.x - entry.firstWeightTask);
   const int tilesPerHead = entry.weightRowTiles * entry.weightKeyTiles;
@@ -106,10 +107,10 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
   writeWeights(problem, entry, place, unit, hasWork, scores);
 }
 
-#define FOVEA_TILED_WEIGHTS(suffix, Element)                                            \
-  extern "C" __global__ void __launch_bounds__(standardThreads, 1)                      \
-      fovea_tiled_weights_##suffix(const __grid_constant__ TiledArguments arguments) {  \
-    tiledWeights<Element>(arguments);                                                   \
+#define FOVEA_TILED_WEIGHTS(suffix, Element)                                           \
+  extern "C" __global__ void __launch_bounds__(standardThreads, 1)                     \
+      fovea_tiled_weights_##suffix(const __grid_constant__ TiledArguments arguments) { \
+    tiledWeights<Element>(arguments);                                                  \
   }
 FOVEA_TILED_WEIGHTS(float32, float)
 FOVEA_TILED_WEIGHTS(float16, Half)

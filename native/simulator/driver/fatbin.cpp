@@ -3,8 +3,8 @@
 
 #include <elf.h>
 
-#include <cctype>
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 
 #ifdef FOVEA_SIMULATOR_ZSTD

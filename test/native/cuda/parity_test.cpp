@@ -28,8 +28,8 @@ void runCase(const Case& about) {
   check(wrong.empty(), wrong);
 }
 
-/// The cases of one dtype. Sizes stay small: the standard kernel's tiles are 128 x 128, blocks 64 keys, warps 32 queries;
-/// the tiled one's 128 or 64 rows by 64 or 32 keys, warps 32 or 16 rows.
+/// The cases of one dtype. Sizes stay small: the standard kernel's tiles are 128 x 128, blocks 64 keys, warps 32
+/// queries; the tiled one's 128 or 64 rows by 64 or 32 keys, warps 32 or 16 rows.
 std::vector<Case> casesOf(DType dtype) {
   std::vector<Case> cases;
   const auto add = [&](const std::string& name, const std::function<void(Case&)>& change) {
@@ -46,7 +46,8 @@ std::vector<Case> casesOf(DType dtype) {
   };
 
   add("one query, one key", [&](Case& c) { lengths(c, 1, 1); });
-  for (const auto& [queries, keys] : {std::pair{1, 300}, {127, 129}, {128, 128}, {129, 127}, {33, 65}, {200, 64}, {63, 33}, {65, 31}})
+  for (const auto& [queries, keys] :
+       {std::pair{1, 300}, {127, 129}, {128, 128}, {129, 127}, {33, 65}, {200, 64}, {63, 33}, {65, 31}})
     for (const bool causal : {false, true})
       add("lengths " + std::to_string(queries) + " x " + std::to_string(keys) + (causal ? " causal" : ""),
           [&](Case& c) {

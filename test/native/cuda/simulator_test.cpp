@@ -81,8 +81,8 @@ void sharedMemory(Algorithm algorithm, DType dtype, const std::vector<std::strin
   for (const std::string& kernel : kernels) {
     const double actual = counters.sum("sharedWavefronts", kernel),
                  ideal = counters.sum("sharedWavefrontsIdeal", kernel);
-    check(ideal > 0 && actual <= 1.02 * ideal, kernel + ": " + std::to_string(actual) + " wavefronts, " +
-                                                   std::to_string(ideal) + " without conflicts");
+    check(ideal > 0 && actual <= 1.02 * ideal,
+          kernel + ": " + std::to_string(actual) + " wavefronts, " + std::to_string(ideal) + " without conflicts");
   }
 }
 
@@ -93,8 +93,9 @@ void addSimulatorTests(std::vector<Test>& tests) {
   for (const Algorithm algorithm : {Algorithm::standard, Algorithm::tiled})
     tests.push_back({std::string("simulator: executed flops ") + nameOf(algorithm), [=] { executedFlops(algorithm); }});
   for (const DType dtype : {DType::float32, DType::float16})
-    tests.push_back({std::string("simulator: shared memory ") + nameOf(dtype),
-                     [=] { sharedMemory(Algorithm::standard, dtype, {"scores", "output"}); }});
+    tests.push_back({std::string("simulator: shared memory ") + nameOf(dtype), [=] {
+                       sharedMemory(Algorithm::standard, dtype, {"scores", "output"});
+                     }});
   if (cuda::info().devices.at(0).computeMajor == 9)
     tests.push_back({"simulator: shared memory, tiled for Hopper",
                      [] { sharedMemory(Algorithm::tiled, DType::float16, {"tiled_sm90"}); }});
