@@ -49,7 +49,7 @@ export const hopperMutants: readonly Mutant[] = [
     find: "outputReady();\n        if (firstLane) RingPlace<shape.stages>{place.count - 2}.release(shared.values);\n        if (moved) rescale(output, factors);",
     replace:
       "if (moved) rescale(output, factors);\n        outputReady();\n        if (firstLane) RingPlace<shape.stages>{place.count - 2}.release(shared.values);",
-    tests: several,
+    tests: ["parity: tiled float16 large scores"],
     caughtBy: ["wgmma-accumulator"],
   },
   {
@@ -187,7 +187,7 @@ export const hopperMutants: readonly Mutant[] = [
     find: "ptx::waitPhase(filled(ring), parity());",
     replace: "ptx::waitPhase(filled(ring), parity() ^ 1);",
     tests: several,
-    caughtBy: ["copy-in-flight", "race-shared", "deadlock"],
+    caughtBy: ["uninitialized-branch", "copy-in-flight", "race-shared", "deadlock"],
   },
   {
     ...pipeline,
