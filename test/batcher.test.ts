@@ -93,7 +93,7 @@ describe.each(backends)("$name", ({ device }) => {
       ),
       { numRuns: onCuda ? 4 : 30 },
     );
-    expect(launches).toBeLessThan(0.9 * calls); // that it gathers at all
+    expect(launches).toBeLessThan(calls); // that it gathers at all
   });
 
   test("calls of one turn are launched together", async () => {
