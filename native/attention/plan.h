@@ -20,6 +20,7 @@ enum class Sm90Refusal : uint8_t { none, dtype, pages, strides };
 /// More splits than this bring no further thread to work, but their results take memory: longer keys make longer
 /// splits.
 constexpr int64_t maxSplits = 32;
+constexpr int64_t maxHeadBlock = 8;
 
 /// One sequence's share. "Rows" are (query, head of the group) pairs of one kv head: row = query * groupSize + head.
 struct SequencePlan {
@@ -27,6 +28,7 @@ struct SequencePlan {
   int64_t rows = 0;           // queryLength * groupSize
   int64_t queryBlock = 0;     // rows per task
   int64_t keyBlock = 0;       // keys packed (or scored) at a time
+  int64_t headBlock = 1;      // kv heads per task
   int64_t keySplit = 0;       // keys per split; splits start at its multiples
   int64_t firstSplit = 0;     // number of the first split that some row sees
   int64_t splits = 1;         // splits from there on, merged in order

@@ -40,6 +40,9 @@ constexpr int64_t tiledKeyBlock =
     128;  // P^T of a panel: 128 keys x 24 rows x 4 bytes = 12 KiB, in L1 with its query panel
 constexpr int64_t decodeKeyBlock = 256;
 constexpr int64_t standardRowBlock = 16;
+// Where the rows of one head lie far apart and those of neighbouring heads side by side ([batch, length, heads, dim]),
+// decode reads this many bytes in one go, of several heads. Too many heads leave threads without work.
+constexpr int64_t decodeRunBytes = 4096;
 // A block of rows that is alone with its keys is split over them, so that more than one thread can work on it. The
 // length is a constant (not made from the number of threads) for the same bits everywhere; merging costs one output row
 // per split.
@@ -72,6 +75,12 @@ bool takesDecode(const Problem& problem, const Sequence& sequence) {
   return sequence.queryLength * problem.groupSize() < decodeRows && !sequence.weights;
 }
 
+/// Whether decode had better take neighbouring heads together: rows it can read where they lie, which are not compact.
+bool hasHeadsInside(const Problem& problem, const View<const void>& view, int64_t dims, const CpuTarget& target) {
+  return problem.pageSize == 0 && view.columnStride == 1 && dims % target.lanes == 0 && !isCompact(view, dims) &&
+         view.headStride >= 0 && view.headStride <= 2 * dims;
+}
+
 /// Kernel and blocks for `rows` rows of the sequence's kind.
 void planBlocks(const Problem& problem, const Sequence& sequence, const CpuTarget& target, SequencePlan& plan) {
   const bool decode = takesDecode(problem, sequence);
@@ -79,6 +88,10 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const CpuTarge
   plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
   if (decode) {
     plan.queryBlock = decodeRows;
+    if (hasHeadsInside(problem, sequence.key, problem.headDim, target) &&
+        hasHeadsInside(problem, sequence.value, problem.valueDim, target))
+      plan.headBlock = std::clamp<int64_t>(decodeRunBytes / (problem.headDim * byteSize(problem.kvDtype())), 1,
+                                           std::min<int64_t>(problem.kvHeads, maxHeadBlock));
     return;
   }
   plan.packValues = problem.valueDim > widestInPlace;
@@ -237,7 +250,7 @@ double visiblePairs(const Problem& problem, const Sequence& sequence) {
 /// The work of a part, and the partial results of its splits (of all its rows, if they are merged with others').
 static void addPart(const Problem& problem, bool merged, SequencePlan& part, Plan& plan) {
   plan.flops += part.flops;
-  plan.tasks += ceilDiv(part.rows, part.queryBlock) * part.splits * problem.kvHeads;
+  plan.tasks += ceilDiv(part.rows, part.queryBlock) * part.splits * ceilDiv(problem.kvHeads, part.headBlock);
   if (part.splits == 1 && !merged) return;
   // Every split's unnormalised output, sum and reference, whole cache lines each.
   part.partialFloats = roundUp(part.rows * problem.valueDim, 16) + 2 * roundUp(part.rows, 16);

@@ -83,7 +83,7 @@ void AttentionJob::addPart(Part part) {
   const SequencePlan& plan = *part.plan;
   part.firstTask = taskCount_, part.blocks = ceilDiv(plan.rows, plan.queryBlock);
   part.firstGroup = groupCount_, part.workspace = workspaceFloats_;
-  taskCount_ += part.blocks * plan.splits * problem_.kvHeads;
+  taskCount_ += part.blocks * plan.splits * ceilDiv(problem_.kvHeads, plan.headBlock);
   if (plan.splits > 1 || part.merged) {
     if (!part.merged) groupCount_ += problem_.kvHeads;
     workspaceFloats_ += plan.partialFloats * plan.splits * problem_.kvHeads;
@@ -190,11 +190,11 @@ void AttentionJob::runTiled(int64_t number, const Part& part) {
   const SequencePlan& plan = *part.plan;
   const bool decode = plan.kernel == Kernel::cpuDecode;
   const int64_t split = number % plan.splits, rest = number / plan.splits;
-  const int64_t block = part.blocks - 1 - rest % part.blocks, kvHead = rest / part.blocks;
+  const int64_t block = part.blocks - 1 - rest % part.blocks, kvHead = rest / part.blocks * plan.headBlock;
 
   Task task{};
   task.problem = &problem_, task.sequence = part.sequence, task.owners = part.owners, task.plan = &plan;
-  task.kvHead = kvHead;
+  task.kvHead = kvHead, task.kvHeads = std::min(plan.headBlock, problem_.kvHeads - kvHead);
   task.rowBegin = block * plan.queryBlock;
   task.rowEnd = std::min(plan.rows, task.rowBegin + plan.queryBlock);
   const int64_t splitBegin = (plan.firstSplit + split) * plan.keySplit;
@@ -202,6 +202,7 @@ void AttentionJob::runTiled(int64_t number, const Part& part) {
   task.keyEnd = std::min(part.keyEnd, splitBegin + plan.keySplit);
   task.cancelled = cancelledFlag();
   if (plan.splits > 1 || part.merged) task.partial = partialOf(part, kvHead, split, task.rowBegin);
+  task.partialHeadStride = plan.splits * plan.partialFloats;
 
   const int64_t floats = decode ? kernels_.decodeScratch(problem_, plan) : kernels_.tiledScratch(problem_, plan);
   float* scratch = threadScratch(size_t(floats));
@@ -210,11 +211,13 @@ void AttentionJob::runTiled(int64_t number, const Part& part) {
 
   if (plan.splits == 1 || part.merged || isCancelled()) return;
   // Whoever ends last merges, always in the order of the splits.
-  if (pending_[size_t(part.firstGroup + kvHead)].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  Partial partials[maxSplits];
-  for (int64_t i = 0; i < plan.splits; i++) partials[i] = partialOf(part, kvHead, i, 0);
   task.partial = {};
-  kernels_.merge(task, partials, plan.splits, scratch);
+  for (const int64_t end = kvHead + task.kvHeads; task.kvHead < end; task.kvHead++) {
+    if (pending_[size_t(part.firstGroup + task.kvHead)].fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
+    Partial partials[maxSplits];
+    for (int64_t i = 0; i < plan.splits; i++) partials[i] = partialOf(part, task.kvHead, i, 0);
+    kernels_.merge(task, partials, plan.splits, scratch);
+  }
 }
 
 void AttentionJob::runMerge(int64_t number) {

@@ -1,6 +1,6 @@
 // Attention of very few rows against many keys: bound by reading keys and values, so each is read once, strictly in
 // order (what hardware prefetchers like best), and used for up to `lanes` rows at a time: the queries of a group share
-// it.
+// it. Where the rows of several heads lie side by side, a task takes several heads, a few keys at a time.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
 //                             online softmax per row, lanes along keys
@@ -16,6 +16,7 @@ namespace fovea::cpu::FOVEA_ISA {
 namespace {
 
 constexpr int64_t maxRows = 8;
+constexpr int64_t keysTogether = 8;  // whose rows are read before the next head's
 
 /// Rows of keys or values as whole vectors of a dtype, or staged as float32 when they are not.
 struct Rows {
@@ -136,7 +137,8 @@ AddValues addValuesFor(DType type, int64_t rows) {
 }
 
 struct Scratch {
-  float *query, *output, *scores, *staging, *modifier;
+  float *query, *output, *scores;  // [head][maxRows][...]
+  float *staging, *modifier;
 };
 
 int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Scratch& scratch) {
@@ -147,9 +149,9 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
     used += roundUp(floats, 16);
     return at;
   };
-  scratch.query = take(maxRows * headDims);
-  scratch.output = take(maxRows * valueDims);
-  scratch.scores = take(maxRows * plan.keyBlock);
+  scratch.query = take(plan.headBlock * maxRows * headDims);
+  scratch.output = take(plan.headBlock * maxRows * valueDims);
+  scratch.scores = take(plan.headBlock * maxRows * plan.keyBlock);
   scratch.modifier = take(plan.keyBlock);
   scratch.staging = take(plan.keyBlock * most(headDims, valueDims));
   return used;
@@ -190,6 +192,21 @@ void multiplyByScales(const Task& task, const float* scales, int64_t begin, int6
   }
 }
 
+/// Calls use(head, rows, type, first, count) for keys [begin, end) of every head of the task, each head's rows as
+/// forRuns has them, in the order in which they lie in memory.
+template <class Use>
+void forHeads(const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims, int64_t begin,
+              int64_t end, float* staging, Use use) {
+  forRuns(task, view, pageStride, dims, begin, end, staging, [&](Rows rows, DType type, int64_t first, int64_t count) {
+    if (task.kvHeads == 1) return use(0, rows, type, first, count);
+    for (int64_t key = 0; key < count; key += keysTogether)  // the plan has several heads where rows are in place
+      for (int64_t head = 0; head < task.kvHeads; head++) {
+        const char* data = rows.data + key * rows.strideBytes + head * view.headStride * byteSize(type);
+        use(head, Rows{data, rows.strideBytes}, type, first + key, least(keysTogether, count - key));
+      }
+  });
+}
+
 /// scores[0, count) of one row become probabilities; its reference, sum and output follow a new maximum.
 void softmaxBlock(float* scores, int64_t count, float& reference, float& sum, float* output, int64_t dims) {
   int64_t padded = roundUp(count, lanes);
@@ -211,6 +228,12 @@ void softmaxBlock(float* scores, int64_t count, float& reference, float& sum, fl
     total += p;
   }
   sum += sumLanes(total);
+}
+
+/// The task for one of its heads alone.
+Task ofHead(Task task, int64_t head) {
+  task.kvHead += head, task.kvHeads = 1;
+  return task;
 }
 
 /// Softcap, modifiers and bounds of one row's scores of keys [begin, begin + count).
@@ -244,18 +267,22 @@ void decode(const Task& task, float* base) {
   const int64_t keyBlock = task.plan->keyBlock;
 
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
-  std::memset(scratch.query, 0, sizeof(float) * size_t(maxRows * headDims));
-  std::memset(scratch.output, 0, sizeof(float) * size_t(maxRows * valueDims));
-  float reference[maxRows], sum[maxRows] = {};
+  std::memset(scratch.query, 0, sizeof(float) * size_t(task.kvHeads * maxRows * headDims));
+  std::memset(scratch.output, 0, sizeof(float) * size_t(task.kvHeads * maxRows * valueDims));
+  float reference[maxHeadBlock][maxRows], sum[maxHeadBlock][maxRows] = {};
+  for (int64_t head = 0; head < task.kvHeads; head++)
+    for (int64_t r = 0; r < rows; r++) {
+      const RowOwner owner = ownerOf(ofHead(task, head), task.rowBegin + r);
+      const View<const void>& query = owner.sequence.query;
+      reference[head][r] = -infinity;
+      float* to = scratch.query + (head * maxRows + r) * headDims;
+      readRow(elementAt(query.data, problem.dtype, owner.head * query.headStride + owner.query * query.rowStride),
+              problem.dtype, query.columnStride, problem.headDim, to);
+      for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
+    }
   int64_t firstKey = INT64_MAX, lastKey = 0, innerBegin = 0, innerEnd = INT64_MAX;
   for (int64_t r = 0; r < rows; r++) {
     const RowOwner owner = ownerOf(task, task.rowBegin + r);
-    const View<const void>& query = owner.sequence.query;
-    reference[r] = -infinity;
-    float* to = scratch.query + r * headDims;
-    readRow(elementAt(query.data, problem.dtype, owner.head * query.headStride + owner.query * query.rowStride),
-            problem.dtype, query.columnStride, problem.headDim, to);
-    for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
     const KeyRange visible = visibleKeys(problem, owner.sequence, owner.query);
     const int64_t begin = most(visible.begin, task.keyBegin), end = least(visible.end, task.keyEnd);
     innerBegin = most(innerBegin, begin), innerEnd = least(innerEnd, end);
@@ -265,37 +292,45 @@ void decode(const Task& task, float* base) {
   for (int64_t block = roundDown(firstKey, keyBlock); block < lastKey; block += keyBlock) {
     if (isCancelled(task)) return;
     const int64_t begin = most(block, firstKey), end = least(block + keyBlock, lastKey), count = end - begin;
-    forRuns(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
-            [&](Rows keys, DType type, int64_t first, int64_t number) {
-              scoreKeysFor(type, computed)(keys, number, scratch.query, headDims, scratch.scores + (first - begin),
-                                           keyBlock);
-            });
+    forHeads(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
+             [&](int64_t head, Rows keys, DType type, int64_t first, int64_t number) {
+               scoreKeysFor(type, computed)(keys, number, scratch.query + head * maxRows * headDims, headDims,
+                                            scratch.scores + head * maxRows * keyBlock + (first - begin), keyBlock);
+             });
+    // Scales are of pages, whose rows are no neighbours of other heads': one head.
     if (problem.keyScales) multiplyByScales(task, problem.keyScales, begin, end, rows, keyBlock, scratch.scores);
     const bool plain = !hasModifiers(sequence) && problem.softcap == 0 && begin >= innerBegin && end <= innerEnd;
-    for (int64_t r = 0; r < rows; r++) {
-      float* scores = scratch.scores + r * keyBlock;
-      if (!plain) modifyScores(task, task.rowBegin + r, begin, count, scratch.modifier, scores);
-      softmaxBlock(scores, count, reference[r], sum[r], scratch.output + r * valueDims, valueDims);
-    }
+    for (int64_t head = 0; head < task.kvHeads; head++)
+      for (int64_t r = 0; r < rows; r++) {
+        float* scores = scratch.scores + (head * maxRows + r) * keyBlock;
+        if (!plain) modifyScores(ofHead(task, head), task.rowBegin + r, begin, count, scratch.modifier, scores);
+        softmaxBlock(scores, count, reference[head][r], sum[head][r], scratch.output + (head * maxRows + r) * valueDims,
+                     valueDims);
+      }
     if (problem.valueScales) multiplyByScales(task, problem.valueScales, begin, end, rows, keyBlock, scratch.scores);
-    forRuns(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
-            [&](Rows values, DType type, int64_t first, int64_t number) {
-              addValuesFor(type, computed)(values, number, scratch.scores + (first - begin), keyBlock, scratch.output,
-                                           valueDims);
-            });
+    forHeads(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
+             [&](int64_t head, Rows values, DType type, int64_t first, int64_t number) {
+               addValuesFor(type, computed)(values, number,
+                                            scratch.scores + head * maxRows * keyBlock + (first - begin), keyBlock,
+                                            scratch.output + head * maxRows * valueDims, valueDims);
+             });
   }
 
-  for (int64_t r = 0; r < rows; r++) {
-    const int64_t row = task.rowBegin + r, head = headOfRow(problem, task.kvHead, row),
-                  query = queryOfRow(problem, row);
-    float* output = scratch.output + r * valueDims;
-    if (task.partial.output) {
-      task.partial.sum[r] = sum[r], task.partial.reference[r] = sum[r] == 0 ? 0 : reference[r];
-      std::memcpy(task.partial.output + r * problem.valueDim, output, sizeof(float) * size_t(problem.valueDim));
-      continue;
+  for (int64_t head = 0; head < task.kvHeads; head++)
+    for (int64_t r = 0; r < rows; r++) {
+      const int64_t row = task.rowBegin + r;
+      float* output = scratch.output + (head * maxRows + r) * valueDims;
+      const float total = sum[head][r], at = total == 0 ? 0 : reference[head][r];
+      if (task.partial.output) {
+        const int64_t shift = head * task.partialHeadStride;
+        task.partial.sum[shift + r] = total, task.partial.reference[shift + r] = at;
+        std::memcpy(task.partial.output + shift + r * problem.valueDim, output,
+                    sizeof(float) * size_t(problem.valueDim));
+        continue;
+      }
+      writeResultRow(problem, sequence, headOfRow(problem, task.kvHead + head, row), queryOfRow(problem, row), total,
+                     at, output);
     }
-    writeResultRow(problem, sequence, head, query, sum[r], sum[r] == 0 ? 0 : reference[r], output);
-  }
 }
 
 void merge(const Task& task, const Partial* partials, int64_t splits, float* total) {

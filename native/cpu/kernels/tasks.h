@@ -20,18 +20,19 @@ struct QueryOwner {
   int64_t query;
 };
 
-/// A block of rows of one kv head against a range of keys. Row r is query r / groupSize, head r % groupSize of the
-/// group.
+/// A block of rows of one kv head (decode: of each of a few) against a range of keys. Row r is query r / groupSize,
+/// head r % groupSize of the group.
 struct Task {
   const Problem* problem;
   const Sequence* sequence;  // whose keys they are
   const QueryOwner* owners;  // of each query; absent: all are the sequence's own
   const SequencePlan* plan;
-  int64_t kvHead;
+  int64_t kvHead, kvHeads;  // the first, and how many
   int64_t rowBegin, rowEnd;
-  int64_t keyBegin, keyEnd;  // a split, or all keys
-  Partial partial;           // where a split goes; absent: this task has all keys and writes the result itself
-  const bool* cancelled;     // read with relaxed order at every block of keys
+  int64_t keyBegin, keyEnd;   // a split, or all keys
+  Partial partial;            // where a split goes; absent: this task has all keys and writes the result itself
+  int64_t partialHeadStride;  // floats from there to where the next kv head's goes
+  const bool* cancelled;      // read with relaxed order at every block of keys
 };
 
 inline bool isCancelled(const Task& task) { return __atomic_load_n(task.cancelled, __ATOMIC_RELAXED); }
