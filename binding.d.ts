@@ -108,7 +108,8 @@ export interface Binding {
   ): number;
   /**
    * Merges attention over disjoint sets of keys, before it returns. `merge` is one Float64Array: the fields of `mergeFields`,
-   * then for each view those of `mergeViewFields`: output, lse, then output and lse of each part. All are on the host.
+   * then for each view those of `mergeViewFields`: output, lse, then output and lse of each part. All are on the host, or all
+   * on one GPU: then it returns once that is enqueued there.
    */
   mergeAttentionSync(merge: Float64Array, storages: readonly Storage[]): void;
   /** Enqueues, or merges at once what costs the processor less than handing it over. Settles and returns as `attention` does. */

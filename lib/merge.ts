@@ -49,6 +49,8 @@ export interface MergeResult<D extends FloatDType = FloatDType> {
  * `returnLse` are parts as they are. A row whose lse is -Infinity saw no key and contributes nothing; without any other it
  * becomes 0 and -Infinity. With `sinks`, give them to one part's call alone: each lse includes its sink, which must count once.
  *
+ * With tensors on a GPU it happens there, in call order.
+ *
  * As with `attention`, work is done off the event loop (unless it is tiny), every failure rejects with a `FoveaError`, and
  * tensors must not be changed until the promise settles.
  */
@@ -72,7 +74,10 @@ export async function mergeAttention<Output extends TensorInput>(
   return resultOf(call, output, lse) as MergeResult<FloatDTypeOf<Output>>;
 }
 
-/** As `mergeAttention`, but merges before it returns, on the calling thread and fovea's own. Throws a `FoveaError`. */
+/**
+ * As `mergeAttention`, but merges before it returns, on the calling thread and fovea's own; on a GPU it returns once the work is
+ * enqueued there. Throws a `FoveaError`.
+ */
 export function mergeAttentionSync<Output extends TensorInput>(
   parts: readonly AttentionPart<Output>[],
   options?: MergeOptions,
@@ -223,7 +228,6 @@ function writeMerge(call: MergeCall, output: View, lse: View, storages: Storage[
 }
 
 function newOutputs(call: MergeCall): { output: View; lse: View } {
-  forEachInput(call, (name, view) => view.storage!.array(name)); // on the host
   const output = call.out?.view ?? newView("output", call.dtype, call.device, call.outputShape);
   try {
     return { output, lse: newView("lse", "float32", call.device, call.lseShape) };

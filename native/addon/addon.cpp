@@ -50,9 +50,7 @@ OwnedProblem problemOf(Napi::Env env, napi_value problem, const std::vector<napi
 }
 
 OwnedMerge mergeOf(Napi::Env env, napi_value merge, const std::vector<napi_value>& storages) {
-  OwnedMerge owned = readMerge(numbersOf(env, merge, "merge"), memoryOf(env, storages));
-  if (owned.device != host) throw BoundsError("storages: on a GPU");
-  return owned;
+  return readMerge(numbersOf(env, merge, "merge"), memoryOf(env, storages));
 }
 
 Plan planFor(int device, const Problem& problem) {
@@ -225,6 +223,7 @@ void Addon::mergeAttentionSync(const Arguments& call) {
   const Napi::Env env = call.Env();
   withCodes(env, [&] {
     const OwnedMerge owned = mergeOf(env, call[0], elementsOf(env, call[1], "storages"));
+    if (owned.device != host) return cuda::enqueue(gpus_.stream(owned.device), owned.merge);
     if (cpu::run(owned.merge) == cpu::Outcome::outOfMemory) throw std::bad_alloc();
   });
 }
@@ -236,6 +235,14 @@ Napi::Value Addon::mergeAttention(const Arguments& call) {
     const auto owned = std::make_shared<OwnedMerge>(mergeOf(env, call[0], storages));
     if (!call[2].IsFunction()) throw BoundsError("settled: expected a function");
     const auto begin = [&](Calls::Report report) -> std::function<void()> {
+      if (owned->device != host) {
+        auto settled = [owned, report = std::move(report)](const cuda::Result& result) {
+          report(howOf(result.outcome), result.message);
+        };
+        return [execution = cuda::start(gpus_.stream(owned->device), owned->merge, std::move(settled))] {
+          cuda::cancel(*execution);
+        };
+      }
       auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) {
         report(howOf(outcome), "mergeAttention: not enough memory for a row of output");
       };

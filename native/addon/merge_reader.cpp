@@ -66,7 +66,7 @@ OwnedMerge readMerge(std::span<const double> fields, std::span<const Memory> sto
   merge.batch = integer(batch, 0, maxLength);
   merge.heads = integer(heads, 0, maxHeads);
   merge.rows = integer(rows, 0, maxLength);
-  merge.dims = integer(dims, 0, maxLength);
+  merge.dims = integer(dims, 0, 1 << 30);
   merge.partCount = integer(parts, 1, maxHeads);
   const double rowCount = double(merge.batch) * double(merge.heads) * double(merge.rows);
   if (rowCount * double(merge.dims + 1) > double(anyInteger)) throw BoundsError("merge: too large");

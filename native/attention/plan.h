@@ -9,8 +9,8 @@
 namespace fovea {
 
 /// Kernels by the index that plans use; the names are in kernelName().
-enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard, cudaTiled, cudaTiledSm90 };
-constexpr int kernelCount = 6;
+enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard, cudaTiled, cudaTiledSm90, cudaDecode };
+constexpr int kernelCount = 7;
 const char* kernelName(Kernel kernel);
 
 /// Why a sequence on a Hopper GPU is not cuda.tiled_sm90's: what is not float16 or bfloat16, keys and values in pages,

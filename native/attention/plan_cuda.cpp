@@ -179,6 +179,58 @@ int64_t sm90Sequences(const Plan& plan) {
 
 int64_t tiledTableBytes(int64_t sequenceCount) { return roundUp(sequenceCount * tiledEntryBytes, workspaceAlignment); }
 
+int64_t decodeTableBytes(int64_t sequenceCount) {
+  return roundUp(sequenceCount * decodeEntryBytes, workspaceAlignment);
+}
+
+DecodeWork decodeWork(const Problem& problem, const Sequence& sequence) {
+  DecodeWork work;
+  work.splits = decodeSplits(problem, sequence);
+  work.rows = sequence.queryLength * problem.groupSize();
+  work.tasks = problem.kvHeads * work.splits.count;
+  work.mergeTasks = ceilDivide(problem.heads * sequence.queryRows, decodeWarps);
+  work.resultFloats = roundUp(problem.valueDim, 4);
+  const int64_t results = work.tasks * work.rows;
+  work.resultBytes = roundUp(results * work.resultFloats * int64_t(sizeof(float)), workspaceAlignment);
+  work.statisticsBytes = roundUp(results * int64_t(2 * sizeof(float)), workspaceAlignment);
+  return work;
+}
+
+int64_t decodeWorkspaceBytes(const Problem& problem, const Plan& plan) {
+  int64_t count = 0, bytes = 0;
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    if (plan.sequences[size_t(i)].kernel != Kernel::cudaDecode) continue;
+    const DecodeWork work = decodeWork(problem, problem.sequences[i]);
+    bytes += work.resultBytes + work.statisticsBytes;
+    count++;
+  }
+  return decodeTableBytes(count) + bytes;
+}
+
+static SequencePlan planDecode(const Problem& problem, const Sequence& sequence, Plan& plan) {
+  const DecodeShape shape = decodeShape(problem);
+  const DecodeWork work = decodeWork(problem, sequence);
+  SequencePlan part;
+  part.kernel = Kernel::cudaDecode;
+  part.rows = work.rows;
+  part.queryBlock = decodeRows;
+  part.keyBlock = int64_t{shape.keys} * decodeWarps;
+  part.keySplit = work.splits.keys;
+  part.firstSplit = work.splits.first;
+  part.splits = work.splits.count;
+  // Slices begin at multiples of their size, and so do splits: no slice is visited twice.
+  const KeyRange seen = visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1);
+  const int64_t keys = (ceilDivide(seen.end, shape.keys) - seen.begin / shape.keys) * shape.keys;
+  const bool exact = problem.dtype == DType::float32;  // no matrix instructions, so nothing is padded but rows
+  const int64_t rows = exact && work.rows <= decodeRows / 4 ? decodeRows / 4 : decodeRows;
+  const int64_t panel = exact ? 4 : panelBytes / byteSize(problem.dtype);
+  const int64_t dims = roundUp(problem.headDim, panel) + roundUp(problem.valueDim, exact ? 32 : panel);
+  part.flops = 2.0 * problem.kvHeads * double(rows) * double(keys) * double(dims);
+  plan.tasks += work.tasks + work.mergeTasks;
+  plan.bytes += 2.0 * double(work.tasks * work.rows * (problem.valueDim + 2)) * sizeof(float);
+  return part;
+}
+
 static SequencePlan planStandard(const Problem& problem, const Sequence& sequence, Plan& plan) {
   const StandardWork work = standardWork(problem, sequence);
   SequencePlan part;
@@ -231,12 +283,19 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   Plan plan;
   plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
-  plan.workspaceBytes = tiled ? tiledTableBytes(problem.sequenceCount) : standardTableBytes(problem.sequenceCount);
+  int64_t tiledSequences = 0;
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
-    SequencePlan part = tiled ? planTiled(problem, sequence, limits.computeMajor == 9 ? &sm90 : nullptr, plan)
-                              : planStandard(problem, sequence, plan);
-    part.keySplit = sequence.keyLength;
+    SequencePlan part;
+    if (!tiled)
+      part = planStandard(problem, sequence, plan);
+    else if (isDecode(problem, sequence))
+      part = planDecode(problem, sequence, plan);
+    else
+      part = planTiled(problem, sequence, limits.computeMajor == 9 ? &sm90 : nullptr, plan);
+    const bool decode = part.kernel == Kernel::cudaDecode;
+    if (!decode) part.keySplit = sequence.keyLength;
+    tiledSequences += tiled && !decode;
     part.plainLoads = !allAligned(problem, sequence);
     plan.flops += part.flops;
     plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);
@@ -244,6 +303,8 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
     plan.sequences.push_back(part);
   }
   plan.workspaceBytes += sm90WorkspaceBytes(sm90Sequences(plan));
+  plan.workspaceBytes += decodeWorkspaceBytes(problem, plan);
+  plan.workspaceBytes += tiled ? tiledTableBytes(tiledSequences) : standardTableBytes(problem.sequenceCount);
   if (plan.tasks > maxTasks)
     throw std::invalid_argument("algorithm: \"" + std::string(tiled ? "tiled" : "standard") + "\" would take " +
                                 std::to_string(plan.tasks) + " thread blocks, more than a launch can hold");

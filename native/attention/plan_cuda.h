@@ -44,4 +44,21 @@ int64_t sm90Sequences(const Plan& plan);
 
 int64_t tiledTableBytes(int64_t sequenceCount);
 
+/// The decode kernels' work on one sequence. A task is a thread block.
+struct DecodeWork {
+  KeySplits splits{0, 0, 0};
+  int64_t rows = 0;             // of each kv head, that attend
+  int64_t tasks = 0;            // kv heads x splits
+  int64_t mergeTasks = 0;       // of decodeWarps rows of output
+  int64_t resultFloats = 0;     // of one row of a split: valueDim, rounded up to whole 16 bytes
+  int64_t resultBytes = 0;      // workspace, multiples of 256: of all results,
+  int64_t statisticsBytes = 0;  // and of their references and sums
+};
+
+DecodeWork decodeWork(const Problem& problem, const Sequence& sequence);
+
+/// Workspace bytes of the decode kernels: the table of their sequences, and each one's results. It comes first.
+int64_t decodeWorkspaceBytes(const Problem& problem, const Plan& plan);
+int64_t decodeTableBytes(int64_t sequenceCount);
+
 }  // namespace fovea::cuda

@@ -20,6 +20,8 @@ const char* kernelName(Kernel kernel) {
       return "cuda.tiled";
     case Kernel::cudaTiledSm90:
       return "cuda.tiled_sm90";
+    case Kernel::cudaDecode:
+      return "cuda.decode";
   }
   return "?";
 }

@@ -25,6 +25,8 @@ Result run(Stream&, const Problem&, const Plan&, Residence) { fail(); }
 std::shared_ptr<Execution> start(Stream&, const Problem&, const Plan&, Residence, Settled) { fail(); }
 void cancel(Execution&) { fail(); }
 void enqueue(Stream&, const Problem&, const Plan&, Residence) { fail(); }
+std::shared_ptr<Execution> start(Stream&, const Merge&, Settled) { fail(); }
+void enqueue(Stream&, const Merge&) { fail(); }
 std::shared_ptr<Execution> synchronize(Stream&, Settled) { fail(); }
 std::shared_ptr<DeviceBuffer> allocate(Stream&, int64_t) { fail(); }
 std::shared_ptr<DeviceBuffer> adopt(Stream&, uint64_t, int64_t) { fail(); }

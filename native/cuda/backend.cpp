@@ -27,6 +27,11 @@ void launchWithWorkspace(Stream& stream, const Problem& problem, const Plan& pla
   // Freed here in the stream's order: the next call may use the same memory.
 }
 
+void launchWithWorkspace(Stream& stream, const Merge& merge) {
+  const auto workspace = DeviceBuffer::allocate(stream.compute(), merge.partCount * int64_t(sizeof(MergePart)));
+  launchMerge(stream.device(), stream.compute()->get(), merge, workspace->pointer());
+}
+
 std::shared_ptr<Execution> post(Stream& stream, std::function<void()> submit, std::function<void()> finish,
                                 Settled settled) {
   return stream.post({std::move(submit), std::move(finish), std::move(settled)});
@@ -86,6 +91,15 @@ void enqueue(Stream& stream, const Problem& problem, const Plan& plan, Residence
     onDevice.upload(stream);
     launchWithWorkspace(stream, onDevice.get(), plan);
   });
+}
+
+std::shared_ptr<Execution> start(Stream& stream, const Merge& merge, Settled settled) {
+  const auto submit = [&stream, merge] { launchWithWorkspace(stream, merge); };
+  return post(stream, submit, nullptr, std::move(settled));
+}
+
+void enqueue(Stream& stream, const Merge& merge) {
+  stream.submitNow([&] { launchWithWorkspace(stream, merge); });
 }
 
 void cancel(Execution& execution) { execution.cancel(); }

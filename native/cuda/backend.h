@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "../attention/merge.h"
 #include "../attention/plan.h"
 #include "../attention/row_store.h"
 #include "element_copy.h"
@@ -59,6 +60,10 @@ void cancel(Execution& execution);
 /// prevents that; a fault while it runs is the result of the next call that waits. The problem, parameters on the host
 /// and buffers of the same stream may be released at once.
 void enqueue(Stream& stream, const Problem& problem, const Plan& plan, Residence residence);
+
+/// The same two of a merge whose tensors are all on the device; its parts must live until settled, or released.
+std::shared_ptr<Execution> start(Stream& stream, const Merge& merge, Settled settled);
+void enqueue(Stream& stream, const Merge& merge);
 
 /// Settles once everything that was enqueued before is done, with the fault that any of it met.
 std::shared_ptr<Execution> synchronize(Stream& stream, Settled settled);

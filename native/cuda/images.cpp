@@ -12,6 +12,8 @@ extern const unsigned char fovea_image_tiled_sm80_begin[];
 extern const unsigned char fovea_image_tiled_float32_sm80_begin[];
 extern const unsigned char fovea_image_tiled_sm90_begin[];
 extern const unsigned char fovea_image_tiled_weights_begin[];
+extern const unsigned char fovea_image_decode_begin[];
+extern const unsigned char fovea_image_merge_begin[];
 }
 
 namespace fovea::cuda::images {
@@ -26,5 +28,7 @@ const Image tiled{"tiled_sm80", fovea_image_tiled_sm80_begin};
 const Image tiledFloat32{"tiled_float32_sm80", fovea_image_tiled_float32_sm80_begin};
 const Image tiledSm90{"tiled_sm90", fovea_image_tiled_sm90_begin};
 const Image tiledWeights{"tiled_weights", fovea_image_tiled_weights_begin};
+const Image decode{"decode", fovea_image_decode_begin};
+const Image merge{"merge", fovea_image_merge_begin};
 
 }  // namespace fovea::cuda::images

@@ -20,7 +20,7 @@ struct KernelImage {
 
 namespace images {
 extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledSm90,
-    tiledWeights;
+    tiledWeights, decode, merge;
 }
 
 }  // namespace fovea::cuda

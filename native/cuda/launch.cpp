@@ -1,6 +1,8 @@
 #include "launch.h"
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "kernels/standard.h"
 #include "launch_parts.h"
@@ -60,17 +62,45 @@ void writeTable(Device& device, CUstream stream, const void* table, size_t bytes
   }
 }
 
+namespace {
+
+/// The sequences of a call that the decode kernel has, or those that it has not.
+struct Part {
+  Part(const Problem& whole, const Plan& all, bool decode) : problem(whole) {
+    plan.algorithm = all.algorithm;
+    for (int64_t i = 0; i < whole.sequenceCount; i++) {
+      if ((all.sequences[size_t(i)].kernel == Kernel::cudaDecode) != decode) continue;
+      sequences.push_back(whole.sequences[i]);
+      plan.sequences.push_back(all.sequences[size_t(i)]);
+    }
+    problem.sequences = sequences.data();
+    problem.sequenceCount = int64_t(sequences.size());
+  }
+  Part(const Part&) = delete;
+  Part& operator=(const Part&) = delete;
+
+  std::vector<Sequence> sequences;
+  Problem problem;
+  Plan plan;
+};
+
+}  // namespace
+
 void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
   device.function(tableKernel(false));
   device.function(tableKernel(true));
-  plan.algorithm == Algorithm::tiled ? loadTiled(device, problem, plan) : loadStandard(device, problem);
+  if (plan.algorithm == Algorithm::standard) return loadStandard(device, problem);
+  const Part decode(problem, plan, true), tiled(problem, plan, false);
+  if (!decode.sequences.empty()) loadDecode(device, problem);
+  if (!tiled.sequences.empty()) loadTiled(device, tiled.problem, tiled.plan);
 }
 
 void launch(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
-  if (plan.algorithm == Algorithm::tiled)
-    launchTiled(device, stream, problem, plan, workspace);
-  else
-    launchStandard(device, stream, problem, workspace);
+  if (plan.algorithm == Algorithm::standard) return launchStandard(device, stream, problem, workspace);
+  const Part decode(problem, plan, true), tiled(problem, plan, false);
+  launchDecode(device, stream, decode.problem, workspace);
+  workspace += CUdeviceptr(decodeWorkspaceBytes(problem, plan));
+  launchTiled(device, stream, tiled.problem, tiled.plan, workspace);
 }
 
 }  // namespace fovea::cuda

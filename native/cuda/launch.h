@@ -1,5 +1,6 @@
 // Launches of kernels: what a plan says, on a stream.
 #pragma once
+#include "../attention/merge.h"
 #include "devices.h"
 
 namespace fovea::cuda {
@@ -12,5 +13,9 @@ void loadKernels(Device& device, const Problem& problem, const Plan& plan);
 /// of `problem`, so a CUDA graph captured from it can be replayed as long as the device memory lives. The context is
 /// current.
 void launch(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace);
+
+/// The same of a merge, whose views are the device's but for the list of its parts. The workspace has the size of that
+/// list.
+void launchMerge(Device& device, CUstream stream, const Merge& merge, CUdeviceptr workspace);
 
 }  // namespace fovea::cuda

@@ -6,11 +6,13 @@
 
 namespace fovea::cuda {
 
-/// The launches of one algorithm's plans, as in launch.h.
+/// The launches of one algorithm's plans, as in launch.h: tiled and decode each of those sequences that are theirs.
 void loadStandard(Device& device, const Problem& problem);
 void launchStandard(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
 void loadTiled(Device& device, const Problem& problem, const Plan& plan);
 void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace);
+void loadDecode(Device& device, const Problem& problem);
+void launchDecode(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
 
 /// As kernels' names have it.
 const char* suffix(DType type);

@@ -23,6 +23,9 @@ struct alignas(1024) Panel {
   FOVEA_DEVICE uint32_t address(int row, int granule) const {
     return ptx::sharedAddress(granules + place(row, granule));
   }
+  FOVEA_DEVICE float4 four(int row, int granule) const {
+    return reinterpret_cast<const float4*>(granules)[place(row, granule)];
+  }
   FOVEA_DEVICE float2 two(int row, int column) const {
     return reinterpret_cast<const float2*>(granules + place(row, column / 4))[column / 2 % 2];
   }
@@ -110,14 +113,15 @@ class RowCursor {
 
 /// Starts copying rows into a tile of panels side by side: rows [0, count), which rowAt(row) finds (asked for each row
 /// once, in ascending order per thread, `threads` / 8 rows apart, by all threads), and columns [0, columnEnd). Further
-/// rows, and columns up to the last panel that is begun, become 0; nothing of them is read. All `threads` take part.
+/// rows, and columns up to the last panel that is begun, become 0; nothing of them is read. All `threads` take part: those
+/// of the block, or of the warp.
 template <int threads, class Element, int rows, int panels, class RowAt>
 FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int count, int columnEnd,
                            RowAt rowAt) {
   constexpr int perGranule = 16 / int(sizeof(Element)), step = threads / 8;
-  const int granule = threadIdx.x % 8;
+  const int thread = threads == 32 ? laneIndex() : int(threadIdx.x), granule = thread % 8;
 #pragma unroll 2
-  for (int row = threadIdx.x / 8; row < rows; row += step) {
+  for (int row = thread / 8; row < rows; row += step) {
     const Element* from = row < count ? rowAt(row) : source.base;
 #pragma unroll
     for (int panel = 0; panel < panels; panel++) {
@@ -137,8 +141,8 @@ FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& 
 template <int threads, class Element, int rows, int panels>
 FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int first, int rowEnd,
                            int columnEnd) {
-  RowCursor<Element> cursor(source, first + int(threadIdx.x) / 8);
-  int at = threadIdx.x / 8;
+  int at = (threads == 32 ? laneIndex() : int(threadIdx.x)) / 8;
+  RowCursor<Element> cursor(source, first + at);
   loadRows<threads>(to, source, rowEnd - first, columnEnd, [&](int row) {
     cursor.advance(row - at);
     at = row;

@@ -28,9 +28,13 @@ static_assert(sizeof(TiledSequence) == tiledEntryBytes);
 /// Dynamic shared memory of the kernel that recomputes weights.
 constexpr int weightSharedBytes = 2 * (standardQueryTile + standardKeyTile) * panelBytes;
 
-struct TiledArguments {
+/// What the rules of scores go by.
+struct RuleArguments {
   Problem problem;       // its `sequences` is unused
   float scale, softcap;  // the problem's, so that no kernel computes in float64
+};
+
+struct TiledArguments : RuleArguments {
   const TiledSequence* table;
 };
 

@@ -40,7 +40,7 @@ FOVEA_DEVICE PackedRow packedRow(const Problem& problem, int kvHead, int row) {
 }
 
 /// Whether more than a positive scale and ranges of keys decides over the scores.
-FOVEA_DEVICE bool isModified(const TiledArguments& arguments, const Sequence& sequence) {
+FOVEA_DEVICE bool isModified(const RuleArguments& arguments, const Sequence& sequence) {
   return sequence.bias || sequence.mask || sequence.alibiSlopes || arguments.softcap > 0 || !(arguments.scale > 0);
 }
 
@@ -59,7 +59,7 @@ FOVEA_DEVICE float limitBias(float bias) {
 
 /// Adds the bias to the keys that the ranges left.
 template <class Tile>
-FOVEA_DEVICE void addBias(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+FOVEA_DEVICE void addBias(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                           Tile& tile) {
   const View<const void>& view = sequence.bias;
 #pragma unroll
@@ -79,7 +79,7 @@ FOVEA_DEVICE void addBias(const TiledArguments& arguments, const Sequence& seque
 }
 
 template <class Tile>
-FOVEA_DEVICE void addDistances(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+FOVEA_DEVICE void addDistances(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                                Tile& tile) {
 #pragma unroll
   for (int i = 0; i < Tile::rowsPerThread; i++) {
@@ -93,7 +93,7 @@ FOVEA_DEVICE void addDistances(const TiledArguments& arguments, const Sequence& 
 }
 
 template <class Tile>
-FOVEA_DEVICE void applyMask(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+FOVEA_DEVICE void applyMask(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                             Tile& tile) {
   const View<const uint8_t>& view = sequence.mask;
 #pragma unroll
@@ -136,7 +136,7 @@ FOVEA_DEVICE void hideRanges(int firstKey, Tile& tile, KeysAt keysAt) {
 /// Products to scores, -inf where masked. Returns what a score is to be multiplied with to be in base 2: the scale is
 /// left to the exponentials where nothing but ranges of keys came between. keysAt: as in hideRanges().
 template <class Tile, class KeysAt>
-FOVEA_DEVICE float applyRules(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                               Tile& tile, KeysAt keysAt) {
   const float scale = arguments.scale, softcap = arguments.softcap;
   const bool modified = isModified(arguments, sequence);
@@ -153,7 +153,7 @@ FOVEA_DEVICE float applyRules(const TiledArguments& arguments, const Sequence& s
 }
 
 template <class Tile>
-FOVEA_DEVICE float applyRules(const TiledArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                               Tile& tile) {
   return applyRules(arguments, sequence, place, tile,
                     [&](int row) { return keysOfRow(arguments.problem, sequence, place.row + row); });

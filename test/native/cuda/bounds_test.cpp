@@ -126,6 +126,13 @@ std::vector<Case> casesOf(Algorithm algorithm, DType dtype) {
   cases[4].kvHeads = cases[4].heads = 2, cases[4].pageSize = 16, cases[4].queryLengths = {1};
   cases[5].name = "several tiles";
   cases[5].queryLengths = {140}, cases[5].keyLengths = {200}, cases[5].valueDim = 136;
+  if (algorithm != Algorithm::tiled) return cases;
+  for (const int i : {0, 1, 3, 4}) {  // the same by the decode kernel
+    Case decode = cases[size_t(i)];
+    decode.name = "decode, " + decode.name;
+    decode.weights = false, decode.queryLengths = {2}, decode.keyLengths = {540};
+    cases.push_back(decode);
+  }
   return cases;
 }
 

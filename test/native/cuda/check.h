@@ -22,6 +22,8 @@ struct Test {
 };
 
 void addParityTests(std::vector<Test>& tests);
+/// Tests of decode's splits, and of merging.
+void addDecodeTests(std::vector<Test>& tests);
 /// Tests of what is read and written past the ends of tensors.
 void addBoundsTests(std::vector<Test>& tests);
 void addBackendTests(std::vector<Test>& tests);

@@ -40,6 +40,7 @@ int main(int count, char** arguments) {
   if (filters == std::vector<std::string>{"--record"}) return recordGoldens();
   std::vector<Test> tests;
   addParityTests(tests);
+  addDecodeTests(tests);
   addBoundsTests(tests);
   addBackendTests(tests);
   addCopyTests(tests);

@@ -86,6 +86,34 @@ void sharedMemory(Algorithm algorithm, DType dtype, const std::vector<std::strin
   }
 }
 
+/// Decode reads every key and value once for its group, whatever the group, and multiplies what the plan says.
+void decodeWork(DType dtype, int pageSize) {
+  const Counters counters;
+  Case about;
+  about.algorithm = Algorithm::tiled;
+  about.dtype = dtype;
+  about.heads = 8, about.kvHeads = 2, about.headDim = about.valueDim = 128;
+  about.queryLengths = {1}, about.keyLengths = {2048};
+  about.pageSize = pageSize;
+  Tensors tensors(about);
+  const Problem& problem = tensors.problem();
+  const auto stream = cuda::open(0);
+  const Plan plan = cuda::plan(0, problem);
+  check(plan.sequences[0].kernel == Kernel::cudaDecode, "not decode");
+  counters.clear();
+  const cuda::Result result = cuda::run(*stream, problem, plan, cuda::allOnHost);
+  check(result.outcome == cuda::Outcome::done, result.message);
+  check(counters.sum("tensorFlops") == plan.flops,
+        "executed " + std::to_string(counters.sum("tensorFlops")) + ", planned " + std::to_string(plan.flops));
+  const double keys = 2048.0 * problem.kvHeads * (128 + 128) * double(byteSize(dtype));
+  const double queries = double(plan.sequences[0].splits) * problem.heads * 128 * double(byteSize(dtype));
+  const double copied = counters.sum("asyncCopyBytes", "fovea_decode"), all = 32 * counters.sum("globalSectors");
+  check(copied == keys + queries, "decode copies " + std::to_string(copied) + " bytes: " + std::to_string(keys) +
+                                      " of keys and values, " + std::to_string(queries) + " of queries");
+  check(all <= 1.1 * plan.bytes,
+        "all kernels move " + std::to_string(all) + " bytes, planned " + std::to_string(plan.bytes));
+}
+
 }  // namespace
 
 void addSimulatorTests(std::vector<Test>& tests) {
@@ -99,6 +127,9 @@ void addSimulatorTests(std::vector<Test>& tests) {
   if (cuda::info().devices.at(0).computeMajor == 9)
     tests.push_back({"simulator: shared memory, tiled for Hopper",
                      [] { sharedMemory(Algorithm::tiled, DType::float16, {"tiled_sm90"}); }});
+  for (const int pageSize : {0, 16})
+    tests.push_back({"simulator: decode" + std::string(pageSize > 0 ? " of pages" : ""),
+                     [=] { decodeWork(DType::float16, pageSize); }});
 }
 
 }  // namespace fovea::test

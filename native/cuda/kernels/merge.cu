@@ -1,0 +1,205 @@
+// Merges attention over disjoint sets of keys: the splits of a decode call, and what mergeAttention is given.
+//
+//   t = max_i m_i;  w_i = 2^(m_i - t);  l = sum_i w_i l_i;  output = sum_i w_i O_i / l;  lse = t + log l
+//
+// A warp takes one row of output, four neighbouring columns per lane, and sums the parts in their order. Parts of weight 0,
+// which saw no key or none that matters, are not read.
+//
+// Floor: all parts read once and the output written once / bandwidth of device memory.
+#include "decode.h"
+#include "softmax.cuh"
+#include "tiled_rules.cuh"
+
+namespace fovea::cuda {
+
+/// Four neighbouring elements as float32; those from `end` on are not read. `aligned`: to four elements, unit stride.
+FOVEA_DEVICE float4 loadFour(const float* from, int64_t stride, int column, int end, bool aligned) {
+  if (aligned && column + 4 <= end) return *reinterpret_cast<const float4*>(from + column);
+  float values[4] = {0, 0, 0, 0};
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    if (column + i < end) values[i] = from[(column + i) * stride];
+  return {values[0], values[1], values[2], values[3]};
+}
+
+template <class Element>
+FOVEA_DEVICE float4 loadFour(const Element* from, int64_t stride, int column, int end, bool aligned) {
+  uint2 pairs{0, 0};
+  auto* bits = reinterpret_cast<uint16_t*>(&pairs);
+  if (aligned && column + 4 <= end) {
+    pairs = *reinterpret_cast<const uint2*>(from + column);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      if (column + i < end) bits[i] = from[(column + i) * stride].bits;
+  }
+  return {ptx::toFloat(Element{bits[0]}), ptx::toFloat(Element{bits[1]}), ptx::toFloat(Element{bits[2]}),
+          ptx::toFloat(Element{bits[3]})};
+}
+
+/// The way back.
+FOVEA_DEVICE void storeFour(float* to, int64_t stride, int column, int end, bool aligned, float4 values) {
+  if (aligned && column + 4 <= end) {
+    *reinterpret_cast<float4*>(to + column) = values;
+    return;
+  }
+  const float each[4] = {values.x, values.y, values.z, values.w};
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    if (column + i < end) to[(column + i) * stride] = each[i];
+}
+
+template <class Element>
+FOVEA_DEVICE void storeFour(Element* to, int64_t stride, int column, int end, bool aligned, float4 values) {
+  const uint2 pairs{ptx::pack<Element>(values.x, values.y), ptx::pack<Element>(values.z, values.w)};
+  if (aligned && column + 4 <= end) {
+    *reinterpret_cast<uint2*>(to + column) = pairs;
+    return;
+  }
+  const uint32_t words[2] = {pairs.x, pairs.y};
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    if (column + i < end) to[(column + i) * stride] = Element{static_cast<uint16_t>(words[i / 2] >> i % 2 * 16)};
+}
+
+/// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has `count`,
+/// reference(i), weight(i, t), sum(i), values(i, column), finish(t, l). All lanes of a warp take part.
+template <class Parts, class Store>
+FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
+  const int lane = laneIndex();
+  float top = negativeInfinity(), sum = 0;
+#pragma unroll 1
+  for (int i = lane; i < parts.count; i += 32) top = fmaxf(top, parts.reference(i));
+#pragma unroll
+  for (int lanes = 1; lanes < 32; lanes *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, lanes));
+#pragma unroll 1
+  for (int i = lane; i < parts.count; i += 32) sum += parts.weight(i, top) * parts.sum(i);
+  const RowResult result = parts.finish(top, rowTotal<32>(sum));
+#pragma unroll 1
+  for (int first = 0; first < dims; first += 128) {
+    const int column = first + lane * 4;
+    float4 total{0, 0, 0, 0};
+#pragma unroll 1
+    for (int chunk = 0; chunk < parts.count; chunk += 32) {
+      const float mine = chunk + lane < parts.count ? parts.weight(chunk + lane, top) : 0.f;
+      const int count = min(32, parts.count - chunk);
+#pragma unroll 4
+      for (int i = 0; i < count; i++) {
+        const float weight = __shfl_sync(0xffffffff, mine, i);
+        if (weight == 0 || column >= dims) continue;
+        const float4 values = parts.values(chunk + i, column);
+        total.x = fmaf(weight, values.x, total.x);
+        total.y = fmaf(weight, values.y, total.y);
+        total.z = fmaf(weight, values.z, total.z);
+        total.w = fmaf(weight, values.w, total.w);
+      }
+    }
+    const float factor = result.factor;
+    if (factor == 0) total = {0, 0, 0, 0};
+    if (column < dims) store(column, {total.x * factor, total.y * factor, total.z * factor, total.w * factor});
+  }
+  return result.lse;
+}
+
+/// One row's results of all splits (decode.h).
+struct SplitParts {
+  const float* results;
+  const float2* statistics;
+  int count;
+  int64_t resultStep, statisticsStep;  // from one split to the next
+  float sink;
+
+  FOVEA_DEVICE float2 state(int i) const { return statistics[i * statisticsStep]; }
+  FOVEA_DEVICE float reference(int i) const { return state(i).y == 0 ? negativeInfinity() : state(i).x; }
+  FOVEA_DEVICE float weight(int i, float top) const {
+    const float2 split = state(i);
+    return split.y == 0 ? 0.f : ptx::exp2(split.x - top);
+  }
+  FOVEA_DEVICE float sum(int i) const { return state(i).y; }
+  FOVEA_DEVICE float4 values(int i, int column) const {
+    return *reinterpret_cast<const float4*>(results + i * resultStep + column);
+  }
+  FOVEA_DEVICE RowResult finish(float top, float total) const { return finishRow(top, total, sink); }
+};
+
+template <class Element>
+FOVEA_DEVICE void mergeSplits(const DecodeArguments& arguments) {
+  const Problem& problem = arguments.problem;
+  const DecodeSequence& entry = findSequence(arguments.table, problem.sequenceCount, &DecodeSequence::firstMergeTask);
+  const Sequence& sequence = entry.sequence;
+  const int64_t index = (int64_t(blockIdx.x) - entry.firstMergeTask) * decodeWarps + warpIndex();
+  if (index >= problem.heads * sequence.queryRows) return;
+  const int head = int(index / sequence.queryRows), query = int(index - head * sequence.queryRows);
+  const int group = problem.groupSize(), rows = int(sequence.queryLength) * group, kvHead = head / group;
+  const bool exists = query < sequence.queryLength;
+  const int64_t first = int64_t(kvHead) * entry.splits * rows + (exists ? query * group + head % group : 0);
+  const SplitParts parts{entry.results + first * entry.resultFloats,
+                         entry.statistics + first,
+                         exists ? entry.splits : 0,
+                         int64_t(rows) * entry.resultFloats,
+                         rows,
+                         exists && sequence.sinks ? sequence.sinks[head] : negativeInfinity()};
+  const View<void>& output = sequence.output;
+  auto* to = static_cast<Element*>(output.data) + head * output.headStride + query * output.rowStride;
+  const float lse = mergeParts(parts, problem.valueDim, [&](int column, float4 values) {
+    storeFour(to, output.columnStride, column, problem.valueDim, entry.outputAligned != 0, values);
+  });
+  if (sequence.lse && laneIndex() == 0)
+    sequence.lse.data[head * sequence.lse.headStride + query * sequence.lse.rowStride] = lse;
+}
+
+/// One row of what mergeAttention is given.
+template <class Element>
+struct AttentionParts {
+  const MergePart* parts;
+  int count, dims;
+  MergeRow row;
+  bool aligned;
+
+  FOVEA_DEVICE float reference(int i) const { return parts[i].lse.data[row.offsetIn(parts[i].lse)]; }
+  FOVEA_DEVICE float weight(int i, float top) const {
+    const float lse = reference(i);
+    if (lse == negativeInfinity()) return 0;
+    return lse == top ? 1.f : ptx::exp2((lse - top) * log2e);  // equal infinities are equal
+  }
+  FOVEA_DEVICE float sum(int) const { return 1; }
+  FOVEA_DEVICE float4 values(int i, int column) const {
+    const auto& output = parts[i].output;
+    return loadFour(static_cast<const Element*>(output.data) + row.offsetIn(output), output.columnStride, column, dims,
+                    aligned);
+  }
+  FOVEA_DEVICE RowResult finish(float top, float total) const {
+    if (total == 0) return {0, negativeInfinity()};
+    return {1 / total, fmaf(ptx::log2(total), ln2, top)};
+  }
+};
+
+template <class Element>
+FOVEA_DEVICE void mergeAttention(const MergeArguments& arguments) {
+  const Merge& merge = arguments.merge;
+  const int64_t index = int64_t(blockIdx.x) * decodeWarps + warpIndex();
+  if (index >= merge.rowCount()) return;
+  const int dims = int(merge.dims);
+  const AttentionParts<Element> parts{merge.parts, int(merge.partCount), dims, mergeRow(merge, index),
+                                      arguments.aligned != 0};
+  auto* to = static_cast<Element*>(merge.output.data) + parts.row.offsetIn(merge.output);
+  const float lse = mergeParts(parts, dims, [&](int column, float4 values) {
+    storeFour(to, merge.output.columnStride, column, dims, parts.aligned, values);
+  });
+  if (laneIndex() == 0) merge.lse.data[parts.row.offsetIn(merge.lse)] = lse;
+}
+
+#define FOVEA_MERGE(suffix, Element)                                                       \
+  extern "C" __global__ void __launch_bounds__(decodeThreads)                              \
+      fovea_merge_splits_##suffix(const __grid_constant__ DecodeArguments arguments) {     \
+    mergeSplits<Element>(arguments);                                                       \
+  }                                                                                        \
+  extern "C" __global__ void __launch_bounds__(decodeThreads)                              \
+      fovea_merge_attention_##suffix(const __grid_constant__ MergeArguments arguments) {   \
+    mergeAttention<Element>(arguments);                                                    \
+  }
+FOVEA_MERGE(float32, float)
+FOVEA_MERGE(float16, Half)
+FOVEA_MERGE(bfloat16, BFloat)
+
+}  // namespace fovea::cuda
