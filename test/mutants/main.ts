@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { textTable } from "../../lib/terminal/text-table.js";
 import { copyMutants } from "./copies.js";
+import { decodeMutants } from "./decode.js";
 import { hopperMutants } from "./hopper.js";
 import type { Mutant } from "./mutant.js";
 import { outputMutants } from "./output.js";
@@ -151,7 +152,14 @@ async function runAll(work: readonly (() => Promise<Outcome>)[]): Promise<Outcom
 
 const parts = process.argv.slice(2);
 const isWanted = ({ name }: Mutant) => parts.length === 0 || parts.some((part) => name.includes(part));
-const mutants = [...scoresMutants, ...outputMutants, ...tileMutants, ...copyMutants, ...hopperMutants].filter(isWanted);
+const mutants = [
+  ...scoresMutants,
+  ...outputMutants,
+  ...tileMutants,
+  ...copyMutants,
+  ...decodeMutants,
+  ...hopperMutants,
+].filter(isWanted);
 const testsOfImage = new Map<string, string[]>();
 for (const { image, tests } of mutants) testsOfImage.set(image, [...(testsOfImage.get(image) ?? []), ...tests]);
 const outcomes = await runAll([

@@ -19,7 +19,6 @@
 
 namespace fovea::cuda {
 
-/// `Stored` is what keys and values are in memory; in shared memory they are elements of the products.
 template <class Element, DecodeShape shape>
 struct DecodeShared {
   static constexpr int panels = shape.dims / panelColumns<Element>;
@@ -60,9 +59,6 @@ struct DecodeProducts {
 /// every 32.
 template <DecodeShape shape, int rows>
 struct DecodeProducts<float, shape, rows> {
-  static constexpr int rowsPerThread = rows / 4, lanesPerRow = 8;
-  FOVEA_DEVICE static int rowOf(int i) { return i * 4 + laneIndex() / 8; }
-
   template <int columns, int run>
   struct Tile {
     static constexpr int rowsPerThread = rows / 4, columnsPerThread = columns / 8, lanesPerRow = 8;

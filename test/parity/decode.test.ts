@@ -1,0 +1,150 @@
+// Few queries against many keys, which are split: extremes first, as every split and its merge must stand them, then layouts.
+import { describe, expect, test } from "vitest";
+import { Tensor, type AttentionOptions, type FloatDType } from "../../lib/index.js";
+import { referenceAttentionFloat64 } from "../../lib/reference.js";
+import { backends, onCuda, run } from "../support/backends.js";
+import { check } from "../support/check.js";
+import { compareEach } from "../support/compare.js";
+
+const [heads, queryLength, keyLength, headDim, valueDim] = [2, 3, 1100, 16, 8];
+/** In every split, at its edges and those of slices. */
+const masked = [0, 3, 15, 16, 255, 256, 384, 575, 576, 1023, 1024, 1099];
+const every = Array.from({ length: keyLength }, (_, j) => j);
+
+const drawn = (seed: number, length: number, dim: number, factor = 1) => {
+  const tensor = Tensor.random([1, heads, length, dim], { seed });
+  tensor.data.forEach((x, i) => (tensor.data[i] = x * factor));
+  return tensor;
+};
+/** A number in the place of some keys or values. */
+const spoiled = (tensor: Tensor<"float32">, rows: readonly number[], number: number) => {
+  const copy = Tensor.from(tensor.data.slice(), tensor.shape);
+  const dim = tensor.shape[3]!;
+  for (let h = 0; h < heads; h++) {
+    for (const j of rows) copy.data.fill(number, (h * keyLength + j) * dim, (h * keyLength + j + 1) * dim);
+  }
+  return copy;
+};
+const perKey = (of: (j: number) => number) => Tensor.from(Float32Array.from(every, of), [1, keyLength]);
+
+const [query, key, value] = [
+  drawn(1, queryLength, headDim),
+  drawn(2, keyLength, headDim),
+  drawn(3, keyLength, valueDim),
+];
+const clean = { query, key, value };
+
+describe.each(backends)("$name", (backend) => {
+  describe.each<FloatDType>(["float32", "float16", "bfloat16"])("%s", (dtype) => {
+    const rounding = { float32: 2e-6, float16: 2 ** -10, bfloat16: 2 ** -7 }[dtype];
+
+    async function compute(given: typeof clean, options: AttentionOptions) {
+      const inputs = [given.query, given.key, given.value].map((tensor) => tensor.cast(dtype)) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
+      const { output, lse, plan } = await run(backend, inputs, { ...options, algorithm: "tiled", returnLse: true });
+      expect(plan.kernel).toBe(onCuda ? "cuda.decode" : "cpu.decode");
+      expect(plan.splits).toBeGreaterThan(1);
+      return { output: output.toNumbers(), lse: lse!.toNumbers() };
+    }
+
+    /** As the reference has it of clean inputs, to a few roundings of the dtype. */
+    async function expectReference(
+      options: AttentionOptions,
+      given = clean,
+      cleaned = given,
+      tolerance = 8 * rounding,
+    ) {
+      const [q, k, v] = [cleaned.query, cleaned.key, cleaned.value].map((tensor) => tensor.cast(dtype));
+      const expected = referenceAttentionFloat64(q!, k!, v!, { ...options, returnLse: true });
+      const actual = await compute(given, options);
+      const limit = (x: number) => tolerance * Math.max(1, Math.abs(x));
+      expect(compareEach("output", actual.output, expected.output, limit)).toBeUndefined();
+      // Scores in base 2 end at 3.4e38 log2(e)^-1; beyond, they count as that, and lse with them.
+      const ofLse = (x: number) => (Math.abs(x) > 2.3e38 ? Infinity : 2e-5 * Math.max(1, Math.abs(x)));
+      expect(compareEach("lse", actual.lse, expected.lse, ofLse)).toBeUndefined();
+    }
+
+    test.each([NaN, Infinity, -Infinity])("%f in a masked key", async (number) => {
+      const given = { ...clean, key: spoiled(key, masked, number) };
+      const open = (j: number) => !masked.includes(j);
+      const mask = Tensor.from(
+        Uint8Array.from(every, (j) => Number(open(j))),
+        [1, keyLength],
+        { dtype: "bool" },
+      );
+      await expectReference({ mask }, given, clean);
+      await expectReference({ bias: perKey((j) => (open(j) ? 0 : -Infinity)) }, given, clean);
+      const late = { ...clean, key: spoiled(key, [keyLength - 1], number) };
+      await expectReference({ causal: true, queryOffset: keyLength - queryLength - 1 }, late, clean);
+    });
+
+    test("rows without a key, among NaN", async () => {
+      const given = { query, key: spoiled(key, every, NaN), value: spoiled(value, every, NaN) };
+      const nothing: AttentionOptions[] = [
+        { mask: Tensor.zeros([1, 1], { dtype: "bool" }) },
+        { bias: Tensor.from(Float32Array.of(-Infinity), [1, 1]) },
+      ];
+      for (const options of nothing) {
+        for (const sinks of [undefined, Float32Array.of(3, -200)]) {
+          const { output, lse } = await compute(given, { ...options, sinks });
+          expect(output.every((x) => x === 0)).toBe(true);
+          expect([...lse]).toEqual(Array.from(lse, (_, i) => sinks?.[Math.floor(i / queryLength)] ?? -Infinity));
+        }
+      }
+    });
+
+    test("some rows without a key among others, and splits without one", async () => {
+      const of = (i: number) => Number(i >= keyLength && i % keyLength >= 700 && i % 3 > 0);
+      const mask = Tensor.from(
+        Uint8Array.from({ length: queryLength * keyLength }, (_, i) => of(i)),
+        [queryLength, keyLength],
+        { dtype: "bool" },
+      );
+      await expectReference({ mask });
+      await expectReference({ mask, sinks: Float32Array.of(-1, 2) });
+    });
+
+    test("a NaN that a row sees is NaN in its output, and in no other's", async () => {
+      const given = { ...clean, query: drawn(1, queryLength, headDim) };
+      given.query.data.fill(NaN, 0, headDim);
+      const { output, lse } = await compute(given, {});
+      expect(output.subarray(0, valueDim).every(Number.isNaN)).toBe(true);
+      expect(lse[0]).toBeNaN();
+      expect(output.subarray(valueDim).some(Number.isNaN)).toBe(false);
+    });
+
+    test("scores, biases and sinks of any size", async () => {
+      const largest = dtype === "float16" ? 1000 : 1e18;
+      for (const factor of [30, -1000, largest]) {
+        await expectReference(
+          {},
+          { ...clean, query: drawn(1, queryLength, headDim, factor) },
+          undefined,
+          1e-3 + 8 * rounding,
+        );
+      }
+      for (const size of [1e3, -1e30, 3.4e38]) {
+        await expectReference(
+          { bias: perKey((j) => (j % 2 ? -size : size)) },
+          { ...clean, query: drawn(1, queryLength, headDim, 0) },
+        );
+      }
+      await expectReference({ bias: perKey((j) => (j < 600 ? -3.4e38 : 0)) });
+      for (const step of [1, -1])
+        await expectReference({ bias: perKey((j) => step * (j - 550)) }, clean, clean, 1e-3 + 8 * rounding);
+      for (const size of [100, 1e4, 3e38]) await expectReference({ sinks: Float32Array.of(size, -size) });
+    });
+  });
+
+  const few = { queries: [1, 2, 0], keys: [530, 700, 40], lse: true, headDim: 24, valueDim: 20, spareKeys: 3 } as const;
+  test.each([
+    { dtype: "float16", heads: 4, kvHeads: 2, causal: true, strides: 3 },
+    { dtype: "bfloat16", layout: "thd", heads: 7, kvHeads: 1, causal: true },
+    { dtype: "float32", layout: "bshd", heads: 3, kvHeads: 1, spareQueries: 2, out: true, strides: 5 },
+    { dtype: "float32", pageSize: 1, heads: 1 },
+    { dtype: "float16", pageSize: 100, heads: 4, kvHeads: 1, strides: 7, sinks: true, alibi: "bh" },
+  ] as const)("%o", async (some) => check({ ...few, ...some }));
+});
