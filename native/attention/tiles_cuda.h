@@ -100,6 +100,20 @@ constexpr int tiledSharedBytes(DType type, const TiledShape& shape) {
   return int(byteSize(type)) * shape.dims * (shape.rows() + shape.stages * shape.keys) + shared;
 }
 
+/// A thread block's rows.
+struct TiledPlace {
+  int kvHead, rowTile;
+};
+
+/// A sequence's tasks in order: sections of heads whose keys and values fit into L2 together; in a section, the last
+/// row tiles first, which take longest under a causal mask.
+constexpr TiledPlace tiledPlace(int task, int rowTiles, int sectionHeads, int kvHeads) {
+  const int firstHead = task / (rowTiles * sectionHeads) * sectionHeads;
+  const int inSection = task - firstHead * rowTiles, left = kvHeads - firstHead;
+  const int heads = sectionHeads < left ? sectionHeads : left;
+  return {firstHead + inSection % heads, rowTiles - 1 - inSection / heads};
+}
+
 /// The key tiles that a row tile visits: those with a key that some row may see by length, causality and window.
 constexpr TileRange tiledKeyTiles(const Problem& problem, const Sequence& sequence, const TiledShape& shape,
                                   int64_t rowTile) {

@@ -124,7 +124,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "tile: panels are not swizzled",
     find: "row * 8 + (granule ^ (row % 8))",
     replace: "row * 8 + granule",
-    tests: ["simulator: shared memory"],
+    tests: ["counters: standard float16"],
     caughtBy: ["numbers"],
   },
   {

@@ -10,18 +10,9 @@
 
 namespace fovea::cuda {
 
-/// A task: the rows of a thread block.
-struct TiledPlace {
-  int kvHead, rowTile;
-};
-
-/// Tasks in order: sections of heads whose keys and values fit into L2 together; in a section, the last row tiles
-/// first, which take longest under a causal mask.
+/// The rows of the task of that number among all sequences' tasks.
 FOVEA_DEVICE TiledPlace placeOf(const TiledSequence& entry, int kvHeads, int64_t taskOfAll) {
-  const int task = static_cast<int>(taskOfAll - entry.firstTask);
-  const int firstHead = task / (entry.rowTiles * entry.sectionHeads) * entry.sectionHeads;
-  const int inSection = task - firstHead * entry.rowTiles, heads = min(entry.sectionHeads, kvHeads - firstHead);
-  return {firstHead + inSection % heads, entry.rowTiles - 1 - inSection / heads};
+  return tiledPlace(int(taskOfAll - entry.firstTask), entry.rowTiles, entry.sectionHeads, kvHeads);
 }
 
 /// Where a warp's tile of scores lies: rows from `row` on, keys from `key` on.

@@ -38,7 +38,7 @@ struct TiledShared {
   Panel<shape.keys> ring[shape.stages][panels];
   // What all threads know lies here, not in registers, where it would push out accumulators.
   RowSource<Element> sources[2];  // keys, values
-  int kvHead, firstRow;
+  int kvHead, firstRow, keyLength;
   int firstKey, keyTiles;             // that are visited
   int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
 };
@@ -112,6 +112,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
     shared.sources[0] = keyRows<Element>(problem, entry, kvHead);
     shared.sources[1] = valueRows<Element>(problem, entry, kvHead);
     shared.kvHead = kvHead;
+    shared.keyLength = int(sequence.keyLength);
     shared.firstRow = rowTile * shape.rows();
     shared.firstKey = int(tiles.begin) * keys;
     shared.keyTiles = int(tiles.end - tiles.begin);
@@ -121,7 +122,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   const auto load = [&](int tile, int place) {  // even: keys, odd: values; past the last: nothing, but a group to count
     if (tile < 2 * shared.keyTiles)
       loadRows<tiledThreads>(shared.ring[place], shared.sources[tile % 2], shared.firstKey + tile / 2 * keys,
-                             int(sequence.keyLength), tile % 2 == 0 ? problem.headDim : problem.valueDim);
+                             shared.keyLength, tile % 2 == 0 ? problem.headDim : problem.valueDim);
     ptx::commitCopies();
   };
   loadQuery<shape>(problem, entry, shared, rowCount);

@@ -37,6 +37,10 @@ void addCalibrationTests(std::vector<Test>& tests);
 int recordGoldens();
 /// Tests of the simulator's counters.
 void addSimulatorTests(std::vector<Test>& tests);
+/// Tests of what calls cost, by the simulator's counters.
+void addCounterTests(std::vector<Test>& tests);
+/// Writes the table that those compare with. Returns an exit code.
+int writeCounters();
 /// What a process of a failure test does. Throws Failure.
 void runScenario(const std::string& name);
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "../../../native/cuda/driver.h"
+#include "counters.h"
 #include "device_case.h"
 
 namespace fovea::test {
@@ -20,6 +21,30 @@ struct Scenario {
   Environment environment;
   std::function<void()> run;
 };
+
+/// Every tile fits into the 99 KB of shared memory that a thread block of a consumer GPU has, and is right there.
+void expectSmallTiles() {
+  const Counters counters;
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
+    for (const int dims : {64, 128, 256}) {
+      Case about;
+      about.algorithm = Algorithm::tiled;
+      about.dtype = dtype;
+      about.heads = 6, about.kvHeads = 2, about.causal = true, about.weights = true;
+      about.queryLengths = {50}, about.keyLengths = {140};
+      about.headDim = about.valueDim = dims;
+      Tensors tensors(about);
+      const auto stream = cuda::open(0);
+      const cuda::Result result =
+          cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
+      check(result.outcome == cuda::Outcome::done, result.message);
+      const std::string wrong = compare(tensors.problem());
+      check(wrong.empty(), wrong);
+    }
+  double most = 0;
+  for (const CountedLaunch& launch : counters.launches()) most = std::max(most, launch.number("sharedBytes"));
+  check(most > 90000 && most <= 101376, std::to_string(most) + " bytes of shared memory");
+}
 
 cuda::Result attend(cuda::Stream& stream, int device = 0, int length = 20) {
   Case about;
@@ -132,6 +157,7 @@ const std::vector<Scenario>& scenarios() {
          expectUnavailable({"does not start", "CUDA_ERROR_UNKNOWN", "nvidia-smi"});
        }},
       {"memory of another device", {{"FOVEA_SIM_DEVICES", "2"}}, expectOwnMemory},
+      {"compute capability 8.6", {{"FOVEA_SIM_COMPUTE_CAPABILITY", "8.6"}}, expectSmallTiles},
       {"old device", {{"FOVEA_SIM_COMPUTE_CAPABILITY", "7.5"}}, expectOldDevice},
       {"out of memory",
        {{"FOVEA_SIM_MEMORY", "33554432"}},
@@ -196,7 +222,7 @@ void runProgram(const std::string& path, const std::vector<std::string>& argumen
 }  // namespace
 
 void addFailureTests(std::vector<Test>& tests) {
-  if (cuda::driver().path.find("cudasim") == std::string::npos) return;  // real drivers do not fail on demand
+  if (!isSimulator()) return;  // real drivers do not fail on demand
   const std::string self = std::filesystem::read_symlink("/proc/self/exe");
   for (const Scenario& scenario : scenarios())
     tests.push_back({"failure: " + scenario.name, [self, &scenario] {

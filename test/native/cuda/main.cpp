@@ -1,6 +1,7 @@
 // fovea_cuda_test [part of a name...]: the CUDA backend against the reference, on the driver that FOVEA_CUDA_DRIVER
 // names (the simulator, say) or the system's. Exit code 77, "skipped", where there is none.
 // fovea_cuda_test --record: records what single instructions do on this GPU, into goldens/ beside this file.
+// fovea_cuda_test --count: writes what a fixed set of calls costs, into counters.json beside this file (simulator).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -38,6 +39,7 @@ int main(int count, char** arguments) {
     return 77;
   }
   if (filters == std::vector<std::string>{"--record"}) return recordGoldens();
+  if (filters == std::vector<std::string>{"--count"}) return writeCounters();
   std::vector<Test> tests;
   addParityTests(tests);
   addDecodeTests(tests);
@@ -47,6 +49,7 @@ int main(int count, char** arguments) {
   addMemoryTests(tests);
   addFailureTests(tests);
   addSimulatorTests(tests);
+  addCounterTests(tests);
   addCalibrationTests(tests);
   int passed = 0, failed = 0;
   const auto begin = std::chrono::steady_clock::now();

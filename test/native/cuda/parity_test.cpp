@@ -178,6 +178,11 @@ std::vector<Case> casesOf(DType dtype) {
     lengths(c, 40, 150);
     c.magnitude = 60;
   });
+  if (dtype != DType::float16)
+    add("scores beyond 1e10", [&](Case& c) {
+      lengths(c, 40, 150);
+      c.magnitude = 1e10;
+    });
   add("outliers", [&](Case& c) {
     lengths(c, 64, 200);
     c.headDim = c.valueDim = 128, c.outliers = 0.001;

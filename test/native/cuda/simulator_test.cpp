@@ -1,58 +1,91 @@
-// What only the simulator can tell: how much work the kernels did.
-#include <dlfcn.h>
-
-#include <cstdlib>
-
-#include "../../../native/cuda/driver.h"
+// That plans say how much work kernels do, and in which order.
+#include "counters.h"
 #include "device_case.h"
 
 namespace fovea::test {
 namespace {
 
-/// The counters of all launches since the last call, from the simulator's JSON lines (fovea_sim.h).
-class Counters {
- public:
-  Counters() {
-    void* library = dlopen(cuda::driver().path.c_str(), RTLD_NOW | RTLD_NOLOAD);
-    read_ = reinterpret_cast<const char* (*)()>(dlsym(library, "fovea_sim_counters"));
-    clear_ = reinterpret_cast<void (*)()>(dlsym(library, "fovea_sim_clear"));
-  }
-  void clear() const { clear_(); }
-  /// Sum of one counter over launches of kernels whose name contains `kernel`.
-  double sum(const std::string& counter, const std::string& kernel = "") const {
-    double total = 0;
-    const std::string text = read_(), key = "\"" + counter + "\":";
-    for (size_t begin = 0; begin < text.size();) {
-      const size_t end = std::min(text.find('\n', begin), text.size());
-      const std::string line = text.substr(begin, end - begin);
-      begin = end + 1;
-      const size_t at = line.find(key);
-      if (at == std::string::npos || line.substr(0, line.find(',')).find(kernel) == std::string::npos) continue;
-      total += std::strtod(line.c_str() + at + key.size(), nullptr);
+/// Rows and keys of a tile, in all the blocks of a sequence that hold a pair which is allowed by length, causality and
+/// window: counted pair by pair.
+double pairsInVisibleBlocks(const Problem& problem, const Sequence& sequence) {
+  const cuda::TiledShape shape = cuda::tiledShape(problem);
+  const int64_t group = problem.groupSize(), rows = sequence.queryLength * group;
+  double pairs = 0;
+  for (int64_t first = 0; first < rows; first += shape.rows())
+    for (int64_t key = 0; key < sequence.keyLength; key += shape.keys) {
+      bool visible = false;
+      const int64_t count = std::min<int64_t>(shape.rows(), rows - first);
+      for (int64_t i = first; i < first + count; i++)
+        for (int64_t j = key; j < std::min(key + shape.keys, sequence.keyLength); j++) {
+          const KeyRange seen = visibleKeys(problem, sequence, i / group);
+          visible |= j >= seen.begin && j < seen.end;
+        }
+      if (visible) pairs += double(cuda::roundUp(count, shape.warpRows()) * shape.keys * problem.kvHeads);
     }
-    return total;
-  }
+  return pairs;
+}
 
- private:
-  const char* (*read_)();
-  void (*clear_)();
-};
+/// The plan counts the blocks that hold a visible pair, and no other.
+void visitedBlocks() {
+  int compared = 0;
+  for (uint64_t seed = 1; seed <= 40; seed++) {
+    Case about = randomCase(seed % 2 ? DType::float16 : DType::float32, seed);
+    about.algorithm = Algorithm::tiled, about.scoreStage = ScoreStage::none, about.weights = false;
+    about.headDim = about.valueDim = seed % 3 ? 64 : 128;
+    const Tensors tensors(about);
+    const Problem& problem = tensors.problem();
+    const Plan plan = cuda::plan(0, problem);
+    const double perPair =
+        2.0 * (about.headDim + about.valueDim) * (problem.dtype == DType::float32 ? cuda::splitProducts : 1);
+    for (int64_t i = 0; i < problem.sequenceCount; i++) {
+      if (plan.sequences[size_t(i)].kernel != Kernel::cudaTiled) continue;
+      const double planned = plan.sequences[size_t(i)].flops;
+      const double expected = perPair * pairsInVisibleBlocks(problem, problem.sequences[i]);
+      check(planned == expected, "seed " + std::to_string(seed) + ": planned " + std::to_string(planned) +
+                                     ", expected " + std::to_string(expected));
+      compared++;
+    }
+  }
+  check(compared > 10, "only " + std::to_string(compared) + " sequences");
+}
+
+/// Every tile of every head once; heads in sections; in a section, the last row tiles first.
+void order() {
+  for (const int kvHeads : {1, 3, 8})
+    for (const int rowTiles : {1, 4})
+      for (int sectionHeads = 1; sectionHeads <= kvHeads; sectionHeads++) {
+        std::vector<int> seen(size_t(kvHeads * rowTiles));
+        int section = 0, rowTile = rowTiles - 1;
+        for (int task = 0; task < kvHeads * rowTiles; task++) {
+          const cuda::TiledPlace place = cuda::tiledPlace(task, rowTiles, sectionHeads, kvHeads);
+          seen.at(size_t(place.kvHead * rowTiles + place.rowTile))++;
+          if (place.kvHead / sectionHeads != section) section++, rowTile = rowTiles - 1;
+          check(place.kvHead / sectionHeads == section, "a head before its section");
+          check(place.rowTile == rowTile || place.rowTile == rowTile - 1, "a row tile before its turn");
+          rowTile = place.rowTile;
+        }
+        for (const int count : seen) check(count == 1, "a tile is computed " + std::to_string(count) + " times");
+      }
+}
 
 /// The tensor cores do exactly what the plan says.
-void executedFlops(Algorithm algorithm) {
+void executedFlops(Algorithm algorithm, DType dtype) {
   const Counters counters;
-  for (const int variant : {0, 1, 2, 3}) {
-    if (variant == 3 && algorithm == Algorithm::tiled) continue;  // it has no scores to give
+  for (const int variant : {0, 1, 2, 3, 4, 5}) {
+    const bool tiled = algorithm == Algorithm::tiled;
+    if (tiled ? variant == 3 : variant > 3) continue;  // one has no scores to give, the other is planned per head
     Case about;
     about.algorithm = algorithm;
-    about.dtype = DType::float16;
+    about.dtype = dtype;
     about.heads = 2;
     about.queryLengths = {200, 33}, about.keyLengths = {300, 70};
     about.headDim = variant == 1 ? 72 : 64, about.valueDim = variant == 1 ? 40 : variant == 2 ? 200 : 64;
     about.causal = variant > 0;
     about.windowLeft = variant == 2 ? 50 : -1;
     about.scoreStage = variant == 3 ? ScoreStage::scaled : ScoreStage::none;
-    about.padding = variant == 3 ? 70 : 0;
+    about.weights = variant == 4;
+    about.padding = variant >= 3 ? 70 : 0;
+    if (variant == 5) about.heads = 5, about.queryOffset = -20, about.windowRight = 10;
     Tensors tensors(about);
     const auto stream = cuda::open(0);
     const Plan plan = cuda::plan(0, tensors.problem());
@@ -65,12 +98,12 @@ void executedFlops(Algorithm algorithm) {
   }
 }
 
-/// Shared memory is read and written without bank conflicts, by the standard kernels, or by Hopper's.
-void sharedMemory(Algorithm algorithm, DType dtype, const std::vector<std::string>& kernels) {
+/// Hopper's kernel reads and writes shared memory without bank conflicts. (counters_test.cpp is about the others.)
+void hopperSharedMemory() {
   const Counters counters;
   Case about;
-  about.algorithm = algorithm;
-  about.dtype = dtype;
+  about.algorithm = Algorithm::tiled;
+  about.dtype = DType::float16;
   about.queryLengths = about.keyLengths = {256};
   about.headDim = about.valueDim = 128;
   Tensors tensors(about);
@@ -78,12 +111,10 @@ void sharedMemory(Algorithm algorithm, DType dtype, const std::vector<std::strin
   counters.clear();
   const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, result.message);
-  for (const std::string& kernel : kernels) {
-    const double actual = counters.sum("sharedWavefronts", kernel),
-                 ideal = counters.sum("sharedWavefrontsIdeal", kernel);
-    check(ideal > 0 && actual <= 1.02 * ideal,
-          kernel + ": " + std::to_string(actual) + " wavefronts, " + std::to_string(ideal) + " without conflicts");
-  }
+  const double actual = counters.sum("sharedWavefronts", "tiled_sm90"),
+               ideal = counters.sum("sharedWavefrontsIdeal", "tiled_sm90");
+  check(ideal > 0 && actual <= 1.02 * ideal,
+        std::to_string(actual) + " wavefronts, " + std::to_string(ideal) + " without conflicts");
 }
 
 /// Decode reads every key and value once for its group, whatever the group, and multiplies what the plan says.
@@ -117,16 +148,18 @@ void decodeWork(DType dtype, int pageSize) {
 }  // namespace
 
 void addSimulatorTests(std::vector<Test>& tests) {
-  if (cuda::driver().path.find("cudasim") == std::string::npos) return;
-  for (const Algorithm algorithm : {Algorithm::standard, Algorithm::tiled})
-    tests.push_back({std::string("simulator: executed flops ") + nameOf(algorithm), [=] { executedFlops(algorithm); }});
-  for (const DType dtype : {DType::float32, DType::float16})
-    tests.push_back({std::string("simulator: shared memory ") + nameOf(dtype), [=] {
-                       sharedMemory(Algorithm::standard, dtype, {"scores", "output"});
-                     }});
+  tests.push_back({"plans: visited blocks", visitedBlocks});
+  tests.push_back({"plans: order of tiles", order});
+  if (!isSimulator()) return;
+  const auto add = [&](Algorithm algorithm, DType dtype) {
+    tests.push_back({std::string("plans: executed flops ") + nameOf(algorithm) + " " + nameOf(dtype),
+                     [=] { executedFlops(algorithm, dtype); }});
+  };
+  add(Algorithm::standard, DType::float16);  // float32 takes no tensor cores there
+  add(Algorithm::tiled, DType::float16);
+  add(Algorithm::tiled, DType::float32);
   if (cuda::info().devices.at(0).computeMajor == 9)
-    tests.push_back({"simulator: shared memory, tiled for Hopper",
-                     [] { sharedMemory(Algorithm::tiled, DType::float16, {"tiled_sm90"}); }});
+    tests.push_back({"simulator: shared memory, tiled for Hopper", hopperSharedMemory});
   for (const int pageSize : {0, 16})
     tests.push_back({"simulator: decode" + std::string(pageSize > 0 ? " of pages" : ""),
                      [=] { decodeWork(DType::float16, pageSize); }});

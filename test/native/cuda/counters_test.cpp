@@ -1,0 +1,166 @@
+// What a fixed set of calls costs, counted by the simulator: held to what it must cost, and to counters.json, number by
+// number, so that no change of a kernel makes it dearer unnoticed. `fovea_cuda_test --count` writes that file.
+#include "counters.h"
+
+#include <fstream>
+#include <sstream>
+
+#include "../../../native/attention/tiles_cuda.h"
+#include "../../../native/cuda/backend.h"
+#include "cases.h"
+#include "check.h"
+
+namespace fovea::test {
+namespace {
+
+constexpr int keys = 2048, queries = 128;
+
+/// Those that do not hang on how the compiler orders instructions.
+const std::vector<std::string> counted{"sharedBytes",   "tensorFlops",      "exponentials",          "globalBytes",
+                                       "globalSectors", "sharedWavefronts", "sharedWavefrontsIdeal", "barriers"};
+
+std::vector<Case> countedCases() {
+  std::vector<Case> cases;
+  const auto add = [&](Algorithm algorithm, DType dtype, int dims, bool causal) {
+    Case about;
+    about.algorithm = algorithm;
+    about.dtype = dtype;
+    about.queryLengths = {queries}, about.keyLengths = {keys};
+    about.headDim = about.valueDim = dims;
+    about.causal = causal;
+    about.name = std::string(nameOf(algorithm)) + " " + nameOf(dtype) + " " + std::to_string(dims) +
+                 (causal ? " causal" : " full");
+    cases.push_back(about);
+  };
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
+    for (const int dims : {64, 128, 256})
+      for (const bool causal : {false, true})
+        if (dtype != DType::bfloat16 || (dims == 64 && causal)) add(Algorithm::tiled, dtype, dims, causal);
+  for (const DType dtype : {DType::float32, DType::float16}) add(Algorithm::standard, dtype, 128, false);
+  return cases;
+}
+
+struct Count {
+  Plan plan;
+  std::vector<CountedLaunch> launches;  // but the one that writes the table
+};
+
+Count countCase(const Counters& counters, const Case& about) {
+  Tensors tensors(about);
+  const auto stream = cuda::open(0);
+  Count count{cuda::plan(0, tensors.problem()), {}};
+  counters.clear();
+  const cuda::Result result = cuda::run(*stream, tensors.problem(), count.plan, cuda::allOnHost);
+  check(result.outcome == cuda::Outcome::done, result.message);
+  for (const CountedLaunch& launch : counters.launches())
+    if (launch.kernel().find("write_table") == std::string::npos) count.launches.push_back(launch);
+  return count;
+}
+
+std::string describe(const Case& about, const CountedLaunch& launch) {
+  std::ostringstream text;
+  text << "    {\n      \"case\": \"" << about.name << "\",\n      \"kernel\": \"" << launch.kernel() << "\"";
+  for (const std::string& name : counted) text << ",\n      \"" << name << "\": " << int64_t(launch.number(name));
+  text << "\n    }";
+  return text.str();
+}
+
+/// Queries, outputs and lse once; keys and values of the visited tiles once per row tile.
+double idealBytes(const Case& about, const Plan& plan) {
+  const int64_t rows = plan.sequences[0].queryBlock, keyBlock = plan.sequences[0].keyBlock;
+  double bytes = 0;
+  for (int64_t row = 0; row < queries; row += rows) {
+    const int64_t count = std::min<int64_t>(rows, queries - row);
+    const int64_t keyLength = about.keyLengths[0];
+    const int64_t visible = about.causal ? keyLength - queries + row + count : keyLength;
+    const double visited = double(cuda::roundUp(visible, keyBlock));
+    bytes +=
+        double(byteSize(about.dtype)) * about.headDim * 2 * (double(count) + std::min(visited, double(keyLength))) +
+        4.0 * double(count);
+  }
+  return bytes;
+}
+
+std::string readTable() {
+  std::ifstream file(FOVEA_COUNTERS);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+void checkCase(const Case& about) {
+  const Counters counters;
+  const Count count = countCase(counters, about);
+  double flops = 0;
+  for (const CountedLaunch& launch : count.launches) {
+    flops += launch.number("tensorFlops");
+    const double actual = launch.number("sharedWavefronts"), ideal = launch.number("sharedWavefrontsIdeal");
+    check(ideal > 0 && actual <= 1.02 * ideal, launch.kernel() + ": " + std::to_string(actual) + " wavefronts, " +
+                                                   std::to_string(ideal) + " without bank conflicts");
+  }
+  if (about.algorithm == Algorithm::tiled) {
+    check(flops == count.plan.flops,
+          "executed " + std::to_string(flops) + " operations, planned " + std::to_string(count.plan.flops));
+    // What a thread block reads of its table entry does not grow with the keys: their second half costs its bytes
+    // alone.
+    Case shorter = about;
+    shorter.keyLengths = {keys / 2};
+    const double whole = 32 * counters.sum("globalSectors"), ideal = idealBytes(about, count.plan);
+    const Count half = countCase(counters, shorter);
+    const double moved = whole - 32 * counters.sum("globalSectors"), expected = ideal - idealBytes(shorter, half.plan);
+    check(moved <= 1.05 * expected, "half of the keys take " + std::to_string(moved) +
+                                        " bytes of global memory, expected " + std::to_string(expected));
+    check(whole <= 1.12 * ideal, std::to_string(whole) + " bytes of global memory, expected " + std::to_string(ideal));
+  }
+  const std::string table = readTable();
+  if (table.find("\"nvcc\": \"" FOVEA_NVCC "\"") == std::string::npos) return;  // it is of another compiler
+  for (const CountedLaunch& launch : count.launches) {
+    const std::string text = describe(about, launch);
+    check(table.find(text) != std::string::npos, "counters.json does not have (--count writes it)\n" + text);
+  }
+}
+
+/// Tiles cost little more than what they are for: at 16k tokens, of all pairs and of the causal half.
+void checkWholeTiles(DType dtype, int dims) {
+  constexpr int64_t length = 16384;
+  for (const bool causal : {false, true}) {
+    Sequence sequence;
+    sequence.queryLength = sequence.queryRows = sequence.keyLength = sequence.keyColumns = length;
+    Problem problem;
+    problem.dtype = dtype, problem.algorithm = Algorithm::tiled;
+    problem.heads = problem.kvHeads = 1, problem.headDim = problem.valueDim = dims;
+    problem.causal = causal;
+    problem.sequenceCount = 1, problem.sequences = &sequence;
+    const Plan plan = cuda::plan(0, problem);
+    const double products = dtype == DType::float32 ? cuda::splitProducts : 1;
+    const double padded = double(cuda::tiledShape(problem).dims) / dims * plan.usefulFlops * products;
+    check(plan.flops <= (causal ? 1.04 : 1.02) * padded,
+          std::string(causal ? "causal" : "full") + ": " + std::to_string(plan.flops / padded) + " of what is useful");
+    check(plan.flops >= plan.usefulFlops * products, "too few");
+  }
+}
+
+}  // namespace
+
+int writeCounters() {
+  std::ofstream file(FOVEA_COUNTERS);
+  file << "{\n  \"nvcc\": \"" FOVEA_NVCC "\",\n  \"launches\": [";
+  const Counters counters;
+  const char* separator = "\n";
+  for (const Case& about : countedCases())
+    for (const CountedLaunch& launch : countCase(counters, about).launches) {
+      file << separator << describe(about, launch);
+      separator = ",\n";
+    }
+  file << "\n  ]\n}\n";
+  return file.flush() ? 0 : 1;
+}
+
+void addCounterTests(std::vector<Test>& tests) {
+  for (const DType dtype : {DType::float32, DType::float16})
+    for (const int dims : {64, 128, 256})
+      tests.push_back({std::string("counters: whole tiles ") + nameOf(dtype) + " " + std::to_string(dims),
+                       [=] { checkWholeTiles(dtype, dims); }});
+  if (!isSimulator() || cuda::info().devices.at(0).computeMajor != 8) return;  // the table is of those kernels
+  for (const Case& about : countedCases()) tests.push_back({"counters: " + about.name, [about] { checkCase(about); }});
+}
+
+}  // namespace fovea::test
