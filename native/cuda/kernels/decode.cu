@@ -271,7 +271,7 @@ FOVEA_DEVICE void decodeBlock(const DecodeArguments& arguments) {
   extern __shared__ __align__(1024) unsigned char sharedMemory[];
   auto& shared = *reinterpret_cast<DecodeShared<Element, shape>*>(sharedMemory);
   const DecodeSequence& entry =
-      findSequence(arguments.table, arguments.problem.sequenceCount, &DecodeSequence::firstTask);
+      findSequence(arguments.table, arguments.problem.sequenceCount, &DecodeSequence::firstTask, blockIdx.x);
   if constexpr (sizeof(Element) == 4) {
     if (entry.sequence.queryLength * arguments.problem.groupSize() <= decodeRows / 4)
       return decode<Element, shape, decodeRows / 4>(arguments, entry, shared);

@@ -125,7 +125,8 @@ struct SplitParts {
 template <class Element>
 FOVEA_DEVICE void mergeSplits(const DecodeArguments& arguments) {
   const Problem& problem = arguments.problem;
-  const DecodeSequence& entry = findSequence(arguments.table, problem.sequenceCount, &DecodeSequence::firstMergeTask);
+  const DecodeSequence& entry =
+      findSequence(arguments.table, problem.sequenceCount, &DecodeSequence::firstMergeTask, blockIdx.x);
   const Sequence& sequence = entry.sequence;
   const int64_t index = (int64_t(blockIdx.x) - entry.firstMergeTask) * decodeWarps + warpIndex();
   if (index >= problem.heads * sequence.queryRows) return;
