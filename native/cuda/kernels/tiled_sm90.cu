@@ -251,15 +251,15 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       __syncwarp();
     }
     if (ruled && tile < ownEnd) {  // rules take the registers that probabilities in flight would
-      const int first = tile;
+      bool begun = false;          // a product that adds to the output
 #pragma unroll 1
-      for (; tile < ownEnd; tile++) {
+      for (; tile < ownEnd; tile++, begun = true) {
         place.waitFilled(shared.keys);
         Turn::take(consumer);
         beginScores();
         Turn::pass(consumer);
         outputReady();
-        if (firstLane && tile > first) valuePlace().release(shared.values);
+        if (firstLane && begun) valuePlace().release(shared.values);
         scoresReady();
         if (makeProbabilities(tile)) rescale(output, factors);
         round(probabilities, scores);
