@@ -24,7 +24,7 @@ const calls = vi.hoisted(() => ({
 vi.mock(import("../lib/native.js"), async (original) => {
   const writePlan = (plan: Float64Array) => {
     // Two parts, the second the larger.
-    plan.set([2, 3, 1024, 900, 800, 700, 2, 2, 1, 10, 20, 1, 0, 0, 300, 1, 4, 30, 40, 5, 2, 3, 600]);
+    plan.set([2, 3, 1024, 900, 800, 700, 5, 640, 2, 2, 1, 10, 20, 1, 0, 0, 300, 1, 4, 30, 40, 5, 2, 3, 600]);
   };
   const binding: Partial<Binding> = {
     kernels: ["first", "second", "third"],
@@ -199,6 +199,8 @@ describe("how calls end", () => {
       flops: 900,
       usefulFlops: 800,
       bytes: 700,
+      sharedSegments: 5,
+      sharedKeys: 640,
       parts: [
         {
           kernel: "third",
@@ -222,7 +224,7 @@ describe("how calls end", () => {
         },
       ],
     });
-    expect(planFields).toHaveLength(7);
+    expect(planFields).toHaveLength(9);
   });
 
   test("out is the output", async () => {
