@@ -123,7 +123,7 @@ export const scoresMutants: readonly Mutant[] = [
     name: "scores: computes tiles that no query sees",
     find: "if (keyTiles.begin + keyTile >= keyTiles.end) return;",
     replace: "",
-    tests: ["simulator: executed flops"],
+    tests: ["plans: executed flops"],
     caughtBy: ["numbers"],
   },
   {

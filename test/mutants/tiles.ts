@@ -178,7 +178,7 @@ export const tileMutants: readonly Mutant[] = [
     name: "products: multiplies the zeros past headDim",
     find: ">= depth) break;",
     replace: ">= depth + 64) break;",
-    tests: ["simulator: executed flops"],
+    tests: ["plans: executed flops"],
     caughtBy: ["numbers"],
   },
   {
