@@ -41,7 +41,7 @@ const hopperProject = {
 export default defineConfig({
   test: {
     pool: "forks",
-    maxWorkers: 2,
+    maxWorkers: 2, // the default is one less than there are cores
     testTimeout: 60_000,
     hookTimeout: 60_000,
     coverage: { provider: "v8", include: ["lib/**/*.ts"] },

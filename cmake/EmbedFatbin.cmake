@@ -2,7 +2,8 @@
 #
 # Compiles each k.cu to one fat binary (machine code for -real architectures, PTX for -virtual ones) and makes <target>, an
 # object library with `extern "C" const unsigned char fovea_image_k_begin[]` for each. Needs CUDAToolkit_NVCC_EXECUTABLE.
-# With FOVEA_CUDA_PTX_ONLY, machine code is left out: the simulator runs PTX. The images are uncompressed, so that PTX can be read from them. A change of an included header compiles anew.
+# With FOVEA_CUDA_PTX_ONLY machine code is left out: the simulator runs PTX. The images are uncompressed, so that PTX can be
+# read from them. A change of an included header compiles anew.
 function(add_cuda_images target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ARCHS;SOURCES")
   set(gencode "")

@@ -24,8 +24,8 @@ function(fovea_add_simulator root)
   endif()
   set_source_files_properties(${directory}/exec/rounding.cpp TARGET_DIRECTORY fovea-cudasim
                               PROPERTIES COMPILE_OPTIONS "-frounding-math;-ftrapping-math")
-  set_source_files_properties(${directory}/exec/matrix_products.cpp ${directory}/async/warpgroup_arithmetic.cpp TARGET_DIRECTORY fovea-cudasim
-                              PROPERTIES COMPILE_OPTIONS "-ffp-contract=fast")
+  set_source_files_properties(${directory}/exec/matrix_products.cpp ${directory}/async/warpgroup_arithmetic.cpp
+                              TARGET_DIRECTORY fovea-cudasim PROPERTIES COMPILE_OPTIONS "-ffp-contract=fast")
   target_link_libraries(fovea-cudasim PRIVATE Threads::Threads)
   find_path(FOVEA_ZSTD_INCLUDE zstd.h)
   find_library(FOVEA_ZSTD_LIBRARY zstd)

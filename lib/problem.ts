@@ -26,7 +26,13 @@ export const problemFields = [
 ] as const;
 
 const sequenceSizes = [
-  ...(["queryLength", "queryRows", "keyLength", "keyColumns", "queryOffset", "pages", "segments"] as const),
+  "queryLength",
+  "queryRows",
+  "keyLength",
+  "keyColumns",
+  "queryOffset",
+  "pages",
+  "segments",
 ] as const;
 const sequencePages = ["pageTableStorage", "pageTableOffset", "keyPageStride", "valuePageStride"] as const;
 const sequenceVectors = ["alibiSlopesStorage", "alibiSlopesOffset", "sinksStorage", "sinksOffset"] as const;
@@ -78,10 +84,10 @@ export function writeProblems(
   for (const { call } of calls) for (const { segments } of call.sequences) length += segments?.length ?? 0;
   if (length > scratch.length) scratch = new Float64Array(2 * length);
   const numbers = scratch;
-  const { call: any } = calls[0]!;
-  writeRules(numbers, any);
-  numbers[15] = any.keyScales === undefined ? -1 : addStorage(any.keyScales, "cache", storages);
-  numbers[16] = any.valueScales === undefined ? -1 : addStorage(any.valueScales, "cache", storages);
+  const { call: one } = calls[0]!;
+  writeRules(numbers, one);
+  numbers[15] = one.keyScales === undefined ? -1 : addStorage(one.keyScales, "cache", storages);
+  numbers[16] = one.valueScales === undefined ? -1 : addStorage(one.valueScales, "cache", storages);
   numbers[17] = count;
   let first = problemLength;
   for (const { call, outputs } of calls) {

@@ -20,6 +20,7 @@ enum class Sm90Refusal : uint8_t { none, dtype, pages, strides };
 /// More splits than this bring no further thread to work, but their results take memory: longer keys make longer
 /// splits.
 constexpr int64_t maxSplits = 32;
+/// kv heads of one task of decode, at most.
 constexpr int64_t maxHeadBlock = 8;
 
 /// One sequence's share. "Rows" are (query, head of the group) pairs of one kv head: row = query * groupSize + head.
@@ -40,8 +41,7 @@ struct SequencePlan {
   double flops = 0;  // executed by the matrix products, whole tiles
 };
 
-/// A segment (see Problem::segments), computed once for all sequences that
-/// share it.
+/// A segment (see Problem::segments), computed once for all sequences that share it.
 struct SegmentPlan {
   SequencePlan plan;  // its rows are those of the sequences, one after the other
   int64_t keyEnd = 0;

@@ -4,32 +4,18 @@ import { describe, expect, test } from "vitest";
 import { attention, Tensor, type AttentionOptions } from "../../lib/index.js";
 import { referenceAttentionFloat64 } from "../../lib/reference.js";
 import { compareEach } from "../support/compare.js";
+import { drawn, spoiled } from "../support/spoil.js";
 
 const [heads, headDim, valueDim, keyLength] = [2, 16, 8, 140];
 const keys = Array.from({ length: keyLength }, (_, j) => j);
-
-const drawn = (seed: number, length: number, dim: number, factor = 1) => {
-  const tensor = Tensor.random([1, heads, length, dim], { seed });
-  tensor.data.forEach((x, i) => (tensor.data[i] = x * factor));
-  return tensor;
-};
-/** A number in the place of some keys or values. */
-const spoiled = (tensor: Tensor<"float32">, rows: readonly number[], number: number) => {
-  const copy = Tensor.from(tensor.data.slice(), tensor.shape);
-  const dim = tensor.shape[3]!;
-  for (let h = 0; h < heads; h++) {
-    for (const j of rows) copy.data.fill(number, (h * keyLength + j) * dim, (h * keyLength + j + 1) * dim);
-  }
-  return copy;
-};
 
 describe.each(["float16", "bfloat16"] as const)("%s", (dtype) => {
   describe.each(["standard", "tiled"] as const)("%s", (algorithm) => {
     describe.each([1, 3, 60])("%i queries", (queryLength) => {
       const [query, key, value] = [
-        drawn(1, queryLength, headDim),
-        drawn(2, keyLength, headDim),
-        drawn(3, keyLength, valueDim),
+        drawn(1, [1, heads, queryLength, headDim]),
+        drawn(2, [1, heads, keyLength, headDim]),
+        drawn(3, [1, heads, keyLength, valueDim]),
       ];
       const rounding = dtype === "float16" ? 2 ** -9 : 2 ** -6;
 
@@ -90,7 +76,7 @@ describe.each(["float16", "bfloat16"] as const)("%s", (dtype) => {
 
       test("scores and sinks of any size", async () => {
         for (const factor of [30, 1000, -1000, ...(dtype === "bfloat16" ? [1e10, -1e18] : [])])
-          await expectReference({}, { query: drawn(1, queryLength, headDim, factor), key, value });
+          await expectReference({}, { query: drawn(1, [1, heads, queryLength, headDim], factor), key, value });
         for (const size of [100, 1e4, 1e30]) await expectReference({ sinks: Float32Array.of(size, -size) });
         const bias = Float32Array.from(keys, (j) => (j % 2 ? -1e30 : 0));
         await expectReference({ bias: Tensor.from(bias, [1, keyLength]), causal: true });

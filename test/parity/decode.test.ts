@@ -5,32 +5,19 @@ import { referenceAttentionFloat64 } from "../../lib/reference.js";
 import { backends, onCuda, run } from "../support/backends.js";
 import { check } from "../support/check.js";
 import { compareEach } from "../support/compare.js";
+import { drawn, spoiled } from "../support/spoil.js";
 
 const [heads, queryLength, keyLength, headDim, valueDim] = [2, 3, 1100, 16, 8];
 /** In every split, at its edges and those of slices. */
 const masked = [0, 3, 15, 16, 255, 256, 384, 575, 576, 1023, 1024, 1099];
 const every = Array.from({ length: keyLength }, (_, j) => j);
 
-const drawn = (seed: number, length: number, dim: number, factor = 1) => {
-  const tensor = Tensor.random([1, heads, length, dim], { seed });
-  tensor.data.forEach((x, i) => (tensor.data[i] = x * factor));
-  return tensor;
-};
-/** A number in the place of some keys or values. */
-const spoiled = (tensor: Tensor<"float32">, rows: readonly number[], number: number) => {
-  const copy = Tensor.from(tensor.data.slice(), tensor.shape);
-  const dim = tensor.shape[3]!;
-  for (let h = 0; h < heads; h++) {
-    for (const j of rows) copy.data.fill(number, (h * keyLength + j) * dim, (h * keyLength + j + 1) * dim);
-  }
-  return copy;
-};
 const perKey = (of: (j: number) => number) => Tensor.from(Float32Array.from(every, of), [1, keyLength]);
 
 const [query, key, value] = [
-  drawn(1, queryLength, headDim),
-  drawn(2, keyLength, headDim),
-  drawn(3, keyLength, valueDim),
+  drawn(1, [1, heads, queryLength, headDim]),
+  drawn(2, [1, heads, keyLength, headDim]),
+  drawn(3, [1, heads, keyLength, valueDim]),
 ];
 const clean = { query, key, value };
 
@@ -108,7 +95,7 @@ describe.each(backends)("$name", (backend) => {
     });
 
     test("a NaN that a row sees is NaN in its output, and in no other's", async () => {
-      const given = { ...clean, query: drawn(1, queryLength, headDim) };
+      const given = { ...clean, query: drawn(1, [1, heads, queryLength, headDim]) };
       given.query.data.fill(NaN, 0, headDim);
       const { output, lse } = await compute(given, {});
       expect(output.subarray(0, valueDim).every(Number.isNaN)).toBe(true);
@@ -121,7 +108,7 @@ describe.each(backends)("$name", (backend) => {
       for (const factor of [30, -1000, largest]) {
         await expectReference(
           {},
-          { ...clean, query: drawn(1, queryLength, headDim, factor) },
+          { ...clean, query: drawn(1, [1, heads, queryLength, headDim], factor) },
           undefined,
           1e-3 + 8 * rounding,
         );
@@ -129,7 +116,7 @@ describe.each(backends)("$name", (backend) => {
       for (const size of [1e3, -1e30, 3.4e38]) {
         await expectReference(
           { bias: perKey((j) => (j % 2 ? -size : size)) },
-          { ...clean, query: drawn(1, queryLength, headDim, 0) },
+          { ...clean, query: drawn(1, [1, heads, queryLength, headDim], 0) },
         );
       }
       await expectReference({ bias: perKey((j) => (j < 600 ? -3.4e38 : 0)) });
