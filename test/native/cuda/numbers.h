@@ -37,6 +37,9 @@ inline double roundTo(DType type, double value) {
       return roundToFormat(value, 10, -14, 65504);
     case DType::bfloat16:
       return roundToFormat(value, 7, -126, bitsToFloat(0x7f7f0000));
+    case DType::int8:  // pages of a cache on the CPU alone
+    case DType::unset:
+      break;
   }
   return value;
 }
