@@ -8,6 +8,7 @@ import type { AttentionOptions, IntegerInput } from "../options.js";
 import { checkNames } from "../rules.js";
 import { Tensor, wrap } from "../tensor.js";
 import { sameShape, type View } from "../view.js";
+import { appendOnDevice, appendOnHost } from "./append.js";
 import { flashRules, run, type FlashAttentionOptions, type FlashResult } from "./flash.js";
 import { placeRotary, rotate, type Rotary } from "./rotary.js";
 
@@ -57,7 +58,8 @@ const names: ReadonlySet<string> = new Set(
  * headdim], of which each sequence has `cacheSeqlens` keys, and the new `k` and `v`, which are written there in place. The result
  * is as `flashAttention`'s. Everything is checked before anything is written. `cacheSeqlens` itself is not changed.
  *
- * Caches that are written are on the host (with `device` a GPU they are sent there): ERR_FOVEA_DEVICE otherwise.
+ * Caches that are written may be on a GPU, with q, `k` and `v` there too (`blockTable` and lengths stay on the host), but not with
+ * rotary tables: ERR_FOVEA_DEVICE. Caches on the host are written there, and with `device` a GPU sent there afterwards.
  */
 export async function flashAttentionWithKvCache<
   Query extends TensorInput,
@@ -95,18 +97,24 @@ export async function flashAttentionWithKvCache<
   if (added === undefined) return run(q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
 
   if (given.signal?.aborted === true) throw abortError(given.signal);
-  for (const [name, view] of [["kCache", keys] as const, ["vCache", values] as const]) {
-    if (view.device !== "cpu") {
-      const message = `${name}: is on ${view.device}; new keys and values can only be written into a cache on the host`;
+  const row = (b: number, i: number): [entry: number, row: number] => pages?.row(b, held[b]! + i) ?? [b, held[b]! + i];
+  if (keys.device !== "cpu") {
+    if (rotary !== undefined) {
+      const message = `rotaryCos: expected caches on the host, got ones on ${keys.device}; rotate q and k before the call there`;
       throw new FoveaError("ERR_FOVEA_DEVICE", message);
     }
-    assertFree(name, view, true);
+    const rows = [
+      { name: "k", cache: keys, view: added.k },
+      { name: "v", cache: values, view: added.v },
+    ];
+    appendOnDevice(rows, row);
+    return run(q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
   }
+  for (const [name, view] of [["kCache", keys] as const, ["vCache", values] as const]) assertFree(name, view, true);
   const turned = rotary && rotate(query, rotary, (b, i) => held[b]! + (local ? i : 0));
   const turnedKeys = rotary ? rotate(added.k, rotary, (b, i) => held[b]! + i) : undefined;
-  const row = (b: number, i: number): [entry: number, row: number] => pages?.row(b, held[b]! + i) ?? [b, held[b]! + i];
-  append("kCache", keys, turnedKeys ? { view: added.k, numbers: turnedKeys } : { view: added.k }, row);
-  append("vCache", values, { view: added.v }, row);
+  appendOnHost({ name: "k", cache: keys, view: added.k, numbers: turnedKeys }, row);
+  appendOnHost({ name: "v", cache: values, view: added.v }, row);
   const rotated = turned && wrap(encode(turned, query.dtype as FloatDType), query.dtype, query.shape);
   return run(rotated ?? q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
 }
@@ -223,34 +231,4 @@ function rotaryOf(
   }
   if (!added) throw new FoveaError("ERR_FOVEA_OPTION", "rotaryCos: only with k and v, as in flash-attn");
   return placeRotary(rotaryCos, rotarySin, rotaryInterleaved ?? true, query, places);
-}
-
-/** Copies rows [batch, length, heads, dim] to their places in the cache. */
-function append(
-  name: string,
-  cache: View,
-  from: { readonly view: View; readonly numbers?: Float64Array },
-  place: (b: number, i: number) => [number, number],
-): void {
-  const [batch, length, heads, dim] = from.view.shape as [number, number, number, number];
-  const target = cache.storage!.array(name);
-  const bits = from.numbers && encode(from.numbers, cache.dtype as FloatDType);
-  const source = from.view.storage!.array(name);
-  let position = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let i = 0; i < length; i++) {
-      const [entry, row] = place(b, i);
-      for (let h = 0; h < heads; h++) {
-        const to = cache.offset + entry * cache.strides[0]! + row * cache.strides[1]! + h * cache.strides[2]!;
-        const at = offsetOf(from.view, b, i, h);
-        for (let d = 0; d < dim; d++, position++) {
-          target[to + d * cache.strides[3]!] = bits ? bits[position]! : source[at + d * from.view.strides[3]!]!;
-        }
-      }
-    }
-  }
-}
-
-function offsetOf({ offset, strides }: View, b: number, i: number, h: number): number {
-  return offset + b * strides[0]! + i * strides[1]! + h * strides[2]!;
 }

@@ -32,13 +32,47 @@ test("torch: host tensors are sent, GPU tensors stay", async () => {
   const flash = await flashAttention(rows[0]!, rows[1]!, rows[2]!);
   const all = swapMiddle(naive(q, k, v, 8 ** -0.5).output, [2, 4, 5, 8]);
   expect(farthest((await flash.read()).data, all)).toBeLessThan(tolerance);
-  const cached = flashAttentionWithKvCache(rows[0]!, rows[1]!, rows[2]!, {
-    k: bshd(random(2, 2, 1, 8)),
-    v: bshd(random(2, 2, 1, 8)),
-    cacheSeqlens: 3,
-  });
-  await expect(cached).rejects.toMatchObject({ code: "ERR_FOVEA_DEVICE" });
   for (const tensor of [...there, stays, ...rows, flash]) tensor.dispose();
+});
+
+test("torch: new keys and values go into a cache on the GPU, in entries and in blocks", async () => {
+  const held = Int32Array.of(4, 2);
+  const [fresh, freshValues] = [bshd(random(2, 2, 2, 8)), bshd(random(2, 2, 2, 8))];
+  const caches = [bshd(random(3, 2, 6, 8)), bshd(random(3, 2, 6, 8))] as const;
+  const queries = bshd(random(2, 4, 2, 8));
+  const there = ({ data, shape }: { data: Float32Array; shape: number[] }) =>
+    Tensor.from(data.slice(), shape, { device });
+  for (const options of [
+    { cacheBatchIdx: Int32Array.of(2, 0) },
+    { blockTable: { data: Int32Array.of(5, 1, 2, 0, 3, 4), shape: [2, 3] } },
+  ]) {
+    const shape = "blockTable" in options ? [9, 2, 2, 8] : [3, 6, 2, 8];
+    const [onHost, onDevice] = [false, true].map((far) =>
+      caches.map(({ data }) => (far ? there({ data, shape }) : Tensor.from(data.slice(), shape))),
+    ) as [[Tensor, Tensor], [Tensor, Tensor]];
+    const rules = { ...options, cacheSeqlens: held, causal: true };
+    const expected = await flashAttentionWithKvCache(queries, ...onHost, { ...rules, k: fresh, v: freshValues });
+    const [q, k, v] = [there(queries), there(fresh), there(freshValues)];
+    const output = await flashAttentionWithKvCache(q, ...onDevice, { ...rules, k, v });
+    expect(output.device).toBe(device);
+    expect(farthest((await output.read()).data, expected.data)).toBeLessThan(tolerance);
+    for (const i of [0, 1] as const) {
+      expect([...(await onDevice[i].read()).data]).toEqual([...onHost[i].data]);
+      expect([...onHost[i].data]).not.toEqual([...caches[i].data]);
+    }
+    // Everything is checked before anything is written.
+    const before = [...(await onDevice[0].read()).data];
+    const far = { ...rules, k: k, v: freshValues };
+    const table = there({ data: new Float32Array(64), shape: [16, 4] });
+    for (const [wrong, message] of [
+      [far, "v: expected a tensor on cuda:0, where its cache is, got one on cpu"],
+      [{ ...rules, k: k.transpose(1, 2), v: v.transpose(1, 2) }, "k: on a GPU its rows lie densely"],
+      [{ ...rules, k, v, rotaryCos: table, rotarySin: table }, "rotaryCos: expected caches on the host"],
+    ] as const) {
+      await expect(flashAttentionWithKvCache(q, ...onDevice, wrong)).rejects.toThrow(message);
+    }
+    expect([...(await onDevice[0].read()).data]).toEqual(before);
+  }
 });
 
 test("jax and onnx: arrays are sent and results come back", async () => {
