@@ -16,12 +16,13 @@ interface Ended {
   stderr: string;
 }
 
-const fovea = (args: string[], env: Record<string, string> = {}): Promise<Ended> =>
+const fovea = (args: string[], env: Record<string, string> = {}, input = ""): Promise<Ended> =>
   new Promise((resolve) => {
     const options = { cwd: folder, env: { ...process.env, ...env } };
-    execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) =>
+    const child = execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
+    child.stdin!.end(input);
   });
 
 const inFolder = (name: string): string => path.join(folder, name);
@@ -132,6 +133,13 @@ describe("maps", () => {
     );
     expect([good!.code, good!.stderr]).toEqual([0, ""]);
     expect(read("weights.html").tokens).toEqual(["a", "b"]);
+    const flat = {
+      tokens: ["c", "d"],
+      layers: [{ name: "One", weights: { shape: [1, 2, 2], data: [1, 0, 0.5, 0.5] } }],
+    };
+    const given = await fovea(["maps", "--json", "-", "--out", "given.html"], {}, JSON.stringify(flat));
+    expect([given.code, given.stderr]).toEqual([0, ""]);
+    expect(read("given.html").tokens).toEqual(["c", "d"]);
     for (const [{ code, stdout, stderr }, message] of [
       [scores!, "layers[0].weights: expected rows that sum to 1"],
       [broken!, "broken.json: "],

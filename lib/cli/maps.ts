@@ -1,6 +1,7 @@
 // fovea maps: a page that shows what the words of a text attend to.
 
 import { readFile, writeFile } from "node:fs/promises";
+import { text } from "node:stream/consumers";
 import { defineCommand } from "citty";
 import { renderAttention, type AttentionMap } from "../maps/render.js";
 import { UsageError, type Command } from "./command.js";
@@ -20,15 +21,16 @@ export const maps: Command = defineCommand({
       type: "string",
       valueHint: "file",
       description:
-        "show these weights instead: { tokens, queryTokens?, title?, layers: [{ name, weights: [[[...]]] }] }",
+        "show these weights instead: { tokens, queryTokens?, title?, layers: [{ name, weights }] }, weights as nested arrays " +
+        "[heads][queries][keys] or { data, shape }; - is the standard input",
     },
   },
   async run({ args }) {
-    const { text, json, title, out } = args;
-    if ((text === undefined) === (json === undefined)) {
+    const { text: sentence, json, title, out } = args;
+    if ((sentence === undefined) === (json === undefined)) {
       throw new UsageError("expected a text, or --json FILE, and not both");
     }
-    const map = json === undefined ? await encode(text!, args.pieces) : await read(json);
+    const map = json === undefined ? await encode(sentence!, args.pieces) : await read(json);
     const html = renderAttention(title === undefined ? map : { ...map, title });
     await writeFile(out, html);
     console.log(`wrote ${out}`);
@@ -44,10 +46,11 @@ async function encode(text: string, pieces: boolean): Promise<AttentionMap> {
 }
 
 async function read(file: string): Promise<AttentionMap> {
-  const content = await readFile(file, "utf8");
+  const name = file === "-" ? "standard input" : file;
+  const content = file === "-" ? await text(process.stdin) : await readFile(file, "utf8");
   try {
     return JSON.parse(content) as AttentionMap;
   } catch (error) {
-    throw new Error(`${file}: ${(error as Error).message}`, { cause: error });
+    throw new Error(`${name}: ${(error as Error).message}`, { cause: error });
   }
 }

@@ -100,7 +100,8 @@ function checkTokens(name: string, tokens: unknown): string[] {
 /** The query with the largest weight on a key other than itself and the first: what is worth a look first. */
 function sharpestRow({ queries, keys, data }: LayerWeights, cross: boolean): { query: number; weight: number } {
   const best = { query: 0, weight: 0 };
-  for (const [index, weight] of data.entries()) {
+  for (let index = 0; index < data.length; index++) {
+    const weight = data[index]!;
     if (weight <= best.weight) continue;
     const [key, query] = [index % keys, Math.floor(index / keys) % queries];
     if (cross || (key !== query && key !== 0)) Object.assign(best, { query, weight });

@@ -1,12 +1,16 @@
 import { FoveaError, list, show } from "../errors.js";
 import { inputView, type TensorInput } from "../input.js";
 import { makeTensor, Tensor } from "../tensor.js";
+import { checkShape, product } from "../view.js";
 
 /**
  * Attention weights of one layer: a tensor [heads, queryLength, keyLength] or [1, heads, queryLength, keyLength] on the host
- * (the `weights` of a result are one), or the same as nested arrays of numbers, as JSON has them.
+ * (the `weights` of a result are one), or the same as JSON has it: nested arrays of numbers, or one array and its shape.
  */
-export type WeightsInput = TensorInput | readonly (readonly (readonly number[])[])[];
+export type WeightsInput =
+  | TensorInput
+  | { readonly data: readonly number[]; readonly shape: readonly number[] }
+  | readonly (readonly (readonly number[])[])[];
 
 /** Weights that were checked: `data[(head * queries + query) * keys + key]`. */
 export interface LayerWeights {
@@ -21,7 +25,12 @@ const tolerance = 0.01;
 
 /** Throws a FoveaError for what are not weights: NaN, negative numbers, rows whose sum is over 1. */
 export function readWeights(name: string, input: WeightsInput): LayerWeights {
-  const { data, shape } = Array.isArray(input) ? fromArrays(name, input) : fromTensor(name, input as TensorInput);
+  const numbers = (input as { data?: unknown } | null | undefined)?.data;
+  const { data, shape } = Array.isArray(input)
+    ? fromArrays(name, input)
+    : Array.isArray(numbers)
+      ? fromNumbers(name, input as { data: readonly unknown[] })
+      : fromTensor(name, input as TensorInput);
   const sizes = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape;
   const [heads, queries, keys] = sizes as [number, number, number];
   if (sizes.length !== 3 || sizes.includes(0)) {
@@ -53,21 +62,38 @@ function fromArrays(name: string, input: readonly unknown[]): { data: Float64Arr
   const data = new Float64Array(size);
   let position = 0;
   const take = (value: unknown, depth: number, place: string): void => {
-    const expected = shape[depth];
-    if (expected === undefined) {
-      if (typeof value !== "number") {
-        throw new FoveaError("ERR_FOVEA_ARGUMENT", `${place}: expected a number, got ${show(value)}`);
-      }
-      data[position++] = value;
-    } else if (!Array.isArray(value) || value.length !== expected) {
+    const expected = shape[depth]!;
+    if (!Array.isArray(value) || value.length !== expected) {
       throw new FoveaError("ERR_FOVEA_SHAPE", `${place}: expected an array of ${expected}, got ${show(value)}`);
-    } else {
-      for (const [index, item] of value.entries()) take(item, depth + 1, `${place}[${index}]`);
+    }
+    for (let index = 0; index < expected; index++) {
+      const item: unknown = value[index];
+      if (depth + 1 < shape.length) take(item, depth + 1, `${place}[${index}]`);
+      else if (typeof item === "number") data[position++] = item;
+      else throw numberError(`${place}[${index}]`, item);
     }
   };
   take(input, 0, name);
   return { data, shape };
 }
+
+/** `{ data, shape }` from JSON, which has no typed arrays. */
+function fromNumbers(
+  name: string,
+  { data, shape }: { data: readonly unknown[]; shape?: unknown },
+): { data: Float64Array; shape: readonly number[] } {
+  checkShape(name, shape);
+  if (data.length !== product(shape)) {
+    const message = `${name}: expected ${product(shape)} numbers for shape ${list(shape)}, got ${data.length}`;
+    throw new FoveaError("ERR_FOVEA_SHAPE", message);
+  }
+  const wrong = data.findIndex((value) => typeof value !== "number");
+  if (wrong >= 0) throw numberError(`${name}.data[${wrong}]`, data[wrong]);
+  return { data: Float64Array.from(data as readonly number[]), shape };
+}
+
+const numberError = (place: string, got: unknown): FoveaError =>
+  new FoveaError("ERR_FOVEA_ARGUMENT", `${place}: expected a number, got ${show(got)}`);
 
 function checkRows(name: string, { heads, queries, keys, data }: LayerWeights): void {
   for (let row = 0; row < heads * queries; row++) {

@@ -80,6 +80,13 @@ describe("what are not weights", () => {
     ["a batch", { data: new Float32Array(8), shape: [2, 1, 2, 2] }, "ERR_FOVEA_SHAPE", "got [2, 1, 2, 2]"],
     ["nothing", [], "ERR_FOVEA_SHAPE", "got [0]"],
     ["ragged", [[[1, 0], [1]]], "ERR_FOVEA_SHAPE", "weights[0][1]: expected an array of 2, got Array(1)"],
+    ["numbers of another shape", { data: [1, 0], shape: [1, 1, 3] }, "ERR_FOVEA_SHAPE", "expected 3 numbers"],
+    [
+      "text among numbers",
+      { data: [1, undefined as unknown as number], shape: [1, 1, 2] },
+      "ERR_FOVEA_ARGUMENT",
+      "weights.data[1]: expected a number, got undefined",
+    ],
     ["text", [[["1" as unknown as number]]], "ERR_FOVEA_ARGUMENT", 'weights[0][0][0]: expected a number, got "1"'],
     [
       "integers",

@@ -34,8 +34,8 @@ export class HeatImages {
     const data = new ImageData(canvas.width, canvas.height);
     const pixels = new Uint32Array(data.data.buffer);
     const step = 255 / (weights.largest(series) || 1);
-    for (const [index, weight] of weights.head(series).entries())
-      pixels[index] = this.#pixels[Math.round(weight * step)]!;
+    const head = weights.head(series);
+    for (let index = 0; index < head.length; index++) pixels[index] = this.#pixels[Math.round(head[index]! * step)]!;
     canvas.getContext("2d")!.putImageData(data, 0, 0);
     return canvas;
   }

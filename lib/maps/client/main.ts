@@ -13,6 +13,7 @@ import { select } from "d3";
 import type { PageData } from "../page-data.js";
 import { isDark, switchTheme, watchTheme } from "./colours.js";
 import { stepTo, Tip, type Html } from "./dom.js";
+import { mostLines } from "./lines.js";
 import { Matrix } from "./matrix.js";
 import { Model, type State } from "./model.js";
 import { Readout } from "./readout.js";
@@ -70,8 +71,8 @@ wordsPanel
   .append("p")
   .attr("class", "note")
   .text(
-    "Lines and cells grow stronger with weight; lines under 2 % of the strongest, and more than 48 of a head, are not " +
-      "drawn. Colours are heads (they repeat after eight), dashes are layers.",
+    "Lines and cells grow stronger with weight; lines under 2 % of the strongest are not drawn. Colours are heads (they repeat " +
+      `after eight)${words.few ? ", dashes are layers" : `; no more than ${mostLines} lines are drawn at once`}.`,
   );
 const matrix = new Matrix(matrixPanel, model, tip);
 const statistics = new Statistics(statisticsPanel, model);
@@ -98,9 +99,9 @@ function draw(): void {
     .attr("tabindex", (_, index) => (viewKeys[index] === view ? 0 : -1));
   theme.text(isDark() ? "Light" : "Dark").attr("aria-label", `Show in ${isDark() ? "light" : "dark"} colours`);
   if (view === "words") {
+    words.draw(); // first: it asks how words lie, which is known until something changes
     switches.draw();
     readout.draw();
-    words.draw();
     live.text(readout.sentence());
   } else if (view === "matrix") {
     matrix.draw();

@@ -1,5 +1,6 @@
 // What the page shows: the data it was written with, and the choices of whoever looks at it.
 
+import { bisector } from "d3";
 import type { PageData } from "../page-data.js";
 import { Weights } from "./weights.js";
 
@@ -84,12 +85,17 @@ export class Model {
     return `${this.data.layers[layer]!.name}, head ${head + 1}`;
   }
 
-  /** The keys that a head of the chosen word gives most to, at most `count`, none without weight. */
+  /** The few keys that a head of the chosen word gives most to, at most `count`, none without weight. */
   strongest(series: Series, count: number): Share[] {
-    return Array.from(this.weights.row(series, this.state.query), (weight, key) => ({ key, weight }))
-      .filter(({ weight }) => weight > 0)
-      .sort((a, b) => b.weight - a.weight)
-      .slice(0, count);
+    const row = this.weights.row(series, this.state.query);
+    const best: Share[] = [];
+    for (let key = 0; key < row.length; key++) {
+      const weight = row[key]!;
+      if (weight === 0 || (best.length === count && weight <= best.at(-1)!.weight)) continue;
+      best.splice(count - 1, 1);
+      best.splice(bisector((share: Share) => -share.weight).right(best, -weight), 0, { key, weight });
+    }
+    return best;
   }
 }
 

@@ -1,6 +1,7 @@
 // All heads of all layers as small heat maps, to choose one.
 
 import { select } from "d3";
+import { isDark } from "./colours.js";
 import { stepTo, type Html } from "./dom.js";
 import { sizeCanvas, type HeatImages } from "./heat.js";
 import type { Model, Series } from "./model.js";
@@ -13,6 +14,8 @@ export class Multiples {
   readonly #images: HeatImages;
   readonly #root: Html;
   readonly #all: Series[];
+  /** For which colours and screen the maps were painted. */
+  #painted = "";
 
   constructor(root: Html, model: Model, images: HeatImages) {
     this.#model = model;
@@ -47,14 +50,18 @@ export class Multiples {
     const { queries, keys } = this.#model;
     const scale = side / Math.max(queries.length, keys.length);
     const [width, height] = [Math.max(8, keys.length * scale), Math.max(8, queries.length * scale)];
-    this.#choices()
+    const choices = this.#choices()
       .attr("aria-checked", (series) => `${same(series, map)}`)
-      .attr("tabindex", (series) => (same(series, map) ? 0 : -1))
-      .each((series, index, choices) => {
+      .attr("tabindex", (series) => (same(series, map) ? 0 : -1));
+    const painted = `${isDark()} ${devicePixelRatio}`;
+    if (painted !== this.#painted) {
+      this.#painted = painted;
+      choices.each((series, index, choices) => {
         const context = sizeCanvas(select(choices[index]!).select<HTMLCanvasElement>("canvas").node()!, width, height);
         context.imageSmoothingEnabled = scale < 1;
         context.drawImage(this.#images.of(series), 0, 0, width, height);
       });
+    }
   }
 
   #choices() {

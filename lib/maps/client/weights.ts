@@ -1,3 +1,4 @@
+import { max } from "d3";
 import type { PageLayer } from "../page-data.js";
 import type { Series } from "./model.js";
 
@@ -5,6 +6,7 @@ import type { Series } from "./model.js";
 export class Weights {
   readonly #layers: readonly PageLayer[];
   readonly #decoded: (Float32Array | undefined)[] = [];
+  readonly #largest = new Map<string, number>();
   readonly queries: number;
   readonly keys: number;
 
@@ -27,7 +29,10 @@ export class Weights {
 
   /** The largest weight of a head. */
   largest(series: Series): number {
-    return this.head(series).reduce((most, weight) => Math.max(most, weight), 0);
+    const name = `${series.layer} ${series.head}`;
+    let most = this.#largest.get(name);
+    if (most === undefined) this.#largest.set(name, (most = max(this.head(series)) ?? 0));
+    return most;
   }
 
   #layer(index: number): Float32Array {

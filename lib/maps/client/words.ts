@@ -3,41 +3,57 @@
 import { max, type Selection } from "d3";
 import { headColour } from "./colours.js";
 import { stepTo, type Html, type Tip } from "./dom.js";
-import { drawLines, type Place } from "./lines.js";
+import { sizeCanvas } from "./heat.js";
+import { drawLines, paintLines } from "./lines.js";
 import type { Model, Series } from "./model.js";
+import { placesInColumns, placesInText, type Places } from "./places.js";
 import { digits, visible } from "./text.js";
 
 type Items = Selection<HTMLLIElement, string, HTMLElement, unknown>;
 
-/** So few words as running text have room for high arcs. */
+/** So few words have lines as SVG, and as running text room for high arcs. */
 const mostFew = 48;
+/** Cells just out of sight are painted too. */
+const margin = 200;
 
 export class Words {
   readonly #model: Model;
   readonly #tip: Tip;
+  readonly few: boolean;
+  readonly #canvas: Html<HTMLCanvasElement>;
+  /** The box that scrolls, with the canvas behind it. */
   readonly #root: Html;
   #arrangement = "";
+  #selected = -1;
   #queryItems!: Items;
   #keyItems!: Items;
+  #places: { laid: string; of: Places } | undefined;
 
   constructor(root: Html, model: Model, tip: Tip) {
     this.#model = model;
     this.#tip = tip;
-    this.#root = root.append<HTMLElement>("div").attr("class", "words");
+    this.few = Math.max(model.keys.length, model.queries.length) <= mostFew;
+    const frame = root.append<HTMLElement>("div").attr("class", "frame");
+    this.#canvas = frame.append("canvas").attr("class", "lines").attr("aria-hidden", "true");
+    if (this.few) this.#canvas.attr("hidden", "");
+    this.#root = frame.append<HTMLElement>("div").attr("class", "words");
+    if (!this.few) this.#root.on("scroll", () => this.#paint());
   }
 
   draw(): void {
     const { arrangement, query } = this.#model.state;
     const laid = arrangement !== this.#arrangement;
     if (laid) this.#lay(arrangement);
-    this.#queryItems
-      .attr("aria-selected", (_, index) => `${index === query}`)
-      .attr("tabindex", (_, index) => (index === query ? 0 : -1));
-    const shown = this.#model.shown();
-    this.#paint(shown);
+    if (query !== this.#selected || laid) {
+      const nodes = this.#queryItems.nodes();
+      for (const [index, on] of [[this.#selected, false] as const, [query, true] as const]) {
+        nodes[index]?.setAttribute("aria-selected", `${on}`);
+        nodes[index]?.setAttribute("tabindex", on ? "0" : "-1");
+      }
+      this.#selected = query;
+    }
     if (laid) this.#reveal();
-    const place = arrangement === "twice" ? this.#placesInColumns() : this.#placesInText();
-    drawLines(this.#root.select<SVGSVGElement>("svg"), this.#model, shown, arrangement, place);
+    this.#paint();
   }
 
   /** Makes the elements anew. */
@@ -45,11 +61,7 @@ export class Words {
     this.#arrangement = arrangement;
     const { queries, keys, cross } = this.#model;
     const twice = arrangement === "twice";
-    this.#root
-      .attr("class", `words ${arrangement}`)
-      .classed("few", keys.length <= mostFew)
-      .selectChildren()
-      .remove();
+    this.#root.attr("class", `words ${arrangement}`).classed("few", this.few).selectChildren().remove();
     if (twice) {
       const names = cross ? ["Target: who attends", "Source: to whom"] : ["Who attends", "To whom"];
       for (const name of names) this.#root.append<HTMLElement>("div").attr("class", "column-name").text(name);
@@ -58,10 +70,12 @@ export class Words {
       .attr("role", "listbox")
       .attr("aria-label", "Words: choose one to see what it attends to")
       .attr("aria-orientation", twice ? "vertical" : "horizontal");
-    this.#root.append("svg").attr("class", "lines").attr("aria-hidden", "true");
+    if (this.few) this.#root.append("svg").attr("class", "lines").attr("aria-hidden", "true");
     this.#queryItems = chooser
       .selectAll<HTMLLIElement, string>("li")
       .attr("role", "option")
+      .attr("aria-selected", "false")
+      .attr("tabindex", "-1")
       .on("click", (event: MouseEvent) => this.#choose(indexOf(event.currentTarget as Element)))
       .on("keydown", (event: KeyboardEvent) => this.#step(event));
     this.#keyItems = twice
@@ -85,50 +99,51 @@ export class Words {
     return list;
   }
 
+  /** Lines and cells: all of few words, of many those in sight. */
+  #paint(): void {
+    const { arrangement } = this.#model.state;
+    const shown = this.#model.shown();
+    this.#root.style("--cells", `${Math.max(1, shown.length)}`);
+    const places = this.#measure(shown.length);
+    if (this.few) {
+      this.#paintCells(shown, 0, this.#model.keys.length);
+      drawLines(this.#root.select<SVGSVGElement>("svg"), this.#model, shown, arrangement, places);
+      return;
+    }
+    const { scrollTop, clientHeight, clientWidth } = this.#root.node()!;
+    this.#paintCells(shown, ...places.within(scrollTop - margin, scrollTop + clientHeight + margin));
+    const context = sizeCanvas(this.#canvas.node()!, clientWidth, clientHeight);
+    const count = paintLines(context, this.#model, shown, arrangement, places, scrollTop, clientHeight);
+    this.#canvas.attr("data-lines", count);
+  }
+
+  /** Where words lie; asked anew where the width is another, or that of the cells beside words. */
+  #measure(cells: number): Places {
+    const twice = this.#arrangement === "twice";
+    const laid = `${this.#arrangement} ${this.#root.node()!.clientWidth} ${twice ? cells : ""}`;
+    if (this.#places?.laid !== laid) {
+      const [queries, keys] = [this.#queryItems, this.#keyItems].map((items) => items.node()!.parentElement!);
+      const of = twice ? placesInColumns(queries!, keys!) : placesInText(queries!, this.few ? 64 : 14);
+      this.#places = { laid, of };
+    }
+    return this.#places.of;
+  }
+
   /** Each key's weights: a cell per head beside (or under) its word, as strong as the weight is beside the strongest. */
-  #paint(shown: readonly Series[]): void {
+  #paintCells(shown: readonly Series[], first: number, last: number): void {
     const { weights, state } = this.#model;
     const rows = shown.map((series) => weights.row(series, state.query));
     const colours = shown.map(({ head }) => headColour(head));
     const percent = 100 / (max(rows, (row) => max(row)) || 1);
-    this.#keyItems.select<HTMLSpanElement>(".strip").style("background", (_, key) => {
+    const items = this.#keyItems.nodes();
+    for (let key = first; key < last; key++) {
       const stops = rows.map((row, index) => {
         const edges = `${(100 * index) / rows.length}% ${(100 * (index + 1)) / rows.length}%`;
         return `color-mix(in srgb, ${colours[index]!} ${(percent * row[key]!).toFixed(1)}%, transparent) ${edges}`;
       });
-      return `linear-gradient(to right, ${stops.join(", ") || "transparent, transparent"})`;
-    });
-    this.#root.style("--cells", `${Math.max(1, rows.length)}`);
-  }
-
-  /** Words in columns have one height: no need to ask where each lies. */
-  #placesInColumns(): Place {
-    const svg = this.#root.select<SVGSVGElement>("svg").node()!;
-    const height = this.#queryItems.node()!.offsetHeight;
-    const middle = (index: number): number => (index + 0.5) * height;
-    return {
-      width: svg.clientWidth,
-      height: svg.clientHeight,
-      query: (index) => ({ x: 4, y: middle(index) }),
-      key: (index) => ({ x: svg.clientWidth - 6, y: middle(index) }),
-      rise: 0,
-    };
-  }
-
-  #placesInText(): Place {
-    const list = this.#queryItems.node()!.parentElement as HTMLElement;
-    const places = this.#queryItems
-      .nodes()
-      .map((item) => ({ x: item.offsetLeft + item.offsetWidth / 2, y: item.offsetTop }));
-    const place = (index: number): { x: number; y: number } => places[index]!;
-    const rise = this.#model.keys.length <= mostFew ? 64 : 14;
-    return {
-      width: list.offsetLeft + list.offsetWidth,
-      height: list.offsetTop + list.offsetHeight,
-      query: place,
-      key: place,
-      rise,
-    };
+      const strip = items[key]!.lastElementChild as HTMLElement;
+      strip.style.background = `linear-gradient(to right, ${stops.join(", ") || "transparent, transparent"})`;
+    }
   }
 
   /** Scrolls the chosen word to the middle of its box, where it would be out of sight. */
