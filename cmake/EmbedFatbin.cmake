@@ -2,6 +2,7 @@
 #
 # Compiles each k.cu to one fat binary (machine code for -real architectures, PTX for -virtual ones) and makes <target>, an
 # object library with `extern "C" const unsigned char fovea_image_k_begin[]` for each. Needs CUDAToolkit_NVCC_EXECUTABLE.
+# What ptxas tells of k.cu's kernels is kept beside its binary, in k.fatbin.log.
 # With FOVEA_CUDA_PTX_ONLY machine code is left out: the simulator runs PTX. The images are uncompressed, so that PTX can be
 # read from them. A change of an included header compiles anew.
 function(add_cuda_images target)
@@ -20,16 +21,18 @@ function(add_cuda_images target)
     endif()
   endforeach()
 
+  set(run_nvcc ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/RunNvcc.cmake)
   set(objects "")
   foreach(source IN LISTS arg_SOURCES)
     get_filename_component(name ${source} NAME_WE)
     set(fatbin ${CMAKE_CURRENT_BINARY_DIR}/${name}.fatbin)
     add_custom_command(
       OUTPUT ${fatbin}
-      COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} -fatbin -std=c++20 -O3 --expt-relaxed-constexpr
+      COMMAND ${CMAKE_COMMAND} -DLOG=${fatbin}.log -P ${run_nvcc} --
+              ${CUDAToolkit_NVCC_EXECUTABLE} -fatbin -std=c++20 -O3 --expt-relaxed-constexpr
               $<$<BOOL:${FOVEA_CUDA_LINE_INFO}>:-lineinfo> --compress-mode=none ${gencode}
               -ccbin ${CMAKE_CXX_COMPILER} -MD -MF ${fatbin}.d -MT ${fatbin} -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
-      DEPENDS ${source}
+      DEPENDS ${source} ${run_nvcc}
       DEPFILE ${fatbin}.d
       COMMENT "nvcc ${source}"
       COMMAND_EXPAND_LISTS
