@@ -28,7 +28,7 @@ function readLog(log: string, table: Table, faults: string[]): void {
   let architecture = "";
   for (const line of log.split("\n")) {
     const entry = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line);
-    if (entry) [kernel, architecture] = [entry[1]!, entry[2]!];
+    if (entry) [, kernel, architecture] = entry;
     const spills = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
     if (spills && spills.slice(1).some((bytes) => bytes !== "0")) {
       faults.push(`${kernel} (${architecture}): ${line.trim()}`);
