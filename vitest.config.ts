@@ -12,7 +12,7 @@ const cuda = driver !== simulator || existsSync(simulator);
 if (!cuda) console.warn("No GPU, and no simulator as there was no nvcc to build it: CUDA is not tested.");
 
 /** What measures a process, or keeps both cores busy by itself: one after the other, after the rest. */
-const alone = ["event-loop", "leaks", "memory", "package", "workers"].map((name) => `test/${name}.test.ts`);
+const alone = ["event-loop", "leaks", "memory", "package", "server/*", "workers"].map((name) => `test/${name}.test.ts`);
 
 /** The other projects are about the processor, on any machine. */
 const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };

@@ -6,7 +6,7 @@ import { loadGraphModel, type GraphModel } from "@tensorflow/tfjs-converter";
 import { dispose, enableProdMode, setBackend, tensor1d, tensor2d, type Tensor } from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
 import { fusedCalls, fuseAttention } from "../lib/tfjs.js";
-import { readEncoderFiles } from "../lib/encoder/graph.js";
+import { readEncoderFiles } from "../lib/encoder/files.js";
 import { Tokenizer } from "../lib/encoder/tokenizer.js";
 
 enableProdMode();

@@ -40,7 +40,7 @@ export function makeView(
     if (reach < 0) begin += reach;
     else end += reach;
   }
-  if (size === 0) begin = end = offset;
+  if (size === 0) begin = end = offset = 0; // what touches nothing may lie anywhere
   if (storage !== undefined && (begin < 0 || end > storage.length)) {
     const wanted = `shape ${list(shape)} with strides ${list(strides)} and offset ${offset}`;
     const message = `${name}: ${wanted} touches elements ${begin} to ${end - 1}, but its data has ${storage.length}`;

@@ -2,7 +2,7 @@
 // is for: the element it leads to must be the element of the tensor that it should.
 import { describe, expect, test } from "vitest";
 import type { AttentionOptions } from "../lib/index.js";
-import { Tensor } from "../lib/index.js";
+import { attention, Tensor } from "../lib/index.js";
 import { shapeOnly } from "../lib/input.js";
 import { problemFields, sequenceFields, writeProblem } from "../lib/problem.js";
 import { checkCall, placeOutputs } from "../lib/shape.js";
@@ -299,6 +299,21 @@ describe("masks and vectors", () => {
     expect(sequences.map((s) => s.sinksOffset)).toEqual([0, 0]);
     expect([...storages[sequences[0]!.sinksStorage!]!]).toEqual([0, 2, 4, 6]);
   });
+});
+
+test("query, key and value side by side may have no row at all", async () => {
+  const [heads, headDim] = [2, 4];
+  const data = new Float32Array(0);
+  const part = (which: number) => ({
+    data,
+    shape: [0, heads, headDim],
+    strides: [3 * heads * headDim, headDim, 1],
+    offset: which * heads * headDim,
+  });
+  const none = Int32Array.of(0, 0);
+  const options = { layout: "thd", cuSeqlensQuery: none, cuSeqlensKey: none } as const;
+  const { output } = await attention(part(0), part(1), part(2), options);
+  expect(output.shape).toEqual([0, heads, headDim]);
 });
 
 describe("lengths and offsets", () => {

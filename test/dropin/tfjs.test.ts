@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-cpu";
 import "@tensorflow/tfjs-backend-wasm";
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { readEncoderFiles } from "../../lib/encoder/graph.js";
+import { readEncoderFiles } from "../../lib/encoder/files.js";
 import { Tokenizer } from "../../lib/encoder/tokenizer.js";
 import { attention, attentionSync, fuseAttention, fusedCalls, type FuseReport } from "../../lib/tfjs.js";
 import { farthest, naive, numbers, random } from "./naive.js";

@@ -1,0 +1,62 @@
+// Serves the Universal Sentence Encoder Lite over HTTP until SIGTERM or SIGINT, which ends it after what it has accepted.
+//   npm ci && npm ci --prefix examples/embedding-server && npx tsx examples/embedding-server/main.ts --port 8080
+
+import { availableParallelism } from "node:os";
+import { defineCommand, runMain } from "citty";
+import { Forward } from "./forward.js";
+import { Metrics } from "./metrics.js";
+import { createServer, defaults, type ServerOptions } from "./server.js";
+
+const descriptions: Record<keyof ServerOptions, string> = {
+  maxTexts: "texts of a request at most",
+  maxCharacters: "characters of a text at most",
+  bodyLimit: "bytes of a request's body at most",
+  timeout: "milliseconds until a request is given up",
+  maxConnections: "connections at a time",
+  maxTokens: "tokens of a text that are read; the encoder was trained on 128 at most",
+  passTokens: "tokens of a forward pass, about",
+  maxQueuedTokens: "tokens that may wait, about; then requests are refused with 429",
+};
+const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const names = Object.keys(descriptions) as (keyof ServerOptions)[];
+
+const command = defineCommand({
+  meta: { name: "embedding-server", description: "Embeddings of texts over HTTP" },
+  args: {
+    host: { type: "string", default: "127.0.0.1", description: "address to listen on" },
+    port: { type: "string", default: "8080", description: "port to listen on; 0 takes a free one" },
+    workers: { type: "string", default: `${availableParallelism()}`, description: "threads for dense layers" },
+    ...Object.fromEntries(
+      names.map((name) => [
+        kebab(name),
+        { type: "string" as const, default: `${defaults[name]}`, description: descriptions[name] },
+      ]),
+    ),
+  },
+  async run({ args }) {
+    const number = (name: string, least = 1): number => {
+      const value = Number((args as Record<string, string>)[name]);
+      if (Number.isSafeInteger(value) && value >= least) return value;
+      throw new Error(`--${name}: expected an integer >= ${least}, got ${(args as Record<string, string>)[name]}`);
+    };
+    const options = Object.fromEntries(names.map((name) => [name, number(kebab(name))])) as unknown as ServerOptions;
+    const port = number("port", 0);
+    const metrics = new Metrics();
+    const encoder = await Forward.start({ workers: number("workers"), maxTokens: options.maxTokens });
+    metrics.watchAttention(() => encoder.metrics());
+    const app = createServer(encoder, options, metrics);
+
+    const stop = async (signal: string): Promise<void> => {
+      console.log(`${signal}: finishing what was accepted`);
+      // Whoever still sends a request or does not read an answer then is not waited for.
+      setTimeout(() => app.server.closeAllConnections(), 2 * options.timeout).unref();
+      await app.close();
+      console.log("done");
+    };
+    process.once("SIGTERM", (signal) => void stop(signal));
+    process.once("SIGINT", (signal) => void stop(signal));
+    console.log(`listening on ${await app.listen({ host: args.host, port })}`);
+  },
+});
+
+await runMain(command);

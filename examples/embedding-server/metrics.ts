@@ -1,0 +1,63 @@
+// What the server tells Prometheus.
+
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { BatcherMetrics } from "../../lib/index.js";
+import type { TextQueue } from "./text-queue.js";
+
+export class Metrics {
+  readonly registry = new Registry();
+  readonly requestSeconds = new Histogram({
+    name: "embedding_request_seconds",
+    help: "From a request to its response, by route and status",
+    labelNames: ["route", "status"] as const,
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [this.registry],
+  });
+  readonly abandoned = new Counter({
+    name: "embedding_requests_abandoned_total",
+    help: "Requests whose client left before the response",
+    registers: [this.registry],
+  });
+  readonly texts = new Counter({
+    name: "embedding_texts_total",
+    help: "Texts that were encoded",
+    registers: [this.registry],
+  });
+  readonly tokens = new Counter({
+    name: "embedding_tokens_total",
+    help: "Tokens of these texts",
+    registers: [this.registry],
+  });
+  readonly passTexts = new Histogram({
+    name: "embedding_pass_texts",
+    help: "Texts of a forward pass",
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128],
+    registers: [this.registry],
+  });
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 1 });
+  }
+
+  pass(texts: number, tokens: number): void {
+    this.texts.inc(texts);
+    this.tokens.inc(tokens);
+    this.passTexts.observe(texts);
+  }
+
+  watch(queue: TextQueue): void {
+    this.#gauge("embedding_requests_accepted", "Requests that were not refused", () => queue.accepted);
+    this.#gauge("embedding_queued_tokens", "About how many tokens wait for a forward pass", () => queue.queuedTokens);
+  }
+
+  watchAttention(read: () => BatcherMetrics): void {
+    this.#gauge("fovea_attention_calls", "Calls of attention that were completed", () => read().completed);
+    this.#gauge("fovea_attention_launches", "Launches that computed them", () => read().launches);
+    this.#gauge("fovea_attention_queued", "Calls of attention that wait for their launch", () => read().queued);
+    this.#gauge("fovea_attention_service_p99_seconds", "From launch to result", () => read().serviceTime.p99 / 1000);
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    const gauge: Gauge = new Gauge({ name, help, registers: [this.registry], collect: () => gauge.set(read()) });
+  }
+}

@@ -1,0 +1,167 @@
+// The HTTP side: routes, limits, and what a client is told when something is wrong.
+
+import { Readable } from "node:stream";
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import type { EncodedText, Encoder } from "./forward.js";
+import { Metrics } from "./metrics.js";
+import { OverloadedError, TextQueue, TooLargeError } from "./text-queue.js";
+
+export interface ServerOptions {
+  /** Texts of a request. */
+  readonly maxTexts: number;
+  /** Characters of a text. */
+  readonly maxCharacters: number;
+  /** Bytes of a request's body. */
+  readonly bodyLimit: number;
+  /** Milliseconds until a request is given up: for receiving it, and again for answering it. */
+  readonly timeout: number;
+  /** Connections at a time; further ones are closed. */
+  readonly maxConnections: number;
+  /** Tokens of a text that are read; of a pass; and that may wait (about). */
+  readonly maxTokens: number;
+  readonly passTokens: number;
+  readonly maxQueuedTokens: number;
+}
+
+export const defaults: ServerOptions = {
+  maxTexts: 64,
+  maxCharacters: 10_000,
+  bodyLimit: 256 * 1024,
+  timeout: 10_000,
+  maxConnections: 1024,
+  maxTokens: 128,
+  passTokens: 256,
+  maxQueuedTokens: 32_768,
+};
+
+class StatusError extends Error {
+  readonly statusCode: number;
+
+  constructor(statusCode: number, message: string) {
+    super(message);
+    this.statusCode = statusCode;
+  }
+}
+
+/** One of float32's 7 digits for what is at most 1: shorter and faster to write than all 17 that a double would take. */
+const rounded = (values: Float32Array): number[] => Array.from(values, (value) => Math.round(value * 1e7) / 1e7);
+
+export function createServer(encoder: Encoder, options: ServerOptions, metrics = new Metrics()): FastifyInstance {
+  const { maxTexts, maxCharacters, timeout } = options;
+  const queue = new TextQueue(encoder, { ...options, onPass: (texts, tokens) => metrics.pass(texts, tokens) });
+  metrics.watch(queue);
+
+  const app = fastify({
+    bodyLimit: options.bodyLimit,
+    requestTimeout: timeout,
+    connectionTimeout: 2 * timeout, // of a socket on which nothing moves: a client that does not read, too
+    keepAliveTimeout: 5000,
+    http: { connectionsCheckingInterval: 1000 },
+    // A number is no text, and a property that nobody knows is a mistake.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+  });
+  app.server.maxConnections = options.maxConnections;
+  // Node's own limit, requestTimeout, sees no body that comes in byte by byte.
+  app.addHook("onRequest", ({ raw }, reply, done) => {
+    const timer = setTimeout(() => {
+      if (!raw.complete) raw.destroy();
+    }, timeout);
+    reply.raw.once("close", () => clearTimeout(timer));
+    done();
+  });
+
+  const object = (properties: Record<string, object>) =>
+    ({ type: "object", required: Object.keys(properties), additionalProperties: false, properties }) as const;
+  const text = { type: "string", maxLength: maxCharacters };
+  const embedBody = object({ texts: { type: "array", minItems: 1, maxItems: maxTexts, items: text } });
+  const attentionBody = object({ text });
+  const list = (items: object) => ({ type: "array", items });
+  const embedResponse = object({
+    embeddings: list(list({ type: "number" })),
+    tokens: list({ type: "integer" }),
+    truncated: list({ type: "boolean" }),
+  });
+
+  /** Aborted when the client has left, or has waited for too long. */
+  const signalOf = ({ raw }: FastifyReply): AbortSignal => {
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(new StatusError(503, "timed out")), timeout);
+    raw.once("close", () => {
+      clearTimeout(timer);
+      if (!raw.writableFinished) metrics.abandoned.inc();
+      controller.abort(new StatusError(499, "the client left"));
+    });
+    return controller.signal;
+  };
+
+  /** Before the body is read. */
+  const refuseWhenFull = async (): Promise<void> => {
+    if (queue.isFull) throw new OverloadedError(queue.retryAfter);
+  };
+
+  app.post<{ Body: { texts: string[] } }>(
+    "/embed",
+    { schema: { body: embedBody, response: { 200: embedResponse } }, onRequest: refuseWhenFull },
+    async ({ body }, reply) => {
+      const texts = body.texts.map((text) => ({ text, withWeights: false }));
+      const encoded = await queue.encode(texts, signalOf(reply));
+      return {
+        embeddings: encoded.map(({ embedding }) => rounded(embedding)),
+        tokens: encoded.map(({ tokens }) => tokens),
+        truncated: encoded.map(({ truncated }) => truncated),
+      };
+    },
+  );
+
+  app.post<{ Body: { text: string } }>(
+    "/attention",
+    { schema: { body: attentionBody }, onRequest: refuseWhenFull },
+    async ({ body }, reply) => {
+      const [encoded] = await queue.encode([{ text: body.text, withWeights: true }], signalOf(reply));
+      return reply.type("application/json; charset=utf-8").send(Readable.from(attentionJson(encoded!)));
+    },
+  );
+
+  app.get("/healthz", async (_, reply) => {
+    return reply.code(encoder.healthy ? 200 : 503).send({ status: encoder.healthy ? "ok" : "no worker is running" });
+  });
+
+  app.get("/metrics", async (_, reply) => {
+    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
+
+  app.addHook("onResponse", async (request, reply) => {
+    const route = request.routeOptions.url ?? "none";
+    metrics.requestSeconds.observe({ route, status: reply.statusCode }, reply.elapsedTime / 1000);
+  });
+  app.addHook("onClose", () => encoder.close());
+  app.setErrorHandler(answerError);
+  return app;
+}
+
+/** Row by row, as the client reads: all weights of a long text are megabytes. */
+function* attentionJson({ pieces, tokens, truncated, attention }: EncodedText): Generator<string> {
+  yield `{"tokens":${JSON.stringify(pieces)},"truncated":${truncated},"layers":[`;
+  for (const [layer, { heads, weights }] of attention.entries()) {
+    yield layer === 0 ? '{"weights":[' : ',{"weights":[';
+    for (let head = 0; head < heads; head++) {
+      const rows = Array.from({ length: tokens }, (_, row) => {
+        const begin = (head * tokens + row) * tokens;
+        return rounded(weights.subarray(begin, begin + tokens));
+      });
+      yield `${head === 0 ? "" : ","}${JSON.stringify(rows)}`;
+    }
+    yield "]}";
+  }
+  yield "]}";
+}
+
+async function answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  if (error instanceof OverloadedError) {
+    return reply.code(429).header("retry-after", error.retryAfter).send({ error: error.message });
+  }
+  if (error instanceof TooLargeError) return reply.code(413).send({ error: error.message });
+  const status = error.statusCode ?? 500;
+  if (status === 500) console.error(`${request.method} ${request.url}:`, error);
+  return reply.code(status).send({ error: status === 500 ? "internal error" : error.message });
+}

@@ -1,0 +1,128 @@
+// Worker threads that answer calls. One that dies fails the calls it had, and another takes its place.
+
+import { parentPort, Worker } from "node:worker_threads";
+
+interface Call {
+  readonly id: number;
+  readonly request: object;
+}
+
+type Answer =
+  { readonly id: number; readonly reply: object } | { readonly id: number; readonly error: string } | "ready";
+
+interface Pending {
+  resolve(reply: object): void;
+  reject(error: Error): void;
+}
+
+interface Member {
+  readonly worker: Worker;
+  readonly pending: Map<number, Pending>;
+  ready: boolean;
+}
+
+export class WorkerPool {
+  readonly #program: URL;
+  readonly #workerData: object;
+  readonly #members = new Set<Member>();
+  #calls = 0;
+  #closing = false;
+
+  private constructor(program: URL, workerData: object) {
+    this.#program = program;
+    this.#workerData = workerData;
+  }
+
+  /** Resolves when all `count` workers serve; rejects when one fails to start. */
+  static async start(program: URL, count: number, workerData: object): Promise<WorkerPool> {
+    const pool = new WorkerPool(program, workerData);
+    try {
+      await Promise.all(Array.from({ length: count }, () => pool.#hire()));
+    } catch (error) {
+      await pool.close();
+      throw error;
+    }
+    return pool;
+  }
+
+  /** Workers that can take a call. */
+  get alive(): number {
+    return [...this.#members].filter(({ ready }) => ready).length;
+  }
+
+  /** The reply of the worker with the fewest calls. The memory of typed arrays in request and reply changes hands. */
+  call(request: object): Promise<object> {
+    const [member] = [...this.#members].filter(({ ready }) => ready).sort((a, b) => a.pending.size - b.pending.size);
+    if (member === undefined) return Promise.reject(new Error("no worker is running"));
+    const id = this.#calls++;
+    return new Promise((resolve, reject) => {
+      member.worker.postMessage({ id, request } satisfies Call, buffersOf(request));
+      member.pending.set(id, { resolve, reject });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    await Promise.all([...this.#members].map(({ worker }) => worker.terminate()));
+  }
+
+  /** Resolves when a new worker serves. */
+  #hire(): Promise<void> {
+    const worker = new Worker(loader(this.#program), { eval: true, workerData: this.#workerData });
+    const member: Member = { worker, pending: new Map(), ready: false };
+    this.#members.add(member);
+    return new Promise((resolve, reject) => {
+      worker.on("message", (answer: Answer) => {
+        if (answer === "ready") {
+          member.ready = true;
+          resolve();
+          return;
+        }
+        const pending = member.pending.get(answer.id)!;
+        member.pending.delete(answer.id);
+        if ("error" in answer) pending.reject(new Error(answer.error));
+        else pending.resolve(answer.reply);
+      });
+      worker.on("error", (error) => {
+        if (!member.ready) reject(error);
+        else console.error("a worker failed:", error);
+      });
+      worker.on("exit", (code) => {
+        const served = member.ready;
+        member.ready = false;
+        this.#members.delete(member);
+        const error = new Error(`a worker ended (${code})`);
+        for (const pending of member.pending.values()) pending.reject(error);
+        reject(error); // of no effect once it had started
+        // What cannot even start is not tried again and again.
+        if (served && !this.#closing) this.#hire().catch((cause: unknown) => console.error("no new worker:", cause));
+      });
+    });
+  }
+}
+
+/** JavaScript that runs a program in TypeScript, which Node by itself cannot in a worker. */
+const loader = ({ href }: URL): string =>
+  `import(${JSON.stringify(import.meta.resolve("tsx/esm/api"))}).then(({ tsImport }) => tsImport("${href}", "${href}"))`;
+
+/** In a worker: answers calls, one at a time, from now on. */
+export function serve(answer: (request: never) => object | Promise<object>): void {
+  const port = parentPort!;
+  const respond = async ({ id, request }: Call, before: Promise<void>): Promise<void> => {
+    await before;
+    try {
+      const reply = await answer(request as never);
+      port.postMessage({ id, reply } satisfies Answer, buffersOf(reply));
+    } catch (error) {
+      port.postMessage({ id, error: String(error) } satisfies Answer);
+    }
+  };
+  let last = Promise.resolve();
+  port.on("message", (call: Call) => {
+    last = respond(call, last);
+  });
+  port.postMessage("ready" satisfies Answer);
+}
+
+const buffersOf = (message: object): ArrayBuffer[] =>
+  Object.values(message).flatMap((value) => (ArrayBuffer.isView(value) ? [value.buffer as ArrayBuffer] : []));
