@@ -62,7 +62,7 @@ await printAttentionOf(short, 1, "it");
 
 const page = path.join(out, "attention.html");
 await mkdir(out, { recursive: true });
-await writeFile(page, renderAttention(await textMap(short, sentence, false)));
+await writeFile(page, renderAttention(await textMap(encoder, sentence, false)));
 console.log(`\nTo look at it, open ${path.relative(process.cwd(), page)} in a browser.`);
 
 heading("The same for a long document: sections 1 to 4 of the Apache License 2.0");

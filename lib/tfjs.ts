@@ -5,3 +5,5 @@ export { fuseAttention } from "./tfjs/fuse.js";
 export type { Fused, FusedSource, FuseOptions, FuseReport, ModelSource } from "./tfjs/fuse.js";
 export { fusedCalls } from "./tfjs/op.js";
 export type { FusedCalls } from "./tfjs/op.js";
+export { recordWeights } from "./tfjs/record.js";
+export type { Recorded, RecordedWeights } from "./tfjs/record.js";

@@ -48,6 +48,17 @@ describe.each([0, 1])("layer %i of the encoder", (index) => {
   });
 });
 
+test("the fused graph weighs as the encoder does", async () => {
+  const { tokens, layers } = await encoder.attend(sentence);
+  expect(tokens).toEqual(encoded.tokens[0]);
+  for (const [layer, weights] of layers.entries()) {
+    const own = encoded.layers[layer]!.weights;
+    expect(weights.shape).toEqual(own.shape);
+    expect(difference(weights.data, own.data).largest).toBeLessThan(tolerance);
+  }
+  expect(layers).toHaveLength(2);
+});
+
 test('in the second layer one head sends "it" to "cat" and another to "tired"', async () => {
   const words = toWords(encoded.tokens[0]!);
   const place = (text: string): number => words.findIndex((word) => word.text === text);

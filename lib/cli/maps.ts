@@ -42,7 +42,7 @@ async function encode(text: string, pieces: boolean): Promise<AttentionMap> {
   needPackages("the encoder of fovea maps", encoderPackages);
   const [{ Encoder }, { textMap }] = await Promise.all([import("../encoder/encoder.js"), import("../encoder/map.js")]);
   const encoder = await Encoder.load();
-  return textMap(await encoder.encode([text]), text, pieces);
+  return textMap(encoder, text, pieces);
 }
 
 async function read(file: string): Promise<AttentionMap> {

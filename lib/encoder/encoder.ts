@@ -1,8 +1,11 @@
 // Runs the encoder on texts and takes from its graph what goes into, and comes out of, the attention of both layers.
 
-import { dispose, tensor1d, tensor2d, type Tensor } from "@tensorflow/tfjs-core";
+import { dispose, tensor1d, tensor2d, type io, type Tensor as TfTensor } from "@tensorflow/tfjs-core";
 import type { GraphModel } from "@tensorflow/tfjs-converter";
-import { loadEncoderFiles } from "./graph.js";
+import type { Tensor } from "../tensor.js";
+import { fuseAttention } from "../tfjs/fuse.js";
+import { recordWeights } from "../tfjs/record.js";
+import { loadEncoderFiles, loadModel } from "./graph.js";
 import { Tokenizer, type Token } from "./tokenizer.js";
 
 /** A dense float32 array; fovea takes it as it is. */
@@ -46,39 +49,55 @@ const nodes: Record<keyof AttentionLayer, string> = {
 };
 const members = Object.keys(nodes) as (keyof AttentionLayer)[];
 
-export class Encoder {
-  readonly #graph: GraphModel;
-  readonly #tokenizer: Tokenizer;
+/** The attention weights of a text in each layer. */
+export interface Attended {
+  tokens: Token[];
+  /** [1, heads, length, length] */
+  layers: Tensor<"float32">[];
+}
 
-  private constructor(graph: GraphModel, tokenizer: Tokenizer) {
-    this.#graph = graph;
+export class Encoder {
+  readonly #artifacts: io.ModelArtifacts;
+  readonly #tokenizer: Tokenizer;
+  #graph: Promise<GraphModel> | undefined;
+  #fused: Promise<{ graph: GraphModel; nodes: string[] }> | undefined;
+
+  private constructor(artifacts: io.ModelArtifacts, tokenizer: Tokenizer) {
+    this.#artifacts = artifacts;
     this.#tokenizer = tokenizer;
   }
 
   static async load(): Promise<Encoder> {
-    const { graph, vocabulary } = await loadEncoderFiles();
-    return new Encoder(graph, new Tokenizer(vocabulary));
+    const { artifacts, vocabulary } = await loadEncoderFiles();
+    return new Encoder(artifacts, new Tokenizer(vocabulary));
+  }
+
+  /** What a text's tokens attend to, by fovea's ops in the fused graph. */
+  async attend(text: string): Promise<Attended> {
+    this.#fused ??= fuseAttention(this.#artifacts, { async: true }).then(async ({ source, report }) => {
+      return { graph: await loadModel(source), nodes: report.fused.map(({ node }) => node) };
+    });
+    const { graph, nodes } = await this.#fused;
+    const tokens = this.#tokenizer.tokenize(text);
+    const inputs = inputsOf([tokens]);
+    const { result, weights } = await recordWeights(() => graph.executeAsync(inputs, nodes));
+    dispose(inputs);
+    dispose(result);
+    return { tokens, layers: nodes.map((node) => weights.find((one) => one.node === node)!.weights) };
   }
 
   async encode(texts: readonly string[]): Promise<Encoded> {
+    this.#graph ??= loadModel(this.#artifacts);
+    const graph = await this.#graph;
     const tokens = texts.map((text) => this.#tokenizer.tokenize(text));
-    // The tokens of all texts in a row, and for each the text it belongs to and its place there.
-    const values = tokens.flat().map(({ id }) => id);
-    const indices = tokens.flatMap((list, text) => list.map((_, place) => [text, place] as [number, number]));
-
     const names = Array.from({ length: layerCount }, (_, layer) =>
       members.map(
         (member) =>
           `${root}/Encode/TransformerStack/Layer_${layer}/TransformerLayer/MultiheadAttention/${nodes[member]}`,
       ),
     ).flat();
-    // The graph cuts texts at 128 tokens before anything else. Feeding the two nodes behind the cut leaves texts whole:
-    // places are a sum of sines, which have no longest text.
-    const inputs = {
-      [`${root}/ClipToMaxLength/GatherV2`]: tensor2d(indices, [indices.length, 2], "int32"),
-      [`${root}/ClipToMaxLength/GatherV2_1`]: tensor1d(values, "int32"),
-    };
-    const results = (await this.#graph.executeAsync(inputs, names)) as Tensor[];
+    const inputs = inputsOf(tokens);
+    const results = (await graph.executeAsync(inputs, names)) as TfTensor[];
     const read = await Promise.all(
       results.map(async (result) => ({ data: (await result.data()) as Float32Array, shape: result.shape })),
     );
@@ -90,4 +109,16 @@ export class Encoder {
     ) as unknown as AttentionLayer[];
     return { tokens, lengths: Int32Array.from(tokens, (list) => list.length), layers };
   }
+}
+
+/** The tokens of all texts in a row, and for each the text it belongs to and its place there. */
+function inputsOf(tokens: readonly (readonly Token[])[]): Record<string, TfTensor> {
+  const values = tokens.flat().map(({ id }) => id);
+  const indices = tokens.flatMap((list, text) => list.map((_, place) => [text, place] as [number, number]));
+  // The graph cuts texts at 128 tokens before anything else. Feeding the two nodes behind the cut leaves texts whole:
+  // places are a sum of sines, which have no longest text.
+  return {
+    [`${root}/ClipToMaxLength/GatherV2`]: tensor2d(indices, [indices.length, 2], "int32"),
+    [`${root}/ClipToMaxLength/GatherV2_1`]: tensor1d(values, "int32"),
+  };
 }

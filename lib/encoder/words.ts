@@ -1,7 +1,12 @@
 // Tokens are pieces of words; people read words.
 
 import type { Token } from "./tokenizer.js";
-import type { Values } from "./encoder.js";
+
+/** Weights [texts, heads, length, length]: a tensor of fovea's or of the encoder's. */
+interface Weights {
+  readonly data: Float32Array;
+  readonly shape: readonly number[];
+}
 
 export interface Word {
   text: string;
@@ -33,7 +38,7 @@ const isSpelled = (text: string): boolean => /[\p{L}\p{N}]/u.test(text);
  * What one head's words attend to: [words][words], from the token weights [texts, heads, length, length] of the first text.
  * A word gets the sum of what its tokens get, and gives the mean of what its tokens give.
  */
-export function wordWeights(weights: Values, head: number, words: readonly Word[]): Float64Array[] {
+export function wordWeights(weights: Weights, head: number, words: readonly Word[]): Float64Array[] {
   const length = weights.shape[2]!;
   return words.map((from) => {
     const row = new Float64Array(words.length);

@@ -16,13 +16,23 @@ export interface Added {
   factor: number;
 }
 
+/** The one mask: true (or, with `inverted`, false) leaves a score; others become `value`, and what is added later is added to them. */
+export interface Masked {
+  readonly place: number;
+  readonly inverted: boolean;
+  value: number;
+  /** The first of `added` that comes after it. */
+  readonly addedFrom: number;
+}
+
 export interface Arrangement {
   readonly scale: number;
   readonly added: readonly Added[];
+  readonly masked: Masked | undefined;
   /** Query, key and value of their data, in four dimensions. */
   place(name: "q" | "k" | "v", data: Float32Array): View;
-  /** A bias of this shape, in four dimensions. */
-  placeBias(data: Float32Array, shape: readonly number[]): View;
+  /** A bias, or a mask, of this shape, in four dimensions. */
+  placeBias(data: Float32Array | Uint8Array, shape: readonly number[]): View;
   /** Of the output before and after its transposes, and their order. */
   readonly outputShape: readonly number[];
   readonly finalShape: readonly number[];
@@ -44,7 +54,7 @@ export function arrange(program: Program, inputs: readonly Tensor[]): Arrangemen
   ];
   const scores = followScores(program, inputs, q, k, factor.value);
   if (scores === undefined) return undefined;
-  const { batch, grouped, scored, weighed, added, scale } = scores;
+  const { batch, grouped, scored, weighed, added, masked, scale } = scores;
   const [L, S, D, E] = [q.at(-2)!, k.at(-2)!, q.at(-1)!, v.at(-1)!];
   const valueBatch = broadcastShape(weighed, v.slice(0, -2));
   const fits =
@@ -69,6 +79,7 @@ export function arrange(program: Program, inputs: readonly Tensor[]): Arrangemen
   return {
     scale,
     added,
+    masked,
     outputShape,
     finalShape,
     order,
@@ -121,6 +132,7 @@ function operandOrder(
 interface Scores {
   readonly scale: number;
   readonly added: Added[];
+  readonly masked: Masked | undefined;
   /** Leading dimensions: of the product; as they are grouped where biases are added, before and after those spread them; of the weights. */
   readonly batch: readonly number[];
   readonly grouped: readonly number[];
@@ -151,7 +163,8 @@ function followScores(
     shape = next;
     return fits;
   };
-  for (const [name, place] of program.steps) {
+  let masked: Masked | undefined;
+  for (const [name, place, elsewhere] of program.steps) {
     const other = inputs[place]!;
     if (name === "reshape") {
       if (!regroup(place)) return undefined;
@@ -161,22 +174,35 @@ function followScores(
       const times = name === "mul" ? number : 1 / number;
       scale *= times;
       for (const one of added) one.factor *= times;
+      if (masked !== undefined) masked.value *= times;
     } else {
       const lead = shape.slice(0, -2);
-      if (!whole() || other.dtype !== "float32" || (scored !== undefined && !sameShape(scored, lead))) return undefined;
+      const isMask = name === "where" || name === "unless";
+      if (
+        !whole() ||
+        other.dtype !== (isMask ? "bool" : "float32") ||
+        (scored !== undefined && !sameShape(scored, lead))
+      )
+        return undefined;
       const next = broadcastShape(shape, other.shape);
       if (next === undefined) return undefined;
       grouped ??= lead;
       shape = next;
       if (!whole()) return undefined;
       scored = shape.slice(0, -2);
-      added.push({ place, factor: name === "add" ? 1 : -1 });
+      if (isMask) {
+        const value = numberOf(inputs[elsewhere]!, shape.length);
+        if (value === undefined) return undefined;
+        masked = { place, inverted: name === "unless", value, addedFrom: added.length };
+      } else added.push({ place, factor: name === "add" ? 1 : -1 });
     }
   }
   for (const place of program.after) if (!regroup(place)) return undefined;
+  // What is added both before a mask and after it would have to be told apart.
+  if (masked !== undefined && masked.addedFrom > 0 && masked.addedFrom < added.length) return undefined;
   if (!whole()) return undefined;
   const weighed = shape.slice(0, -2);
-  return { scale, added, batch, grouped: grouped ?? batch, scored: scored ?? grouped ?? batch, weighed };
+  return { scale, added, masked, batch, grouped: grouped ?? batch, scored: scored ?? grouped ?? batch, weighed };
 }
 
 /** A tensor of one element, which adds no dimensions to what it multiplies. */
@@ -184,12 +210,13 @@ function numberOf(tensor: Tensor, rank: number): number | undefined {
   return tensor.size === 1 && tensor.shape.length <= rank ? tensor.dataSync()[0] : undefined;
 }
 
-export function viewOver(data: Float32Array, shape: readonly number[]): View {
-  return makeView("tensor", new HostStorage(data), "float32", "cpu", shape, contiguousStrides(shape), 0);
+export function viewOver(data: Float32Array | Uint8Array, shape: readonly number[]): View {
+  const dtype = data instanceof Uint8Array ? "bool" : "float32";
+  return makeView("tensor", new HostStorage(data), dtype, "cpu", shape, contiguousStrides(shape), 0);
 }
 
 /** [..., heads, length, dim] as four dimensions. */
-const four = (shape: readonly number[]): number[] => {
+export const four = (shape: readonly number[]): number[] => {
   const lead = shape.slice(0, -2);
   if (lead.length < 2) return [lead[0] ?? 1, 1, ...shape.slice(-2)];
   return [product(lead.slice(0, -1)), ...shape.slice(-3)];

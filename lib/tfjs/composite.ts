@@ -1,20 +1,36 @@
 // A program computed by TensorFlow.js, operation by operation, as the graph said it.
-import { add, div, matMul, mul, reshape, softmax, sub, tidy, transpose, type Tensor } from "@tensorflow/tfjs-core";
+import {
+  add,
+  div,
+  matMul,
+  mul,
+  reshape,
+  softmax,
+  sub,
+  tidy,
+  transpose,
+  where,
+  type Tensor,
+} from "@tensorflow/tfjs-core";
 import { broadcastShape } from "../dropin/views.js";
 import { product } from "../view.js";
 import type { Program, Transform } from "./program.js";
 
-export function composite(program: Program, inputs: readonly Tensor[]): Tensor {
+/** `told`: hears of the weights, which it must not keep. */
+export function composite(program: Program, inputs: readonly Tensor[], told?: (weights: Tensor) => void): Tensor {
   return tidy(() => {
     const [q, k, v] = [program.q, program.k, program.v].map((list, i) => transformed(inputs[i]!, list, inputs));
     let scores = matMul(q!, k!, false, true);
-    for (const [name, place] of program.steps) {
+    for (const [name, place, value] of program.steps) {
       const other = inputs[place]!;
       if (name === "reshape") scores = reshape(scores, integersOf(other));
+      else if (name === "where") scores = where(other, scores, inputs[value]!);
+      else if (name === "unless") scores = where(other, inputs[value]!, scores);
       else scores = { mul, div, add, sub }[name](scores, other);
     }
     let weights = softmax(scores);
     for (const place of program.after) weights = reshape(weights, integersOf(inputs[place]!));
+    told?.(weights);
     return transformed(matMul(weights, v!), program.out, inputs);
   });
 }

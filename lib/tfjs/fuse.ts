@@ -3,7 +3,7 @@ import { io } from "@tensorflow/tfjs-core";
 import { checkDevice, type Device } from "../device.js";
 import { FoveaError, show } from "../errors.js";
 import { checkNames } from "../rules.js";
-import { Graph, type GraphDef, type NodeDef } from "./graph.js";
+import { Graph, nodeName, type GraphDef, type NodeDef } from "./graph.js";
 import { matchAttention, type Match } from "./match.js";
 import "./op.js"; // its ops are registered before the model is loaded
 import { asyncAttentionOp, attentionOp, encodeProgram, encodeText, places, renumbered, shapeOp } from "./program.js";
@@ -36,9 +36,11 @@ export interface FuseReport {
     readonly node: string;
     readonly softmax: string;
     readonly replaced: readonly string[];
+    /** The function that it is in (a branch of an If, the body of a While), if it is in one. */
+    readonly function?: string;
   }[];
   /** Every other Softmax, and why nothing took its place. */
-  readonly skipped: { readonly softmax: string; readonly reason: string }[];
+  readonly skipped: { readonly softmax: string; readonly reason: string; readonly function?: string }[];
 }
 
 export interface Fused<Source> {
@@ -126,7 +128,7 @@ function outputsOf({ signature, userDefinedMetadata }: Model): string[] {
     .flatMap((one) =>
       Object.values((one as { outputs?: Record<string, { name?: string }> } | undefined)?.outputs ?? {}),
     )
-    .map(({ name = "" }) => name.split(":")[0]!);
+    .map(({ name = "" }) => nodeName(name));
 }
 
 function fuseGraph(
@@ -134,35 +136,43 @@ function fuseGraph(
   kept: ReadonlySet<string>,
   options: FuseOptions,
 ): { graph: GraphDef; report: FuseReport } {
-  const graph = new Graph(def, kept);
   const report: FuseReport = { fused: [], skipped: [] };
+  const node = fuseNodes(def.node, kept, options, report);
+  const functions = def.library?.function?.map((one) => {
+    const outputs = new Set(Object.values(one.ret ?? {}).map(nodeName));
+    const nodeDef = fuseNodes(one.nodeDef ?? [], outputs, options, report, one.signature?.name ?? "");
+    return { ...one, nodeDef };
+  });
+  return { graph: { ...def, node, ...(functions && { library: { ...def.library, function: functions } }) }, report };
+}
+
+function fuseNodes(
+  nodes: readonly NodeDef[],
+  kept: ReadonlySet<string>,
+  options: FuseOptions,
+  report: FuseReport,
+  ofFunction?: string,
+): NodeDef[] {
+  const graph = new Graph(nodes, kept);
   const gone = new Set<NodeDef>();
   const instead = new Map<NodeDef, NodeDef>();
-  for (const softmax of def.node) {
+  const where = ofFunction === undefined ? {} : { function: ofFunction };
+  for (const softmax of nodes) {
     if (softmax.op !== "Softmax") continue;
     const match = matchAttention(graph, softmax);
-    if (typeof match === "string") {
-      report.skipped.push({ softmax: softmax.name, reason: match });
-      continue;
-    }
-    if (match.replaced.some((node) => gone.has(node))) {
-      report.skipped.push({ softmax: softmax.name, reason: "it shares nodes with another attention" });
+    const shared = typeof match !== "string" && match.replaced.some((node) => gone.has(node));
+    if (typeof match === "string" || shared) {
+      const reason = typeof match === "string" ? match : "it shares nodes with another attention";
+      report.skipped.push({ softmax: softmax.name, reason, ...where });
       continue;
     }
     for (const node of match.replaced) gone.add(node);
     instead.set(match.last, fusedNode(match, options));
     for (const shape of match.shapes) instead.set(shape.node, shapeNode(match, shape));
     const replaced = match.replaced.map(({ name }) => name);
-    report.fused.push({ node: match.last.name, softmax: softmax.name, replaced });
+    report.fused.push({ node: match.last.name, softmax: softmax.name, replaced, ...where });
   }
-  for (const { signature, nodeDef = [] } of def.library?.function ?? []) {
-    for (const { op, name } of nodeDef) {
-      const reason = `it is inside the function ${signature?.name ?? ""}`;
-      if (op === "Softmax") report.skipped.push({ softmax: name, reason });
-    }
-  }
-  const node = def.node.flatMap((each) => instead.get(each) ?? (gone.has(each) ? [] : [each]));
-  return { graph: { ...def, node }, report };
+  return nodes.flatMap((each) => instead.get(each) ?? (gone.has(each) ? [] : [each]));
 }
 
 function fusedNode({ last, inputs, program }: Match, { async = false, device }: FuseOptions): NodeDef {
@@ -172,6 +182,7 @@ function fusedNode({ last, inputs, program }: Match, { async = false, device }: 
     input: inputs,
     attr: {
       program: { s: encodeProgram(program) },
+      name: { s: encodeText(Buffer.from(last.name).toString("hex")) },
       ...(device !== undefined && { device: { s: encodeText(checkDevice("device", device)) } }),
       ...(last.attr?.["T"] && { T: last.attr["T"] }),
     },

@@ -15,14 +15,23 @@ export interface Attr {
   [other: string]: unknown;
 }
 
+/** A branch of an If, the body of a While. There "name:output:0" is what a node named "name" gives. */
+export interface FunctionDef {
+  signature?: { name?: string };
+  nodeDef?: NodeDef[];
+  /** The outputs, by their names. */
+  ret?: Record<string, string>;
+  [other: string]: unknown;
+}
+
 export interface GraphDef {
   node: NodeDef[];
-  library?: { function?: { signature?: { name?: string }; nodeDef?: NodeDef[] }[] };
+  library?: { function?: FunctionDef[]; [other: string]: unknown };
   [other: string]: unknown;
 }
 
 /** "name:0" is "name", and "^name" (a node that must have run before) is "name". */
-const nodeName = (input: string): string => input.replace(/^\^/, "").split(":")[0]!;
+export const nodeName = (input: string): string => input.replace(/^\^/, "").split(":")[0]!;
 
 export class Graph {
   readonly nodes: ReadonlyMap<string, NodeDef>;
@@ -30,10 +39,10 @@ export class Graph {
   readonly #kept: ReadonlySet<string>;
 
   /** `kept`: names of nodes that are outputs, or asked for. */
-  constructor(def: GraphDef, kept: ReadonlySet<string>) {
-    this.nodes = new Map(def.node.map((node) => [node.name, node]));
+  constructor(nodes: readonly NodeDef[], kept: ReadonlySet<string>) {
+    this.nodes = new Map(nodes.map((node) => [node.name, node]));
     this.#kept = kept;
-    for (const node of def.node) {
+    for (const node of nodes) {
       for (const name of new Set(node.input?.map(nodeName))) {
         const list = this.#consumers.get(name);
         if (list === undefined) this.#consumers.set(name, [node]);

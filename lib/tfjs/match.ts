@@ -2,7 +2,7 @@
 // the one that takes the weights; everything between must be for nothing else.
 import { outputAxes, scoresAxes } from "./einsum.js";
 import { controlInputs, dataInputs, flag, text, textAttr, type Graph, type NodeDef } from "./graph.js";
-import type { Program, Step, Transform } from "./program.js";
+import type { Program, Transform } from "./program.js";
 
 export interface Match {
   readonly softmax: NodeDef;
@@ -41,6 +41,7 @@ export function matchAttention(graph: Graph, softmax: NodeDef): Match | string {
 const products = new Set(["BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "MatMul", "_FusedMatMul", "Einsum"]);
 const passing = new Set(["Identity", "StopGradient", "PreventGradient", "Snapshot"]);
 const additions = new Set(["Add", "AddV2", "BiasAdd"]);
+const selections = new Set(["Select", "SelectV2"]);
 
 class Matcher {
   readonly #graph: Graph;
@@ -91,7 +92,9 @@ class Matcher {
         ? [0]
         : node.op === "Mul" || additions.has(node.op)
           ? [0, 1]
-          : [];
+          : selections.has(node.op)
+            ? [1, 2]
+            : [];
     for (const at of candidates) {
       const rest = this.#wayUp(dataInputs(node)[at]);
       if (rest !== undefined) return [{ node, at }, ...rest];
@@ -146,13 +149,30 @@ class Matcher {
 
   #takeStep({ node, at }: Hop): void {
     if (passing.has(node.op)) return;
-    const names: Record<string, Step[0]> = { Reshape: "reshape", Mul: "mul", RealDiv: "div", Sub: "sub" };
+    if (selections.has(node.op)) return this.#takeSelection(node, at);
+    const names: Record<string, "mul" | "div" | "add" | "sub" | "reshape"> = {
+      Reshape: "reshape",
+      Mul: "mul",
+      RealDiv: "div",
+      Sub: "sub",
+    };
     const other = dataInputs(node)[1 - at];
     const name = names[node.op] ?? "add";
     if ((name === "mul" || name === "div") && this.#isOtherThanNumber(other)) {
       return stop(`${node.name}: the factor on its scores is more than one number`);
     }
     this.#program.steps.push([name, this.#add(other!)]);
+  }
+
+  /** Scores where a condition holds (or does not), one number elsewhere. */
+  #takeSelection(node: NodeDef, at: number): void {
+    const [condition, ...branches] = dataInputs(node) as [string, string, string];
+    const other = branches[2 - at]!;
+    if (this.#isOtherThanNumber(other)) return stop(`${node.name}: what masks its scores is more than one number`);
+    if (this.#program.steps.some(([name]) => name === "where" || name === "unless")) {
+      return stop(`${node.name} is a second mask on its scores`);
+    }
+    this.#program.steps.push([at === 1 ? "where" : "unless", this.#add(condition), this.#add(other)]);
   }
 
   /** From the softmax to the product with the values, and a Transpose behind it. */

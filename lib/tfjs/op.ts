@@ -4,11 +4,13 @@ import { add, mul, tensor, tidy, transpose, type Tensor as TfTensor } from "@ten
 import { attention, attentionSync } from "../attention.js";
 import { checkDevice } from "../device.js";
 import type { AttentionOptions } from "../options.js";
-import { makeTensor, type Tensor } from "../tensor.js";
+import { makeTensor, Tensor } from "../tensor.js";
 import { product } from "../view.js";
-import { arrange, type Arrangement } from "./arrange.js";
+import { arrange, four, type Arrangement } from "./arrange.js";
 import { composite, scoresShape } from "./composite.js";
+import { placeMask } from "./mask.js";
 import { asyncAttentionOp, attentionOp, shapeOp, type Program } from "./program.js";
+import { recordedWeights } from "./record.js";
 
 registerOp(attentionOp, (node) => attend(node));
 registerOp(asyncAttentionOp, (node) => attendAsync(node));
@@ -32,6 +34,10 @@ export const fusedCalls = (): FusedCalls => ({ ...calls });
 
 const programs = new Map<string, Program>();
 
+/** Written as hexadecimal digits, since TensorFlow.js makes strings lower case. */
+const nameOf = ({ attrs }: GraphNode): string =>
+  Buffer.from((attrs["name"] as string | undefined) ?? "", "hex").toString();
+
 function programOf({ attrs }: GraphNode): Program {
   const text = attrs["program"] as string;
   let program = programs.get(text);
@@ -40,49 +46,56 @@ function programOf({ attrs }: GraphNode): Program {
 }
 
 function attend(node: GraphNode): TfTensor {
-  const { inputs } = node;
-  const program = programOf(node);
-  const arranged = arrange(program, inputs);
-  count(arranged);
-  if (arranged === undefined) return composite(program, inputs);
-  const [q, k, v] = inputs.slice(0, 3).map((one) => one.dataSync<"float32">()) as [
-    Float32Array,
-    Float32Array,
-    Float32Array,
-  ];
-  const bias = biasOf(arranged, inputs);
-  const call = callOf(
-    node,
-    arranged,
-    q,
-    k,
-    v,
-    bias && { data: bias.tensor.dataSync<"float32">(), shape: bias.tensor.shape },
-  );
-  bias?.free();
-  const { output } = attentionSync(call.query, call.key, call.value, call.options);
-  return call.finish(output);
+  const given = arranged(node);
+  const read = given?.tensors.map((one) => one.dataSync<"float32">());
+  given?.free();
+  const call = given && callOf(node, given, read!);
+  count(call);
+  if (call === undefined) return asTheGraphSays(node);
+  const { output, weights } = attentionSync(call.query, call.key, call.value, call.options);
+  return call.finish(output, weights);
 }
 
 async function attendAsync(node: GraphNode): Promise<TfTensor> {
-  const { inputs } = node;
-  const program = programOf(node);
-  const arranged = arrange(program, inputs);
-  count(arranged);
-  if (arranged === undefined) return composite(program, inputs);
-  const bias = biasOf(arranged, inputs);
-  const [q, k, v, b] = await Promise.all(
-    [...inputs.slice(0, 3), ...(bias ? [bias.tensor] : [])].map((one) => one.data<"float32">()),
-  );
-  const call = callOf(node, arranged, q!, k!, v!, bias && { data: b!, shape: bias.tensor.shape });
-  bias?.free();
-  const { output } = await attention(call.query, call.key, call.value, call.options);
-  return call.finish(output);
+  const given = arranged(node);
+  const read = given && (await Promise.all(given.tensors.map((one) => one.data<"float32">())));
+  given?.free();
+  const call = given && callOf(node, given, read!);
+  count(call);
+  if (call === undefined) return asTheGraphSays(node);
+  const { output, weights } = await attention(call.query, call.key, call.value, call.options);
+  return call.finish(output, weights);
 }
 
-function count(arranged: Arrangement | undefined): void {
-  if (arranged === undefined) calls.composite++;
+function count(call: Call | undefined): void {
+  if (call === undefined) calls.composite++;
   else calls.kernel++;
+}
+
+function asTheGraphSays(node: GraphNode): TfTensor {
+  const recorded = recordedWeights();
+  return composite(programOf(node), node.inputs, (weights) => {
+    const copy = Tensor.from(weights.dataSync<"float32">().slice(), four(weights.shape));
+    recorded?.push({ node: nameOf(node), weights: copy });
+  });
+}
+
+interface Given {
+  readonly arrangement: Arrangement;
+  /** Query, key, value; and, where there are ones, all that is added to the scores, and the mask. */
+  readonly tensors: TfTensor[];
+  /** Gives back what is new of them. */
+  free(): void;
+}
+
+function arranged(node: GraphNode): Given | undefined {
+  const { inputs } = node;
+  const arrangement = arrange(programOf(node), inputs);
+  if (arrangement === undefined) return undefined;
+  const bias = biasOf(arrangement, inputs);
+  const mask = arrangement.masked && inputs[arrangement.masked.place]!;
+  const tensors = [...inputs.slice(0, 3), ...(bias ? [bias.tensor] : []), ...(mask ? [mask] : [])];
+  return { arrangement, tensors, free: () => bias?.free() };
 }
 
 /** One tensor of all that is added to the scores, and how to give it back where it is new. */
@@ -104,35 +117,38 @@ interface Call {
   readonly key: Tensor;
   readonly value: Tensor;
   readonly options: AttentionOptions;
-  /** TensorFlow.js's tensor of what the call wrote. */
-  finish(output: Tensor): TfTensor;
+  /** TensorFlow.js's tensor of what the call wrote; weights go where they were asked for. */
+  finish(output: Tensor, weights: Tensor<"float32"> | undefined): TfTensor;
 }
 
-function callOf(
-  { attrs }: GraphNode,
-  arranged: Arrangement,
-  q: Float32Array,
-  k: Float32Array,
-  v: Float32Array,
-  bias: { data: Float32Array; shape: readonly number[] } | undefined,
-): Call {
-  const { scale, order, outputShape, finalShape } = arranged;
+/** The call of fovea's; undefined where a mask leaves it to the graph. `read`: what the tensors hold. */
+function callOf(node: GraphNode, { arrangement, tensors }: Given, read: readonly Float32Array[]): Call | undefined {
+  const { scale, order, outputShape, finalShape, added, masked } = arrangement;
+  const [q, k, v] = read as [Float32Array, Float32Array, Float32Array];
+  const bias = added.length === 0 ? undefined : arrangement.placeBias(read[3]!, tensors[3]!.shape);
+  const bits = { data: read.at(-1)! as unknown as Uint8Array, shape: tensors.at(-1)!.shape };
+  const mask = masked && placeMask(arrangement, bits, q, k, bias);
+  if (masked !== undefined && mask === undefined) return undefined;
   // Where a Transpose follows, the output is written in its order at once.
   const inOrder = order.every((dim, i) => dim === i);
   const data = inOrder ? undefined : new Float32Array(product(finalShape));
-  const out = data && arranged.outView(data);
-  const device = attrs["device"] as string | undefined;
+  const out = data && arrangement.outView(data);
+  const device = node.attrs["device"] as string | undefined;
+  const recorded = recordedWeights();
   return {
-    query: makeTensor(arranged.place("q", q)),
-    key: makeTensor(arranged.place("k", k)),
-    value: makeTensor(arranged.place("v", v)),
+    query: makeTensor(arrangement.place("q", q)),
+    key: makeTensor(arrangement.place("k", k)),
+    value: makeTensor(arrangement.place("v", v)),
     options: {
       scale,
-      bias: bias && makeTensor(arranged.placeBias(bias.data, bias.shape)),
+      bias: bias && makeTensor(bias),
+      mask: mask && makeTensor(mask),
       out: out && makeTensor(out),
       device: device === undefined ? undefined : checkDevice("device", device),
+      returnWeights: recorded !== undefined,
     },
-    finish(output) {
+    finish(output, weights) {
+      if (weights !== undefined) recorded?.push({ node: nameOf(node), weights });
       if (out !== undefined) return tensor(data!, [...finalShape]);
       const result = tensor(output.data as Float32Array, [...outputShape]);
       if (inOrder) return result;

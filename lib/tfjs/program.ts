@@ -7,8 +7,11 @@
  */
 export type Transform = ["perm", number] | ["axes", ...number[]] | ["swap"] | ["mul", number] | ["div", number];
 
-/** From the dot products to the softmax. */
-export type Step = ["mul" | "div" | "add" | "sub" | "reshape", number];
+/**
+ * From the dot products to the softmax. "where" leaves scores where the first input is true, "unless" where it is false; the others
+ * become the second.
+ */
+export type Step = ["mul" | "div" | "add" | "sub" | "reshape", number] | ["where" | "unless", number, number];
 
 export interface Program {
   q: Transform[];
@@ -34,7 +37,7 @@ export function places({ q, k, v, steps, after, out }: Program): number[] {
   const ofTransforms = [...q, ...k, ...v, ...out].flatMap((one) =>
     one[0] === "axes" || one[0] === "swap" ? [] : [one[1]],
   );
-  return [...new Set([...ofTransforms, ...steps.map(([, place]) => place), ...after])];
+  return [...new Set([...ofTransforms, ...steps.flatMap(([, ...own]) => own), ...after])];
 }
 
 /** The program for inputs in other places. */
@@ -45,7 +48,7 @@ export function renumbered(program: Program, place: (old: number) => number): Pr
     q: transforms(program.q),
     k: transforms(program.k),
     v: transforms(program.v),
-    steps: program.steps.map(([name, old]): Step => [name, place(old)]),
+    steps: program.steps.map(([name, ...own]) => [name, ...own.map(place)] as Step),
     after: program.after.map(place),
     out: transforms(program.out),
   };

@@ -113,14 +113,20 @@ test("tfjs: a fused graph computes there", async () => {
     string,
   ];
   g.ints("perm", [0, 2, 1, 3]);
-  const weights = g.node("Softmax", "weights", [g.node("BatchMatMulV2", "scores", heads.slice(0, 2), { adj_y: yes })]);
+  const scores = g.node("BatchMatMulV2", "scores", heads.slice(0, 2), { adj_y: yes });
+  g.input("seen", [3, 3], "DT_BOOL");
+  const masked = g.node("SelectV2", "masked", ["seen", scores, g.floats("low", [-1e9])]);
+  const weights = g.node("Softmax", "weights", [masked]);
   g.node("Transpose", "combined", [g.node("BatchMatMulV2", "output", [weights, heads[2]]), "perm"]);
   const artifacts = g.artifacts();
   const { source } = await fuseAttention(artifacts, { device });
   const [plain, fused] = await Promise.all(
     [artifacts, source].map((from) => loadGraphModel({ load: () => Promise.resolve(from) })),
   );
-  const inputs = Object.fromEntries(["q", "k", "v"].map((name) => [name, tf.tensor(numbers(192), [2, 3, 4, 8])]));
+  const inputs = {
+    ...Object.fromEntries(["q", "k", "v"].map((name) => [name, tf.tensor(numbers(192), [2, 3, 4, 8])])),
+    seen: tf.tensor([1, 0, 0, 1, 1, 0, 0, 1, 1], [3, 3], "bool"),
+  };
   const run = async (model: typeof plain) => (model!.execute(inputs) as tf.Tensor).data();
   const calls = fusedCalls();
   expect(farthest(await run(fused), await run(plain))).toBeLessThan(tolerance);

@@ -4,14 +4,15 @@ import type { io } from "@tensorflow/tfjs-core";
 type Attr = Record<string, unknown>;
 
 export class GraphMaker {
-  readonly #nodes: object[] = [];
+  readonly #nodes: { name: string; op: string; input: string[]; attr: Attr }[] = [];
+  readonly #functions: object[] = [];
   readonly #specs: io.WeightsManifestEntry[] = [];
   readonly #weights: (Float32Array | Int32Array)[] = [];
 
   /** Each returns the node's name. */
-  input(name: string, shape: readonly number[]): string {
+  input(name: string, shape: readonly number[], type = "DT_FLOAT"): string {
     const dim = shape.map((size) => ({ size: String(size) }));
-    return this.node("Placeholder", name, [], { dtype: { type: "DT_FLOAT" }, shape: { shape: { dim } } });
+    return this.node("Placeholder", name, [], { dtype: { type }, shape: { shape: { dim } } });
   }
 
   floats(name: string, values: readonly number[] | Float32Array, shape: readonly number[] = []): string {
@@ -27,10 +28,27 @@ export class GraphMaker {
     return name;
   }
 
+  /** The nodes so far become the body of a function; the next ones are another's, or the graph's. */
+  functionOf(name: string, inputs: Record<string, string>, output: string, type = "DT_FLOAT"): void {
+    const args = new Set(Object.keys(inputs));
+    const nodeDef = this.#nodes
+      .splice(0)
+      .map((node) => ({ ...node, input: node.input.map((from) => (args.has(from) ? from : `${from}:output:0`)) }));
+    this.#functions.push({
+      signature: {
+        name,
+        inputArg: Object.entries(inputs).map(([arg, type]) => ({ name: arg, type })),
+        outputArg: [{ name: "result", type }],
+      },
+      nodeDef,
+      ret: { result: `${output}:output:0` },
+    });
+  }
+
   artifacts(signature?: object): io.ModelArtifacts {
     const bytes = this.#weights.map(({ buffer }) => new Uint8Array(buffer as ArrayBuffer));
     return {
-      modelTopology: { node: this.#nodes, library: {}, versions: { producer: 1 } },
+      modelTopology: { node: this.#nodes, library: { function: this.#functions }, versions: { producer: 1 } },
       weightSpecs: this.#specs,
       weightData: new Uint8Array(Buffer.concat(bytes)).buffer,
       ...(signature && { signature }),

@@ -6,7 +6,7 @@ import "@tensorflow/tfjs-backend-wasm";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { readEncoderFiles } from "../../lib/encoder/files.js";
 import { Tokenizer } from "../../lib/encoder/tokenizer.js";
-import { attention, attentionSync, fuseAttention, fusedCalls, type FuseReport } from "../../lib/tfjs.js";
+import { attention, attentionSync, fuseAttention, fusedCalls, recordWeights, type FuseReport } from "../../lib/tfjs.js";
 import { farthest, naive, numbers, random } from "./naive.js";
 import { GraphMaker, string, strings, yes } from "./tfjs-graph.js";
 
@@ -17,6 +17,8 @@ interface Case {
   name: string;
   shapes: Record<string, number[]>;
   build: (g: GraphMaker) => void;
+  /** Inputs that are bool: what is at an index. */
+  bools?: Record<string, (index: number) => boolean>;
   outputs: string[];
   /** Default: fused, and computed by fovea. */
   how?: "composite" | "skipped";
@@ -153,6 +155,57 @@ const cases: Case[] = [
       outputOf(g, g.node("Softmax", "weights", [g.node("AddV2", "biased", [scoresOf(g), "bias"])]));
     },
   },
+  ...[
+    { where: "true", order: ["scaled", "low"] },
+    { where: "false", order: ["low", "scaled"] },
+  ].map(({ where, order }): Case => ({
+    name: `Where the mask is ${where}, then a factor and another mask (TFGPTJ)`,
+    shapes: { ...four, causal: [1, 1, L, S], mask: [B, 1, 1, S] },
+    bools: { causal: (i) => i % S <= Math.floor(i / S) === (where === "true") },
+    outputs: ["output"],
+    build(g) {
+      g.node("Mul", "scaled", [g.floats("scale", [0.3]), scoresOf(g)]);
+      g.floats("low", [-1e9]);
+      const seen = g.node("SelectV2", "seen", ["causal", ...order]);
+      const less = g.node("RealDiv", "less", [seen, g.floats("root", [2])]);
+      outputOf(g, g.node("Softmax", "weights", [g.node("AddV2", "masked", [less, "mask"])]));
+    },
+  })),
+  {
+    name: "Where a mask leaves a row nothing: computed as the graph says, which weighs all alike",
+    shapes: { ...four, seen: [L, 1] },
+    bools: { seen: (i) => i !== 2 },
+    outputs: ["output"],
+    how: "composite",
+    build(g) {
+      const masked = g.node("SelectV2", "masked", ["seen", scoresOf(g), g.floats("low", [-1e9])]);
+      outputOf(g, g.node("Softmax", "weights", [masked]));
+    },
+  },
+  {
+    name: "Where a mask's number is one that counts, once it is divided",
+    shapes: { ...four, seen: [L, S] },
+    bools: { seen: (i) => i % 2 === 0 },
+    outputs: ["output"],
+    how: "composite",
+    build(g) {
+      const masked = g.node("SelectV2", "masked", ["seen", scoresOf(g), g.floats("low", [-1e6])]);
+      const less = g.node("RealDiv", "less", [masked, g.floats("much", [1e6])]);
+      outputOf(g, g.node("Softmax", "weights", [less]));
+    },
+  },
+  {
+    name: "Where two masks follow each other",
+    shapes: { ...four, seen: [L, S] },
+    bools: { seen: (i) => i % 2 === 0 },
+    outputs: ["output"],
+    how: "skipped",
+    reason: "second is a second mask on its scores",
+    build(g) {
+      const first = g.node("SelectV2", "first", ["seen", scoresOf(g), g.floats("low", [-1e9])]);
+      outputOf(g, g.node("Softmax", "weights", [g.node("SelectV2", "second", ["seen", first, "low"])]));
+    },
+  },
   {
     name: "a scale per head, as an input: computed as the graph says",
     shapes: { ...four, factors: [H, 1, 1] },
@@ -236,9 +289,13 @@ const cases: Case[] = [
 
 type Inputs = Record<string, tf.Tensor>;
 
-function inputsOf(shapes: Case["shapes"]): Inputs {
+function inputsOf(shapes: Case["shapes"], bools: Case["bools"] = {}): Inputs {
   return Object.fromEntries(
-    Object.entries(shapes).map(([name, shape]) => [name, tf.tensor(numbers(shape.reduce((a, b) => a * b, 1)), shape)]),
+    Object.entries(shapes).map(([name, shape]) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const bits = bools[name] && Uint8Array.from({ length: size }, (_, i) => (bools[name]!(i) ? 1 : 0));
+      return [name, bits ? tf.tensor(bits, shape, "bool") : tf.tensor(numbers(size), shape)];
+    }),
   );
 }
 
@@ -262,9 +319,9 @@ describe.each(["cpu", "wasm"])("on the %s backend", (backend) => {
     if (!(await tf.setBackend(backend))) throw new Error(`${backend} does not start`);
   });
 
-  test.each(cases)("$name", async ({ shapes, build, outputs, how = "fused", reason, keep, signature }) => {
+  test.each(cases)("$name", async ({ shapes, bools, build, outputs, how = "fused", reason, keep, signature }) => {
     const maker = new GraphMaker();
-    for (const [name, shape] of Object.entries(shapes)) maker.input(name, shape);
+    for (const [name, shape] of Object.entries(shapes)) maker.input(name, shape, bools?.[name] && "DT_BOOL");
     build(maker);
     const artifacts = maker.artifacts(signature);
     const before = JSON.stringify(artifacts.modelTopology);
@@ -284,13 +341,13 @@ describe.each(["cpu", "wasm"])("on the %s backend", (backend) => {
       expect(report).toMatchObject({ fused: [{ softmax: expect.any(String) as string }], skipped: [] });
       const ops = opsOf(source);
       expect(ops.filter((op) => op === "FoveaAttention")).toHaveLength(1);
-      expect(ops.filter((op) => /MatMul|Einsum|Softmax|Add|Mul|RealDiv|Transpose/.test(op))).toEqual([]);
+      expect(ops.filter((op) => /MatMul|Einsum|Softmax|Select|Add|Mul|RealDiv|Transpose/.test(op))).toEqual([]);
     }
 
     const load = (from: tf.io.ModelArtifacts): Promise<GraphModel> =>
       loadGraphModel({ load: () => Promise.resolve(from) });
     const [plain, fused, later] = [await load(artifacts), await load(source), await loadGraphModel(asyncSource)];
-    const inputs = inputsOf(shapes);
+    const inputs = inputsOf(shapes, bools);
     await tf.setBackend("cpu"); // the other has no Einsum
     const expected = await numbersOf(plain.execute(inputs, outputs));
     await tf.setBackend(backend);
@@ -412,14 +469,67 @@ describe("sources", () => {
     expect(opsOf(await source.load!())).toContain("FoveaAttention");
   });
 
-  test("attention in a function is told of; what is no graph model is refused", async () => {
+  test("attention in a function: a branch of an If", async () => {
+    const g = new GraphMaker();
+    const args = { q: "DT_FLOAT", k: "DT_FLOAT", v: "DT_FLOAT" };
+    outputOf(g, g.node("Softmax", "weights", [scoresOf(g)]));
+    g.functionOf("then", args, "output");
+    g.node("Softmax", "alone", ["v"]);
+    g.functionOf("otherwise", args, "alone");
+    for (const [name, shape] of Object.entries(four)) g.input(name, shape);
+    g.input("which", [], "DT_BOOL");
+    g.node("StatelessIf", "chosen", ["which", "q", "k", "v"], {
+      then_branch: { func: { name: "then" } },
+      else_branch: { func: { name: "otherwise" } },
+      Tcond: { type: "DT_BOOL" },
+      Tin: { list: { type: ["DT_FLOAT", "DT_FLOAT", "DT_FLOAT"] } },
+    });
+    const artifacts = g.artifacts();
+    await tf.setBackend("cpu");
+    const inputs = inputsOf({ ...four, which: [] }, { which: () => true });
+    const plain = await loadGraphModel({ load: () => Promise.resolve(artifacts) });
+    const expected = await numbersOf(await plain.executeAsync(inputs, "chosen"));
+    for (const later of [false, true]) {
+      const { source, report } = await fuseAttention(artifacts, { async: later });
+      expect(report).toEqual({
+        fused: [{ node: "output", softmax: "weights", replaced: ["scores", "weights", "output"], function: "then" }],
+        skipped: [{ softmax: "alone", reason: "its scores come from no matrix product", function: "otherwise" }],
+      });
+      const fused = await loadGraphModel({ load: () => Promise.resolve(source) });
+      const calls = fusedCalls();
+      const actual = await numbersOf(await fused.executeAsync(inputs, "chosen"));
+      expect(farthest(actual[0]!.data, expected[0]!.data)).toBeLessThan(tolerance);
+      expect(fusedCalls()).toEqual({ kernel: calls.kernel + 1, composite: calls.composite });
+    }
+  });
+
+  test("recordWeights: of what runs within it, in kernels or as the graph says, and of nothing else", async () => {
+    const g = maker();
+    g.input("factors", [H, 1, 1]);
+    const scaled = g.node("Mul", "scaled", [g.node("BatchMatMulV2", "More", ["q", "k"], { adj_y: yes }), "factors"]);
+    g.node("BatchMatMulV2", "Other", [g.node("Softmax", "others", [scaled]), "v"]);
+    const artifacts = g.artifacts();
+    await tf.setBackend("cpu");
+    const inputs = inputsOf({ ...four, factors: [H, 1, 1] });
+    const plain = await loadGraphModel({ load: () => Promise.resolve(artifacts) });
+    const expected = await numbersOf(plain.execute(inputs, ["weights", "others"]));
+    for (const later of [false, true]) {
+      const { source } = await fuseAttention(artifacts, { async: later });
+      const fused = await loadGraphModel({ load: () => Promise.resolve(source) });
+      const run = () => fused.executeAsync(inputs, ["output", "Other"]);
+      const [{ result, weights }, alone] = await Promise.all([recordWeights(run), run()]);
+      tf.dispose([result, alone].flat());
+      expect(weights).toHaveLength(2);
+      for (const [name, { data }] of [["output", expected[0]!] as const, ["Other", expected[1]!] as const]) {
+        const own = weights.find(({ node }) => node === name)!.weights;
+        expect(own.shape).toEqual([B, H, L, S]);
+        expect(farthest(own.data, data)).toBeLessThan(tolerance);
+      }
+    }
+  });
+
+  test("what is no graph model is refused", async () => {
     const artifacts = maker().artifacts();
-    const library = {
-      function: [{ signature: { name: "body" }, nodeDef: [{ name: "inner", op: "Softmax", input: ["x"] }] }],
-    };
-    const model = { ...artifacts, modelTopology: { ...artifacts.modelTopology, library } };
-    const { report } = await fuseAttention(model);
-    expect(report.skipped).toEqual([{ softmax: "inner", reason: "it is inside the function body" }]);
     await expect(fuseAttention({ modelTopology: { class_name: "Model" } } as never)).rejects.toThrow("graph model");
     await expect(fuseAttention(3 as never)).rejects.toThrow("source: expected");
     await expect(fuseAttention(artifacts, { keeep: [] } as never)).rejects.toThrow('did you mean "keep"');

@@ -62,7 +62,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
 
   beforeAll(async () => {
     const encoder = await Encoder.load();
-    const map = await textMap(await encoder.encode([sentence]), sentence, false);
+    const map = await textMap(encoder, sentence, false);
     words = [...map.tokens];
     write("cat", map);
     write("cross", {
