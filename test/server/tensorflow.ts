@@ -2,7 +2,7 @@
 
 import type { GraphModel } from "@tensorflow/tfjs-converter";
 import { dispose, tensor1d, tensor2d, type Tensor } from "@tensorflow/tfjs-core";
-import { loadEncoderFiles } from "../../lib/encoder/graph.js";
+import { loadEncoderFiles, loadModel } from "../../lib/encoder/graph.js";
 import { Tokenizer } from "../../lib/encoder/tokenizer.js";
 
 const size = 512;
@@ -17,8 +17,8 @@ export class TensorFlowEncoder {
   }
 
   static async load(): Promise<TensorFlowEncoder> {
-    const { graph, vocabulary } = await loadEncoderFiles();
-    return new TensorFlowEncoder(graph, new Tokenizer(vocabulary));
+    const { artifacts, vocabulary } = await loadEncoderFiles();
+    return new TensorFlowEncoder(await loadModel(artifacts), new Tokenizer(vocabulary));
   }
 
   /** The last text must not be empty. */
