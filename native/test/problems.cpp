@@ -288,7 +288,8 @@ void checkAgainstReference(const Example& example, int64_t every) {
               << ": got " << got << ", want " << want;
         }
         const double lse = sequence.lse.data[head * sequence.lse.headStride + query * sequence.lse.rowStride];
-        CHECK(lse == row.lse || std::fabs(lse - row.lse) <= 1e-5 * std::max(1.0, std::fabs(row.lse)))
+        CHECK(lse == row.lse ||
+              (std::isfinite(row.lse) && std::fabs(lse - row.lse) <= 1e-5 * std::max(1.0, std::fabs(row.lse))))
             << example.describe << " sequence " << s << " head " << head << " query " << query << " lse: got " << lse
             << ", want " << row.lse;
         if (!sequence.weights) continue;

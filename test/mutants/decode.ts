@@ -1,7 +1,8 @@
 // Bugs of decode's splits and of their merge.
 import type { Mutant } from "./mutant.js";
 
-const decode = { file: "decode.cu", image: "decode" };
+const decode = { file: "decode.cu", image: "decode", kernels: "Half, float16, 64" };
+const float32 = { ...decode, kernels: "float, float32, 64" };
 const merge = { file: "merge.cu", image: "merge" };
 
 export const decodeMutants: readonly Mutant[] = [
@@ -84,5 +85,109 @@ export const decodeMutants: readonly Mutant[] = [
     replace: "entry.splits,",
     tests: ["decode: float16 a group of 3"],
     caughtBy: ["numbers"],
+  },
+  {
+    ...decode,
+    name: "decode: a query is read before all have copied it",
+    find: "__syncthreads();  // the query is there",
+    replace: "",
+    tests: ["decode: float16 a group of 7"],
+    caughtBy: ["race-shared", "async-copy"],
+  },
+  {
+    ...decode,
+    name: "decode: splits are counted from the first key",
+    find: "const int begin = (entry.firstSplit + split) * entry.splitKeys;",
+    replace: "const int begin = split * entry.splitKeys;",
+    tests: ["decode: float16 window"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...decode,
+    name: "decode: a split goes on to the last key",
+    find: "int(min(int64_t{begin} + entry.splitKeys, seen.end))};",
+    replace: "int(seen.end)};",
+    tests: ["decode: float16 513 keys"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...decode,
+    name: "decode: the last slices are not masked",
+    find: "int(seen.end) - keys;\n  typename",
+    replace: "int(seen.end);\n  typename",
+    tests: ["decode: float16 513 keys"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...decode,
+    name: "decode: keys before a window are not masked",
+    find: "if (key < plainBegin || key > plainEnd)",
+    replace: "if (key > plainEnd)",
+    tests: ["decode: float16 window"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...decode,
+    name: "decode: results of one head where another's are",
+    find: "(int64_t(place.kvHead) * entry.splits + place.split) * rowCount",
+    replace: "(int64_t(place.kvHead) + place.split) * rowCount",
+    tests: ["decode: float16 mask and sinks"],
+    caughtBy: ["race-global", "numbers", "uninitialized"],
+  },
+  {
+    ...float32,
+    name: "decode: probabilities of another row",
+    find: "laneIndex() / 8 * 8 + key % 8);",
+    replace: "key % 8);",
+    tests: ["decode: float32 a group of 7"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...float32,
+    name: "decode: columns after the last four are left out",
+    find: "panelColumns<float> + 3) / 4);",
+    replace: "panelColumns<float>) / 4);",
+    tests: ["decode: float32 dims 1, 1"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...merge,
+    name: "merge: infinities leave NaN",
+    find: "return lse == top ? 1.f : ptx::exp2((lse - top) * log2e);",
+    replace: "return ptx::exp2((lse - top) * log2e);",
+    tests: ["merge: float32"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...merge,
+    name: "merge: the weight of the part before",
+    find: "const float weight = __shfl_sync(0xffffffff, mine, i);",
+    replace: "const float weight = __shfl_sync(0xffffffff, mine, i ^ 1);",
+    tests: ["merge: float32"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...merge,
+    name: "merge: the first 128 columns alone",
+    find: "first < dims; first += 128",
+    replace: "first < 128; first += 128",
+    tests: ["merge: float32"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...merge,
+    name: "merge: queries of a group in another order",
+    find: "(exists ? query * group + head % group : 0)",
+    replace: "(exists ? head % group * sequence.queryLength + query : 0)",
+    tests: ["decode: float16 several queries, causal"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...merge,
+    name: "merge: columns past the last are read as four",
+    find: "if (aligned && column + 4 <= end) return *reinterpret_cast<const float4*>(from + column);",
+    replace: "if (column + 4 <= end) return *reinterpret_cast<const float4*>(from + column);",
+    tests: ["merge: float32, rows that are not aligned"],
+    caughtBy: ["misaligned"],
   },
 ];

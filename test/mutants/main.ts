@@ -14,10 +14,13 @@ import { textTable } from "../../lib/terminal/text-table.js";
 import { copyMutants } from "./copies.js";
 import { decodeMutants } from "./decode.js";
 import { hopperMutants } from "./hopper.js";
+import { float32Mutants } from "./float32.js";
 import type { Mutant } from "./mutant.js";
 import { outputMutants } from "./output.js";
 import { scoresMutants } from "./scores.js";
+import { softmaxMutants } from "./softmax.js";
 import { tileMutants } from "./tiles.js";
+import { tiledMutants } from "./tiled.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const nvcc = process.env["NVCC"] ?? "nvcc";
@@ -26,6 +29,8 @@ const atOnce = 2;
 const flags = ["-ptx", "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-lineinfo"];
 /** Images of kernels for Hopper need its instructions, and a simulator that has them. */
 const isForHopper = (image: string) => image.includes("_sm90");
+
+type Image = Pick<Mutant, "image" | "kernels">;
 
 interface Outcome {
   name: string;
@@ -61,8 +66,16 @@ function keepInstances(path: string): void {
   writeFileSync(path, `${source.slice(0, end)}${instances.join("")}}\n`);
 }
 
-/** Compiles one image from a copy of the sources, changed by `change`, and gives the path of its PTX. */
-async function compile(folder: string, image: string, mutant?: Mutant): Promise<string> {
+/** Of an image's kernels, which macros define, only those whose line has a text. */
+function keepKernels(path: string, text: string): void {
+  const lines = readFileSync(path, "utf8").split("\n");
+  const isKernel = (line: string) => /^FOVEA_\w+\(.*\)$/.test(line);
+  if (!lines.some((line) => isKernel(line) && line.includes(text))) throw new Error(`${path} has no kernel ${text}`);
+  writeFileSync(path, lines.filter((line) => !isKernel(line) || line.includes(text)).join("\n"));
+}
+
+/** Compiles one image, of one mutant or unchanged, from a copy of the sources, and gives the path of its PTX. */
+async function compile(folder: string, { image, kernels: wanted }: Image, mutant?: Mutant): Promise<string> {
   const kernels = join(folder, "cuda/kernels");
   for (const part of ["cuda", "attention"]) cpSync(join(root, "native", part), join(folder, part), { recursive: true });
   if (mutant) {
@@ -72,6 +85,7 @@ async function compile(folder: string, image: string, mutant?: Mutant): Promise<
     writeFileSync(path, parts.join(mutant.replace));
   }
   if (isForHopper(image)) keepInstances(join(kernels, `${image}.cu`));
+  if (wanted !== undefined) keepKernels(join(kernels, `${image}.cu`), wanted);
   const ptx = join(folder, "image.ptx");
   const { status, output } = await run(nvcc, [
     ...flags,
@@ -98,6 +112,7 @@ async function test(image: string, ptx: string, tests: readonly string[]): Promi
   const [passed, failed] = [Number(counts[1]), Number(counts[2])];
   if (passed + failed === 0) throw new Error(`no test is called ${tests.join(" or ")}`);
   if (!output.includes("fovea simulator: replaced")) throw new Error("no test loaded the changed image");
+  if (/CUDA_ERROR_NOT_FOUND/.test(output)) throw new Error(`the image has not all kernels of these tests:\n${output}`);
   if (/CUDA_ERROR_INVALID_PTX/.test(output)) throw new Error(`the simulator cannot run it:\n${output}`);
   const reports = [...output.matchAll(/^fovea simulator: ([a-z-]+): /gm)].map((match) => match[1]!);
   const noticed = reports.length > 0 ? [...new Set(reports)] : failed > 0 ? ["numbers"] : [];
@@ -116,7 +131,7 @@ async function inFolder<Result>(work: (folder: string) => Promise<Result>): Prom
 async function tryMutant(mutant: Mutant): Promise<Outcome> {
   const { name, image, tests, caughtBy } = mutant;
   try {
-    const result = await inFolder(async (folder) => test(image, await compile(folder, image, mutant), tests));
+    const result = await inFolder(async (folder) => test(image, await compile(folder, mutant, mutant), tests));
     if (result.noticed.some((kind) => caughtBy.includes(kind))) return { name, ...result };
     const seen = result.noticed.join(", ") || "nothing";
     return { name, ...result, fault: `SURVIVED: expected ${caughtBy.join(" or ")}, noticed ${seen}` };
@@ -126,10 +141,10 @@ async function tryMutant(mutant: Mutant): Promise<Outcome> {
 }
 
 /** The sources as they are must pass every test that a mutant of this image must fail. */
-async function tryUnchanged(image: string, tests: readonly string[]): Promise<Outcome> {
-  const name = `(unchanged ${image})`;
+async function tryUnchanged(of: Image, tests: readonly string[]): Promise<Outcome> {
+  const name = `(unchanged ${of.image}${of.kernels === undefined ? "" : `, ${of.kernels}`})`;
   try {
-    const result = await inFolder(async (folder) => test(image, await compile(folder, image), tests));
+    const result = await inFolder(async (folder) => test(of.image, await compile(folder, of), tests));
     return result.noticed.length === 0 ? { name, ...result } : { name, ...result, fault: "it should pass" };
   } catch (error) {
     return { name, tests: 0, noticed: [], fault: (error as Error).message };
@@ -158,15 +173,21 @@ const mutants = [
   ...tileMutants,
   ...copyMutants,
   ...decodeMutants,
+  ...tiledMutants,
+  ...softmaxMutants,
+  ...float32Mutants,
   ...hopperMutants,
 ].filter(isWanted);
-const testsOfImage = new Map<string, string[]>();
-for (const { image, tests } of mutants) testsOfImage.set(image, [...(testsOfImage.get(image) ?? []), ...tests]);
+const images = new Map<string, { of: Image; tests: string[] }>();
+for (const mutant of mutants) {
+  const key = `${mutant.image} ${mutant.kernels}`;
+  images.set(key, { of: mutant, tests: [...(images.get(key)?.tests ?? []), ...mutant.tests] });
+}
 const outcomes = await runAll([
-  ...[...testsOfImage].map(
-    ([image, tests]) =>
+  ...[...images.values()].map(
+    ({ of, tests }) =>
       () =>
-        tryUnchanged(image, tests),
+        tryUnchanged(of, tests),
   ),
   ...mutants.map((mutant) => () => tryMutant(mutant)),
 ]);

@@ -6,6 +6,11 @@ export interface Mutant {
   file: string;
   /** The .cu file that is compiled with the bug: `file` itself, or one that includes it. */
   image: string;
+  /**
+   * Part of the lines that say which kernels the image has: of many only those are compiled that the tests run, since
+   * each takes seconds. Default: all.
+   */
+  kernels?: string;
   /** Text that stands in the file exactly once, and what replaces it. */
   find: string;
   replace: string;

@@ -94,10 +94,20 @@ Tensors::Tensors(const Case& about) : about_(about) {
     }
     if (about.poisonMasked && sequence.keyLength > 0)  // element 0 of the last key
       store(about.dtype, const_cast<void*>(sequence.key.data), (sequence.keyLength - 1) * sequence.key.rowStride, NAN);
+    if (about.infiniteKey) {
+      for (int64_t row = 0; row < heads * rows; row++)
+        store(about.dtype, const_cast<void*>(sequence.query.data), row * about.headDim, 1);
+      store(about.dtype, const_cast<void*>(sequence.key.data), sequence.keyLength / 2 * about.headDim, -INFINITY);
+    }
+    if (about.infiniteValue)
+      store(about.dtype, const_cast<void*>(sequence.value.data), (sequence.keyLength - 1) * about.valueDim, INFINITY);
+    if (about.maskAll)
+      for (int64_t at = 0; at < about.kvHeads * columns * about.valueDim; at++)
+        store(about.dtype, const_cast<void*>(sequence.value.data), at, NAN);
     if (about.mask) {
       const int64_t size = heads * rows * columns;
       auto* bytes = static_cast<uint8_t*>(reserve((size + 3) / 4, DType::float32));
-      for (int64_t at = 0; at < size; at++) bytes[at] = random.uniform() < 0.7;
+      for (int64_t at = 0; at < size; at++) bytes[at] = !about.maskAll && random.uniform() < 0.7;
       sequence.mask = {bytes, rows * columns, columns, 1};
     }
     if (about.bias != Case::Bias::none) {

@@ -25,12 +25,15 @@ struct Case {
   bool lse = true, weights = false;
   ScoreStage scoreStage = ScoreStage::none;
   int pageSize = 0;
-  int padding = 0;            // rows past each length, in inputs (NaN) and outputs (0)
-  bool rowsFirst = false;     // layout [rows, heads, dim] instead of [heads, rows, dim]
-  int shift = 0;              // elements before the tensors: breaks the alignment of rows
-  double outliers = 0;        // probability of adding N(0, 100)
-  double magnitude = 1;       // of queries
-  bool poisonMasked = false;  // a NaN key that the causal mask hides from every row
+  int padding = 0;             // rows past each length, in inputs (NaN) and outputs (0)
+  bool rowsFirst = false;      // layout [rows, heads, dim] instead of [heads, rows, dim]
+  int shift = 0;               // elements before the tensors: breaks the alignment of rows
+  double outliers = 0;         // probability of adding N(0, 100)
+  double magnitude = 1;        // of queries
+  bool poisonMasked = false;   // a NaN key that the causal mask hides from every row
+  bool maskAll = false;        // the mask hides every key, and every value is NaN
+  bool infiniteKey = false;    // a key with a score of -inf: element 0 of queries is 1, of the middle key -inf
+  bool infiniteValue = false;  // element 0 of the last value is inf
   uint64_t seed = 1;
 };
 

@@ -107,6 +107,10 @@ std::vector<Case> casesOf(DType dtype) {
     lengths(c, 150, 300);
     c.causal = true, c.windowLeft = 70;
   });
+  add("window to the left", [&](Case& c) {
+    lengths(c, 150, 300);
+    c.windowLeft = 70;
+  });
   add("window past the keys", [&](Case& c) {
     lengths(c, 60, 50);
     c.windowLeft = 5, c.windowRight = 5, c.queryOffset = 30;
@@ -173,6 +177,22 @@ std::vector<Case> casesOf(DType dtype) {
   add("a NaN key that is masked", [&](Case& c) {
     lengths(c, 40, 41);
     c.causal = true, c.queryOffset = 0, c.poisonMasked = true;
+  });
+  add("a mask of nothing, NaN values", [&](Case& c) {
+    lengths(c, 40, 41);
+    c.mask = c.maskAll = true;
+  });
+  add("a key with a score of -inf", [&](Case& c) {
+    lengths(c, 40, 41);
+    c.infiniteKey = true;
+  });
+  add("an infinite value", [&](Case& c) {
+    lengths(c, 3, 1);
+    c.infiniteValue = true;
+  });
+  add("weights of 180 dims", [&](Case& c) {
+    lengths(c, 40, 140);
+    c.headDim = 180, c.weights = true;
   });
   add("large scores", [&](Case& c) {
     lengths(c, 40, 150);

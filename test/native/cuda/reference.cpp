@@ -55,7 +55,7 @@ Row referenceRow(const Problem& problem, const Sequence& sequence, int64_t head,
       allowed = allowed && sequence.mask.data[head * sequence.mask.headStride + query * sequence.mask.rowStride +
                                               key * sequence.mask.columnStride] != 0;
     row.biased.push_back(allowed ? round(score) : -INFINITY);
-    if (allowed) row.largest = std::max(row.largest, std::abs(score));
+    if (allowed && std::isfinite(score)) row.largest = std::max(row.largest, std::abs(score));
   }
   double maximum = sequence.sinks ? double(sequence.sinks[head]) : -INFINITY, sum = 0;
   for (const double score : row.biased) maximum = std::max(maximum, score);
@@ -97,6 +97,7 @@ class Comparison {
           load(problem_.dtype, view.data, head * view.headStride + query * view.rowStride + d * view.columnStride);
       const double want = exact.output[size_t(d)];
       const double emulated = roundTo(problem_.dtype, rounded.output[size_t(d)]);
+      if (std::isinf(want) && got == want) continue;
       if (!std::isfinite(got)) fail("output", head, query, d, got, want);
       error_ += (got - want) * (got - want);
       emulatedError_ += (emulated - want) * (emulated - want);
@@ -105,8 +106,7 @@ class Comparison {
     }
     if (sequence.lse) {
       const double got = sequence.lse.data[head * sequence.lse.headStride + query * sequence.lse.rowStride];
-      const bool same = got == exact.lse || std::abs(got - exact.lse) <= 1e-5 * std::max(1.0, std::abs(exact.lse));
-      if (!same) fail("lse", head, query, 0, got, exact.lse);
+      if (!isClose(got, exact.lse)) fail("lse", head, query, 0, got, exact.lse);
     }
     for (int64_t key = 0; key < sequence.keyColumns; key++) {
       const bool inside = exists && key < sequence.keyLength;
@@ -122,8 +122,7 @@ class Comparison {
                                                         : exact.biased;
         const double want = inside ? row[size_t(key)] : stage == ScoreStage::biased ? -INFINITY : 0;
         const double got = element(sequence.scores, head, query, key);
-        if (!(got == want || std::abs(got - want) <= 1e-5 * std::max(1.0, std::abs(want))))
-          fail("scores", head, query, key, got, want);
+        if (!isClose(got, want)) fail("scores", head, query, key, got, want);
       }
     }
   }
@@ -139,6 +138,10 @@ class Comparison {
     return rmse <= limit ? "" : "RMSE " + std::to_string(rmse) + " over " + std::to_string(limit);
   }
 
+  /// To 1e-5, absolutely or relatively; infinities are close to themselves alone.
+  static bool isClose(double got, double want) {
+    return got == want || (std::isfinite(want) && std::abs(got - want) <= 1e-5 * std::max(1.0, std::abs(want)));
+  }
   static double element(const View<float>& view, int64_t head, int64_t row, int64_t column) {
     return view.data[head * view.headStride + row * view.rowStride + column * view.columnStride];
   }

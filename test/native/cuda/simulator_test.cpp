@@ -1,4 +1,6 @@
 // That plans say how much work kernels do, and in which order.
+#include <functional>
+
 #include "counters.h"
 #include "device_case.h"
 
@@ -68,34 +70,44 @@ void order() {
       }
 }
 
-/// The tensor cores do exactly what the plan says.
-void executedFlops(Algorithm algorithm, DType dtype) {
-  const Counters counters;
-  for (const int variant : {0, 1, 2, 3, 4, 5}) {
-    const bool tiled = algorithm == Algorithm::tiled;
-    if (tiled ? variant == 3 : variant > 3) continue;  // one has no scores to give, the other is planned per head
+/// Cases that multiply different parts of tiles.
+std::vector<Case> flopCases(Algorithm algorithm, DType dtype) {
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& name, int headDim, int valueDim, const std::function<void(Case&)>& change) {
     Case about;
-    about.algorithm = algorithm;
-    about.dtype = dtype;
+    about.algorithm = algorithm, about.dtype = dtype;
     about.heads = 2;
     about.queryLengths = {200, 33}, about.keyLengths = {300, 70};
-    about.headDim = variant == 1 ? 72 : 64, about.valueDim = variant == 1 ? 40 : variant == 2 ? 200 : 64;
-    about.causal = variant > 0;
-    about.windowLeft = variant == 2 ? 50 : -1;
-    about.scoreStage = variant == 3 ? ScoreStage::scaled : ScoreStage::none;
-    about.weights = variant == 4;
-    about.padding = variant >= 3 ? 70 : 0;
-    if (variant == 5) about.heads = 5, about.queryOffset = -20, about.windowRight = 10;
-    Tensors tensors(about);
-    const auto stream = cuda::open(0);
-    const Plan plan = cuda::plan(0, tensors.problem());
-    counters.clear();
-    const cuda::Result result = cuda::run(*stream, tensors.problem(), plan, cuda::allOnHost);
-    check(result.outcome == cuda::Outcome::done, result.message);
-    const double executed = counters.sum("tensorFlops");
-    check(executed == plan.flops, "variant " + std::to_string(variant) + ": executed " + std::to_string(executed) +
-                                      ", planned " + std::to_string(plan.flops));
+    about.headDim = headDim, about.valueDim = valueDim;
+    about.causal = true;
+    change(about);
+    about.name = std::to_string(headDim) + ", " + std::to_string(valueDim) + name;
+    cases.push_back(about);
+  };
+  add(", full", 64, 64, [](Case& c) { c.causal = false; });
+  add("", 72, 40, [](Case&) {});
+  add(", window", 64, 200, [](Case& c) { c.windowLeft = 50; });
+  if (algorithm == Algorithm::standard) {
+    add(", scores", 64, 64, [](Case& c) { c.scoreStage = ScoreStage::scaled, c.padding = 70; });
+    return cases;
   }
+  add(", weights", 72, 64, [](Case& c) { c.weights = true, c.padding = 70; });
+  add(", negative offset", 64, 64,
+      [](Case& c) { c.heads = 5, c.queryOffset = -20, c.windowRight = 10, c.padding = 70; });
+  return cases;
+}
+
+/// The tensor cores do exactly what the plan says.
+void executedFlops(const Case& about) {
+  const Counters counters;
+  Tensors tensors(about);
+  const auto stream = cuda::open(0);
+  const Plan plan = cuda::plan(0, tensors.problem());
+  counters.clear();
+  const cuda::Result result = cuda::run(*stream, tensors.problem(), plan, cuda::allOnHost);
+  check(result.outcome == cuda::Outcome::done, result.message);
+  const double executed = counters.sum("tensorFlops");
+  check(executed == plan.flops, "executed " + std::to_string(executed) + ", planned " + std::to_string(plan.flops));
 }
 
 /// Hopper's kernel reads and writes shared memory without bank conflicts. (counters_test.cpp is about the others.)
@@ -152,8 +164,10 @@ void addSimulatorTests(std::vector<Test>& tests) {
   tests.push_back({"plans: order of tiles", order});
   if (!isSimulator()) return;
   const auto add = [&](Algorithm algorithm, DType dtype) {
-    tests.push_back({std::string("plans: executed flops ") + nameOf(algorithm) + " " + nameOf(dtype),
-                     [=] { executedFlops(algorithm, dtype); }});
+    for (const Case& about : flopCases(algorithm, dtype))
+      tests.push_back(
+          {std::string("plans: executed flops ") + nameOf(algorithm) + " " + nameOf(dtype) + " " + about.name,
+           [about] { executedFlops(about); }});
   };
   add(Algorithm::standard, DType::float16);  // float32 takes no tensor cores there
   add(Algorithm::tiled, DType::float16);

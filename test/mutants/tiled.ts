@@ -1,0 +1,246 @@
+// Bugs of the tiled kernels: their ring of copies, rows and heads, weights. (softmax.ts: what lies between two products.)
+import type { Mutant } from "./mutant.js";
+
+const narrow = { image: "tiled_sm80", kernels: "Half, float16, 64" };
+const wide = { image: "tiled_sm80", kernels: "Half, float16, 128" };
+const weightsImage = { image: "tiled_weights", kernels: "float16, Half" };
+const kernel = { ...narrow, file: "tiled_sm80.cuh" };
+const rules = { ...narrow, file: "tiled_rules.cuh" };
+const tile = { ...narrow, file: "tile.cuh" };
+const weights = { ...weightsImage, file: "tiled_weights.cu" };
+
+const parity = (name: string) => [`parity: tiled float16 ${name}`];
+const bounds = (name: string) => [`bounds: tiled float16 ${name}`];
+
+/** What is copied, where to, and who waits for it. */
+const ring: readonly Mutant[] = [
+  {
+    ...kernel,
+    name: "tiled: waits for one copy too few",
+    find: "ptx::waitCopies<stages - 2>();",
+    replace: "ptx::waitCopies<stages - 1>();",
+    tests: parity("lengths 128 x 128"),
+    caughtBy: ["race-shared", "copy-in-flight", "uninitialized"],
+  },
+  {
+    ...kernel,
+    name: "tiled: no barrier between a tile's copy and its readers",
+    find: "__syncthreads();  // and nobody reads the tile before it any more",
+    replace: "",
+    tests: parity("lengths 128 x 128"),
+    caughtBy: ["race-shared"],
+  },
+  {
+    ...kernel,
+    name: "tiled: the next tile is copied over the one that is read",
+    find: "load(tile + stages - 1, place == 0 ? stages - 1 : place - 1);",
+    replace: "load(tile + stages - 1, place);",
+    tests: parity("lengths 129 x 127"),
+    caughtBy: ["race-shared", "copy-in-flight", "numbers", "uninitialized"],
+  },
+  {
+    ...kernel,
+    name: "tiled: one place of the ring is forgotten",
+    find: "place = place == stages - 1 ? 0 : place + 1;\n    nextTile(2 * tile + 1);",
+    replace: "place = place == stages - 2 ? 0 : place + 1;\n    nextTile(2 * tile + 1);",
+    tests: parity("several tiles of 64, 64"),
+    caughtBy: ["numbers", "uninitialized", "race-shared", "copy-in-flight"],
+  },
+  {
+    ...kernel,
+    name: "tiled: what all threads know is read before it is written",
+    find: "shared.keyTiles = int(tiles.end - tiles.begin);\n  }\n  __syncthreads();",
+    replace: "shared.keyTiles = int(tiles.end - tiles.begin);\n  }",
+    tests: parity("lengths 33 x 65"),
+    caughtBy: ["race-shared"],
+  },
+  {
+    ...kernel,
+    name: "tiled: output is written where a query still arrives",
+    find: "ptx::waitCopies<0>();\n  __syncthreads();  // the query's place becomes the output's",
+    replace: "",
+    tests: parity("negative offset: empty rows"),
+    caughtBy: ["race-shared", "copy-in-flight"],
+  },
+  {
+    ...kernel,
+    name: "tiled: output is read before other lanes have written it",
+    find: "__syncwarp();\n  writeRows",
+    replace: "writeRows",
+    tests: parity("lengths 33 x 65"),
+    caughtBy: ["race-shared"],
+  },
+  {
+    ...kernel,
+    name: "tiled: values of the next tile",
+    find: "shared.firstKey + tile / 2 * keys,",
+    replace: "shared.firstKey + (tile + 1) / 2 * keys,",
+    tests: parity("lengths 129 x 127"),
+    caughtBy: ["numbers"],
+  },
+  {
+    ...kernel,
+    ...wide,
+    name: "tiled: as many columns of values as of keys",
+    find: "tile % 2 == 0 ? problem.headDim : problem.valueDim);",
+    replace: "problem.headDim);",
+    tests: parity("dims 48, 72"),
+    caughtBy: ["numbers", "uninitialized"],
+  },
+  {
+    ...kernel,
+    name: "tiled: one key past the last",
+    find: "shared.keyLength = int(sequence.keyLength);",
+    replace: "shared.keyLength = int(sequence.keyLength) + 1;",
+    tests: bounds("rows before heads, causal"),
+    caughtBy: ["out-of-bounds-global"],
+  },
+  {
+    ...kernel,
+    name: "tiled: queries past the last",
+    find: "loadRows<tiledThreads>(shared.query, query, rowCount - firstRow,",
+    replace: "loadRows<tiledThreads>(shared.query, query, shape.rows(),",
+    tests: bounds("rows before heads, causal"),
+    caughtBy: ["out-of-bounds-global"],
+  },
+  {
+    ...tile,
+    name: "tiled: rows in pages are counted on without end",
+    find: "inPage_ -= source_.pageSize;\n      page_++;",
+    replace: "inPage_ -= source_.pageSize;",
+    tests: parity("pages of 16"),
+    caughtBy: ["numbers", "uninitialized"],
+  },
+  {
+    ...tile,
+    name: "tiled: at most one page further",
+    find: "while (source_.pageTable && inPage_",
+    replace: "if (source_.pageTable && inPage_",
+    tests: parity("pages of 1"),
+    caughtBy: ["numbers", "uninitialized", "out-of-bounds-global"],
+  },
+  {
+    ...tile,
+    name: "tiled: a tile begins with its first page",
+    find: "inPage_ = index % source.pageSize;",
+    replace: "inPage_ = 0;",
+    tests: parity("pages of 100"),
+    caughtBy: ["numbers", "out-of-bounds-global"],
+  },
+];
+
+/** Rows, heads, and what is written. */
+const rows: readonly Mutant[] = [
+  {
+    ...rules,
+    name: "tiled: heads of another group",
+    find: "kvHead * problem.groupSize() + row - query * problem.groupSize()",
+    replace: "kvHead + row - query * problem.groupSize()",
+    tests: parity("grouped heads"),
+    caughtBy: ["race-global"],
+  },
+  {
+    ...rules,
+    name: "tiled: groups as if of one head",
+    find: "PackedRow packedRow(const Problem& problem, int kvHead, int row) {\n  const int query = row / problem.groupSize();",
+    replace: "PackedRow packedRow(const Problem& problem, int kvHead, int row) {\n  const int query = row;",
+    tests: parity("a group of 3"),
+    caughtBy: ["numbers", "out-of-bounds-global"],
+  },
+  {
+    ...kernel,
+    name: "tiled: rows past the last query have results",
+    find: "const bool exists = packed.query < sequence.queryLength;",
+    replace: "const bool exists = true;",
+    tests: parity("everything"),
+    caughtBy: ["numbers"],
+  },
+  {
+    ...kernel,
+    name: "tiled: lse of rows that are not there",
+    find: "&& packed.query < queryRows) {",
+    replace: ") {",
+    tests: bounds("rows before heads, causal"),
+    caughtBy: ["out-of-bounds-global"],
+  },
+  {
+    ...kernel,
+    name: "tiled: one row of output past the last",
+    find: "i < rows && firstRow + i < rowEnd;",
+    replace: "i < rows && firstRow + i <= rowEnd;",
+    tests: bounds("rows before heads, causal"),
+    caughtBy: ["out-of-bounds-global"],
+  },
+  {
+    ...kernel,
+    ...wide,
+    name: "tiled: columns past valueDim are written",
+    find: "if (entry.outputAligned && column + perGranule <= problem.valueDim) {",
+    replace: "if (entry.outputAligned) {",
+    tests: bounds("aligned rows"),
+    caughtBy: ["out-of-bounds-global"],
+  },
+  {
+    ...kernel,
+    ...wide,
+    name: "tiled: outputs that are not aligned are written as if they were",
+    find: "if (entry.outputAligned && column",
+    replace: "if (column",
+    tests: bounds("rows that are not aligned"),
+    caughtBy: ["misaligned"],
+  },
+  {
+    ...kernel,
+    name: "tiled: rows that see nothing keep what masked values were",
+    find: "const bool empty = result.factor == 0;",
+    replace: "const bool empty = false;",
+    tests: parity("a mask of nothing, NaN values"),
+    caughtBy: ["numbers"],
+  },
+];
+
+/** The kernel that recomputes weights. */
+const recomputed: readonly Mutant[] = [
+  {
+    ...weights,
+    name: "tiled weights: waits for no panel",
+    find: "ptx::waitCopies<1>();",
+    replace: "ptx::waitCopies<2>();",
+    tests: parity("weights"),
+    caughtBy: ["race-shared", "copy-in-flight", "uninitialized"],
+  },
+  {
+    ...weights,
+    name: "tiled weights: a panel is replaced while it is read",
+    find: "__syncthreads();  // nobody reads it any more",
+    replace: "",
+    tests: parity("weights of 180 dims"),
+    caughtBy: ["race-shared", "copy-in-flight"],
+  },
+  {
+    ...weights,
+    name: "tiled weights: a panel is read before all have copied it",
+    find: "__syncthreads();  // this panel is there",
+    replace: "",
+    tests: parity("weights"),
+    caughtBy: ["race-shared", "copy-in-flight"],
+  },
+  {
+    ...weights,
+    name: "tiled weights: blocks that no row sees are not written",
+    find: "const float weight = empty ? 0.f :",
+    replace: "if (empty) return;\n      const float weight =",
+    tests: parity("weights in a window"),
+    caughtBy: ["numbers"],
+  },
+  {
+    ...kernel,
+    name: "tiled weights: rows of another head",
+    find: "entry.rows[int64_t(kvHead) * queryRows * problem.groupSize() + row]",
+    replace: "entry.rows[int64_t(kvHead) * queryRows + row]",
+    tests: parity("everything"),
+    caughtBy: ["numbers", "race-global"],
+  },
+];
+
+export const tiledMutants: readonly Mutant[] = [...ring, ...rows, ...recomputed];
