@@ -21,7 +21,7 @@ const cudaProject = {
   extends: true as const,
   test: {
     name: "cuda",
-    include: [...computing, "test/batcher.test.ts", "test/cuda/**/*.test.ts"],
+    include: [...computing, "test/batcher.test.ts", "test/cache-program.test.ts", "test/cuda/**/*.test.ts"],
     setupFiles: "test/support/cuda-setup.ts",
     env: { FOVEA_CUDA_DRIVER: driver, FOVEA_TEST_DEVICE: "cuda" },
   },

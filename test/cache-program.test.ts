@@ -1,6 +1,7 @@
 // Random programs of a cache's operations, each compared with a model that keeps every sequence apart and recomputes from scratch.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { onCuda } from "./support/backends.js";
 import { CacheModel, relativeError, type ModelOptions } from "./support/cache-model.js";
 
 type Step =
@@ -13,8 +14,12 @@ type Step =
       readonly sync: boolean;
     };
 
+/** The simulator is slow. */
+const longest = onCuda ? 20 : 40;
+const runs = Number(process.env["FOVEA_SWEEP_RUNS"] ?? (onCuda ? 12 : 40));
+
 const at = fc.nat(7);
-const counts = fc.array(fc.oneof(fc.constant(1), fc.integer({ min: 0, max: 40 })), { minLength: 1, maxLength: 4 });
+const counts = fc.array(fc.oneof(fc.constant(1), fc.integer({ min: 0, max: longest })), { minLength: 1, maxLength: 4 });
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant("create" as const), at }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("fork" as const), at }) },
@@ -50,7 +55,18 @@ const caches: fc.Arbitrary<ModelOptions> = fc.record({
   rope: fc.constantFrom(undefined, { theta: 1e4, dim: 6 }, { frequencies: [1, 0.1, 0.01], interleaved: true }),
   input: fc.constantFrom(undefined, "bfloat16" as const),
   dtype: fc.constantFrom("float32" as const, "float16" as const, "bfloat16" as const, "int8" as const),
+  queryDtype: fc.constantFrom("float32" as const, "float16" as const, "bfloat16" as const),
 });
+
+/** On a GPU queries have the dtype of the pages, but for int8 ones. */
+function sizesOf(sizes: ModelOptions): ModelOptions {
+  if (!onCuda) return { ...sizes, queryDtype: "float32" };
+  const { dtype, queryDtype } = sizes;
+  return { ...sizes, device: "cuda", queryDtype: dtype === "int8" ? queryDtype : dtype };
+}
+
+/** Relative errors of outputs beside those of quantised pages: sums are float32, and a GPU's products of 16-bit types 16-bit. */
+const exact = { float32: 3e-6, float16: onCuda ? 2e-3 : 3e-6, bfloat16: onCuda ? 1.5e-2 : 3e-6 };
 
 describe("programs", () => {
   it(
@@ -65,7 +81,7 @@ describe("programs", () => {
           options,
           fc.integer({ min: 1, max: 1e6 }),
           async (sizes, steps, attending, seed) => {
-            const model = new CacheModel(sizes, seed);
+            const model = new CacheModel(sizesOf(sizes), seed);
             for (const each of steps) {
               await take(model, each, attending);
               model.check();
@@ -75,7 +91,7 @@ describe("programs", () => {
             model.cache.dispose();
           },
         ),
-        { numRuns: Number(process.env["FOVEA_SWEEP_RUNS"] ?? 40), interruptAfterTimeLimit: 40_000 },
+        { numRuns: runs, interruptAfterTimeLimit: 40_000 },
       );
     },
   );
@@ -98,8 +114,9 @@ async function take(model: CacheModel, step: Step, attending: object): Promise<v
   const query = model.queries(queries);
   const { dtype } = model.cache;
   // A rotated key that lies between two 16-bit numbers may become the other one.
-  const rounding = model.options.rope === undefined ? 0 : { float32: 0, int8: 0, float16: 1e-3, bfloat16: 8e-3 }[dtype];
-  const bound = dtype === "int8" ? 3e-2 : 3e-6 + rounding;
+  const { rope, queryDtype = "float32" } = model.options;
+  const rounding = rope === undefined ? 0 : { float32: 0, int8: 0, float16: 1e-3, bfloat16: 8e-3 }[dtype];
+  const bound = (dtype === "int8" ? 3e-2 : rounding) + exact[queryDtype];
   for (let layer = 0; layer < model.cache.layers; layer++) {
     const actual = await model.attend(some, queries, query, layer, attending, sync);
     const expected = model.expected(some, queries, query, layer, attending);

@@ -101,7 +101,8 @@ function checkQuery(input: unknown, shape: PageShape, bare: boolean): View {
     const message = `query: expected a tensor on ${device}, where the cache is, got one on ${view.device}`;
     throw new FoveaError("ERR_FOVEA_DEVICE", `${message}; move it with to() first`);
   }
-  if (device !== "cpu" && view.dtype !== dtype) throw dtypeError("query", `"${dtype}" as in the cache`, view);
+  if (device !== "cpu" && dtype !== "int8" && view.dtype !== dtype)
+    throw dtypeError("query", `"${dtype}" as in the cache`, view);
   return view.storage === undefined ? { ...view, device } : view;
 }
 

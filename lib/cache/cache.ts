@@ -173,8 +173,8 @@ export class PagedKVCache {
    * whose keys have been appended. Query i of the n of a sequence with `length` tokens is at place length - n + i. Causal unless
    * told otherwise. Query head h reads kv head floor(h / (heads / kvHeads)).
    *
-   * Results: output [tokens, heads, valueDim] in the query's dtype and, on demand, lse [heads, tokens]. On the CPU the query's
-   * dtype may be another than the cache's. Rejects and aborts as `attention` does.
+   * Results: output [tokens, heads, valueDim] in the query's dtype and, on demand, lse [heads, tokens]. The query's
+   * dtype may be another than the cache's on the CPU, and with int8 pages. Rejects and aborts as `attention` does.
    */
   async attend<Query extends TensorInput, const Options extends AttendOptions>(
     query: Query,

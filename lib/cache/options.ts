@@ -22,7 +22,7 @@ export interface PagedKVCacheOptions {
   /** Pages, each of all layers. pages * pageSize tokens are at most 2^31 - 1. */
   pages: number;
   /**
-   * Element type of the pages; "float32" by default. What is appended is rounded to it. "int8" (on the CPU) holds each token's
+   * Element type of the pages; "float32" by default. What is appended is rounded to it. "int8" holds each token's
    * vector of a head as integers from -127 to 127 times a float32 scale, its largest magnitude / 127: a relative RMS error of
    * about 0.6 % on normally distributed elements, 1.5 % at most. One element that is k times larger than the others makes their
    * error about k / 3 times larger: a head with outlier channels is better rotated or kept in 16 bits. A vector with infinities or
@@ -95,6 +95,8 @@ export const attendNames: ReadonlySet<string> = new Set(
 
 const dtypes = ["float32", "float16", "bfloat16", "int8"] as const;
 const maxTokens = 2 ** 31 - 1;
+/** Of the kernels that store no scores: larger ones read pages of the query's dtype alone. */
+const maxInt8DimOnGpu = 256;
 
 export function checkCacheOptions(options: PagedKVCacheOptions): PageShape {
   checkNames("options", options, cacheNames);
@@ -115,9 +117,10 @@ export function checkCacheOptions(options: PagedKVCacheOptions): PageShape {
   if (shape.pages * shape.pageSize > maxTokens) {
     throw optionError("pages", `at most ${Math.floor(maxTokens / shape.pageSize)} of ${pageSize} tokens`, shape.pages);
   }
-  if (dtype === "int8" && shape.device !== "cpu") {
-    const message = `dtype: "int8" pages are for the CPU; on ${shape.device} use "float16" or "bfloat16"`;
-    throw new FoveaError("ERR_FOVEA_OPTION", message);
+  const largest = Math.max(shape.headDim, shape.valueDim);
+  if (dtype === "int8" && shape.device !== "cpu" && largest > maxInt8DimOnGpu) {
+    const message = `dtype: "int8" pages on ${shape.device} have headDim and valueDim up to ${maxInt8DimOnGpu}, got ${largest}`;
+    throw new FoveaError("ERR_FOVEA_OPTION", `${message}; use "float16" or "bfloat16"`);
   }
   return shape;
 }

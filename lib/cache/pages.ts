@@ -77,7 +77,7 @@ function copyThere(storage: DeviceStorage, from: number, to: number, size: numbe
   const target = pointer + BigInt(to * bytesPerElement);
   attempt(() => {
     const memory = native().adopt(deviceNumber(device), target, size * bytesPerElement);
-    const type = bytesPerElement === 4 ? 0 : 1; // any of that size: the bits stay
+    const type = { 1: 4, 2: 1, 4: 0 }[bytesPerElement]!; // any of that size: the bits stay
     native().copyElements(storage.handle("cache"), memory, Float64Array.of(type, type, from, size, 1));
     native().release(memory);
   });

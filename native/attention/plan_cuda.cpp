@@ -20,10 +20,14 @@ bool canBeTiled(const Problem& problem) {
 }
 
 void checkSupported(const Problem& problem) {
-  if (problem.kvDtype() != problem.dtype)
+  if (problem.kvDtype() != problem.dtype && problem.kvDtype() != DType::int8)
     throw std::invalid_argument(
-        "dtype: CUDA kernels take keys and values of the query's dtype; int8 pages and pages of "
-        "another dtype than the query's are for the CPU");
+        "dtype: CUDA kernels take keys and values of the query's dtype or of int8; pages of another one are for the "
+        "CPU");
+  if (problem.kvDtype() == DType::int8 && (!canBeTiled(problem) || problem.algorithm == Algorithm::standard))
+    throw std::invalid_argument(
+        "dtype: int8 pages are for the \"tiled\" algorithm on CUDA, with headDim and valueDim up to " +
+        std::to_string(maxTiledDim));
   if (problem.algorithm == Algorithm::tiled && problem.scoreStage != ScoreStage::none)
     throw std::invalid_argument(
         "algorithm: \"tiled\" never stores scores; returnScores takes \"auto\" or \"standard\"");
@@ -37,6 +41,8 @@ void checkSupported(const Problem& problem) {
                                 std::to_string(problem.valueDim));
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
+    if (problem.kvDtype() == DType::int8 && sequence.weights)
+      throw std::invalid_argument("returnWeights: not with int8 pages on CUDA");
     if (std::max(sequence.queryRows, sequence.keyColumns) > maxLength)
       throw std::invalid_argument("queryLength and keyLength: CUDA kernels take up to " + std::to_string(maxLength));
     if (problem.algorithm != Algorithm::standard && sequence.queryRows * problem.groupSize() > maxLength)
@@ -70,7 +76,8 @@ double bytesTouched(const Problem& problem, const Sequence& sequence) {
   bytes += size * heads * double(sequence.queryRows) * problem.valueDim;
   const KeyRange keys =
       sequence.queryLength > 0 ? visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1) : KeyRange{0, 0};
-  bytes += size * problem.kvHeads * double(keys.end - keys.begin) * (problem.headDim + problem.valueDim);
+  const double stored = double(byteSize(problem.kvDtype())), scales = problem.keyScales ? 2 * sizeof(float) : 0;
+  bytes += problem.kvHeads * double(keys.end - keys.begin) * (stored * (problem.headDim + problem.valueDim) + scales);
   if (sequence.lse) bytes += 4 * heads * double(sequence.queryRows);
   const double pairs = heads * visiblePairs(problem, sequence);
   if (sequence.mask) bytes += pairs;
@@ -127,8 +134,8 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Til
 
 bool allAligned(const Problem& problem, const Sequence& sequence) {
   return rowsAligned(sequence.query, 0, problem.dtype) &&
-         rowsAligned(sequence.key, sequence.keyPageStride, problem.dtype) &&
-         rowsAligned(sequence.value, sequence.valuePageStride, problem.dtype);
+         rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype()) &&
+         rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
 }
 
 }  // namespace

@@ -80,9 +80,18 @@ struct TiledShape {
 /// Products of tf32 that make one of float32.
 constexpr int splitProducts = 3;
 
-/// The tile for a dtype and the larger of headDim and valueDim. At most 96 KiB of shared memory, which every GPU since
-/// compute capability 8.0 has, and two thread blocks on the larger ones; accumulators of at most 192 registers.
-constexpr TiledShape tiledShape(DType type, int largestDim) {
+constexpr int largestDim(const Problem& problem) {
+  return problem.headDim > problem.valueDim ? problem.headDim : problem.valueDim;
+}
+
+/// The tile for a dtype, that of keys and values, and the larger of headDim and valueDim. At most 96 KiB of shared
+/// memory, which every GPU since compute capability 8.0 has, and two thread blocks on the larger ones; accumulators of
+/// at most 192 registers.
+constexpr TiledShape tiledShape(DType type, DType stored, int largestDim) {
+  if (stored == DType::int8) {
+    if (largestDim <= 128) return {128, type == DType::float32 ? 1 : 2, 32, 6};
+    return {256, 1, type == DType::float32 ? 16 : 32, type == DType::float32 ? 3 : 4};
+  }
   if (type == DType::float32) {
     if (largestDim <= 64) return {64, 2, 32, 4};
     if (largestDim <= 128) return {128, 1, 32, 3};
@@ -93,11 +102,18 @@ constexpr TiledShape tiledShape(DType type, int largestDim) {
   return {256, 1, 32, 3};
 }
 constexpr TiledShape tiledShape(const Problem& problem) {
-  return tiledShape(problem.dtype, problem.headDim > problem.valueDim ? problem.headDim : problem.valueDim);
+  return tiledShape(problem.dtype, problem.kvDtype(), largestDim(problem));
 }
-constexpr int tiledSharedBytes(DType type, const TiledShape& shape) {
+/// A ring's places for tiles of keys or values; of int8 also their scales, and a tile in the dtype.
+constexpr int ringBytes(DType type, DType stored, int keys, int dims, int stages) {
+  if (stored != DType::int8) return int(byteSize(type)) * keys * dims * stages;
+  const int scales = int(roundUp(stages * keys * int64_t(sizeof(float)), 1024));
+  return keys * int(roundUp(dims, panelBytes)) * stages + int(byteSize(type)) * keys * dims + scales;
+}
+constexpr int tiledSharedBytes(DType type, DType stored, const TiledShape& shape) {
   constexpr int shared = 1024;  // what all threads know
-  return int(byteSize(type)) * shape.dims * (shape.rows() + shape.stages * shape.keys) + shared;
+  return int(byteSize(type)) * shape.dims * shape.rows() +
+         ringBytes(type, stored, shape.keys, shape.dims, shape.stages) + shared;
 }
 
 /// A thread block's rows.
@@ -138,8 +154,12 @@ struct DecodeShape {
   int stages;  // slices of keys or values that each warp's part of shared memory holds
 };
 
-/// At most 81 KiB of shared memory, and two thread blocks on a multiprocessor of the larger GPUs.
-constexpr DecodeShape decodeShape(DType type, int largestDim) {
+/// At most 85 KiB of shared memory, and two thread blocks on a multiprocessor of the larger GPUs.
+constexpr DecodeShape decodeShape(DType type, DType stored, int largestDim) {
+  if (stored == DType::int8) {
+    if (largestDim <= 128) return {128, 16, type == DType::float32 ? 4 : 6};
+    return {256, type == DType::float32 ? 8 : 16, type == DType::float32 ? 4 : 2};
+  }
   if (type == DType::float32) {
     if (largestDim <= 64) return {64, 16, 4};
     if (largestDim <= 128) return {128, 16, 2};
@@ -150,11 +170,12 @@ constexpr DecodeShape decodeShape(DType type, int largestDim) {
   return {256, 16, 2};
 }
 constexpr DecodeShape decodeShape(const Problem& problem) {
-  return decodeShape(problem.dtype, problem.headDim > problem.valueDim ? problem.headDim : problem.valueDim);
+  return decodeShape(problem.dtype, problem.kvDtype(), largestDim(problem));
 }
-constexpr int decodeSharedBytes(DType type, const DecodeShape& shape) {
+constexpr int decodeSharedBytes(DType type, DType stored, const DecodeShape& shape) {
   constexpr int shared = 1024;  // what all threads know
-  return int(byteSize(type)) * shape.dims * (decodeRows + decodeWarps * shape.stages * shape.keys) + shared;
+  return int(byteSize(type)) * shape.dims * decodeRows +
+         decodeWarps * ringBytes(type, stored, shape.keys, shape.dims, shape.stages) + shared;
 }
 
 /// Splits of a sequence's keys: [index * keys, (index + 1) * keys) for each index in [first, first + count).
@@ -175,7 +196,7 @@ constexpr KeySplits decodeSplits(const Problem& problem, const Sequence& sequenc
   if (rows == 0) return {0, 0, 0};
   const KeyRange seen = visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1);
   const int64_t resultBytes = 2 * rows * (problem.valueDim + 2) * int64_t(sizeof(float));
-  const int64_t keyBytes = (problem.headDim + problem.valueDim) * byteSize(problem.dtype);
+  const int64_t keyBytes = (problem.headDim + problem.valueDim) * byteSize(problem.kvDtype());
   const int64_t worth = roundUp(ceilDivide(16 * resultBytes, keyBytes), unit);
   const int64_t least = worth > shortest ? worth : shortest;
   const int64_t count = clampTo((seen.end - seen.begin) / least, 1, most);

@@ -159,12 +159,10 @@ void copyElements(Stream& stream, const ElementCopy& copy) {
 }
 
 void enqueue(Stream& stream, const std::vector<RowStore>& stores) {
-  checkStores(stores);
   stream.submitNow([&] { launchStores(stream, stores); });
 }
 
 std::shared_ptr<Execution> start(Stream& stream, std::vector<RowStore> stores, Settled settled) {
-  checkStores(stores);
   return post(
       stream, [&stream, stores = std::move(stores)] { launchStores(stream, stores); }, nullptr, std::move(settled));
 }

@@ -91,7 +91,6 @@ void copyElements(Stream& stream, const ElementCopy& copy);
 
 /// Moves rows on the device, where tensors and pages are; slots, frequencies and positions are the host's. The first
 /// returns once it is enqueued, the host's memory may change then; for the second all must live until it has settled.
-/// Throw std::invalid_argument for int8.
 void enqueue(Stream& stream, const std::vector<RowStore>& stores);
 std::shared_ptr<Execution> start(Stream& stream, std::vector<RowStore> stores, Settled settled);
 

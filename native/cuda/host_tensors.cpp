@@ -34,7 +34,24 @@ void DeviceProblem::measure() {
     if (residence_.pageTable && problem_.pageSize > 0)
       addSpan(sequence.pageTable, {{1, ceilDivide(sequence.keyLength, problem_.pageSize)}}, sizeof(int32_t));
   }
+  if (const auto [first, last] = scalePages(); last >= first)
+    for (const float* scales : {problem_.keyScales, problem_.valueScales})
+      addSpan(scales + first * scalesPerPage(), {{1, (last + 1 - first) * scalesPerPage()}}, sizeof(float));
   mergeSpans();
+}
+
+int64_t DeviceProblem::scalesPerPage() const { return int64_t(problem_.kvHeads) * problem_.pageSize; }
+
+/// The pages whose scales are copied: from the lowest to the highest of all sequences, as their scales are one array.
+DeviceProblem::PageRange DeviceProblem::scalePages() const {
+  PageRange all{0, -1};
+  if (!problem_.keyScales) return all;
+  for (const auto& [first, last] : pages_) {
+    if (last < first) continue;
+    const bool none = all.last < all.first;
+    all = {none ? first : std::min(all.first, first), std::max(all.last, last)};
+  }
+  return all;
 }
 
 /// The lowest and the highest page of each sequence.
@@ -77,7 +94,7 @@ void DeviceProblem::addRows(const View<Element>& view, int64_t heads, int64_t ro
 }
 
 void DeviceProblem::addKeys(size_t sequenceIndex, const View<const void>& view, int64_t pageStride, int64_t columns) {
-  const int64_t element = byteSize(problem_.dtype);
+  const int64_t element = byteSize(problem_.kvDtype());
   if (problem_.pageSize == 0)
     return addRows(view, problem_.kvHeads, sequences_[sequenceIndex].keyLength, columns, element);
   // From the first to the last page that is used: what lies between belongs to the same tensor.
@@ -128,6 +145,11 @@ void DeviceProblem::upload(Stream& stream) {
     stream.toDevice().toDevice(
         base + CUdeviceptr(span.offset), size_t(span.end - span.begin),
         [&](std::byte* chunk, size_t offset, size_t bytes) { std::memcpy(chunk, span.begin + offset, bytes); });
+  if (const auto [first, last] = scalePages(); last >= first) {
+    const int64_t skipped = first * scalesPerPage() * int64_t(sizeof(float));
+    translate(problem_.keyScales, skipped);
+    translate(problem_.valueScales, skipped);
+  }
   auto output = outputs_.begin();
   const auto place = [&](auto& view) {
     if (view) view.data = reinterpret_cast<decltype(view.data)>(base + CUdeviceptr(outputsBegin_ + output++->offset));
@@ -159,7 +181,8 @@ void DeviceProblem::translateInputs(size_t sequenceIndex) {
   Sequence& sequence = sequences_[sequenceIndex];
   if (residence_.tensors) {
     // Page 0 may lie outside what was copied, so paged tensors move by the first page that is used.
-    const int64_t page = problem_.pageSize > 0 ? pages_[sequenceIndex].first : 0, element = byteSize(problem_.dtype);
+    const int64_t page = problem_.pageSize > 0 ? pages_[sequenceIndex].first : 0,
+                  element = byteSize(problem_.kvDtype());
     translate(sequence.query.data, 0);
     translate(sequence.key.data, page * sequence.keyPageStride * element);
     translate(sequence.value.data, page * sequence.valuePageStride * element);

@@ -58,6 +58,8 @@ class DeviceProblem {
   void addRows(const View<Element>& view, int64_t heads, int64_t rows, int64_t columns, int64_t elementBytes);
   void addKeys(size_t sequenceIndex, const View<const void>& view, int64_t pageStride, int64_t columns);
   void findPages(Stream& stream);
+  int64_t scalesPerPage() const;
+  PageRange scalePages() const;
   void measure();
   void mergeSpans();
   template <class Element>

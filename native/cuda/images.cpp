@@ -10,9 +10,11 @@ extern const unsigned char fovea_image_standard_output_begin[];
 extern const unsigned char fovea_image_standard_weights_begin[];
 extern const unsigned char fovea_image_tiled_sm80_begin[];
 extern const unsigned char fovea_image_tiled_float32_sm80_begin[];
+extern const unsigned char fovea_image_tiled_int8_sm80_begin[];
 extern const unsigned char fovea_image_tiled_sm90_begin[];
 extern const unsigned char fovea_image_tiled_weights_begin[];
 extern const unsigned char fovea_image_decode_begin[];
+extern const unsigned char fovea_image_decode_int8_begin[];
 extern const unsigned char fovea_image_merge_begin[];
 }
 
@@ -26,9 +28,11 @@ const Image standardOutput{"standard_output", fovea_image_standard_output_begin}
 const Image standardWeights{"standard_weights", fovea_image_standard_weights_begin};
 const Image tiled{"tiled_sm80", fovea_image_tiled_sm80_begin};
 const Image tiledFloat32{"tiled_float32_sm80", fovea_image_tiled_float32_sm80_begin};
+const Image tiledInt8{"tiled_int8_sm80", fovea_image_tiled_int8_sm80_begin};
 const Image tiledSm90{"tiled_sm90", fovea_image_tiled_sm90_begin};
 const Image tiledWeights{"tiled_weights", fovea_image_tiled_weights_begin};
 const Image decode{"decode", fovea_image_decode_begin};
+const Image decodeInt8{"decode_int8", fovea_image_decode_int8_begin};
 const Image merge{"merge", fovea_image_merge_begin};
 
 }  // namespace fovea::cuda::images

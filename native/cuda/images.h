@@ -19,8 +19,8 @@ struct KernelImage {
 };
 
 namespace images {
-extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledSm90,
-    tiledWeights, decode, merge;
+extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledInt8,
+    tiledSm90, tiledWeights, decode, decodeInt8, merge;
 }
 
 }  // namespace fovea::cuda

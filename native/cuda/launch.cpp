@@ -35,8 +35,15 @@ const char* suffix(DType type) {
       return "float16";
     case DType::bfloat16:
       return "bfloat16";
+    case DType::int8:
+    case DType::unset:
+      break;
   }
   return "";
+}
+
+std::string suffixOf(const Problem& problem) {
+  return std::string(suffix(problem.dtype)) + (problem.kvDtype() == DType::int8 ? "_int8" : "");
 }
 
 void launchKernel(Device& device, CUstream stream, const KernelImage& kernel, int64_t blocks, int threads,

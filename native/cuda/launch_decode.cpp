@@ -10,8 +10,9 @@ namespace {
 
 KernelImage decodeKernel(const Problem& problem) {
   const DecodeShape shape = decodeShape(problem);
-  return {images::decode, std::string("fovea_decode_") + suffix(problem.dtype) + "_" + std::to_string(shape.dims),
-          decodeSharedBytes(problem.dtype, shape)};
+  return {problem.kvDtype() == DType::int8 ? images::decodeInt8 : images::decode,
+          "fovea_decode_" + suffixOf(problem) + "_" + std::to_string(shape.dims),
+          decodeSharedBytes(problem.dtype, problem.kvDtype(), shape)};
 }
 
 KernelImage splitsKernel(DType type) { return {images::merge, std::string("fovea_merge_splits_") + suffix(type)}; }
@@ -45,8 +46,8 @@ DecodeTable makeTable(const Problem& problem, CUdeviceptr workspace) {
     entry.firstSplit = int32_t(work.splits.first);
     entry.splits = int32_t(work.splits.count);
     entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
-    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.dtype);
-    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.dtype);
+    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
+    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
     const View<void>& output = sequence.output;
     entry.outputAligned =
         rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);

@@ -16,6 +16,8 @@ void launchDecode(Device& device, CUstream stream, const Problem& problem, CUdev
 
 /// As kernels' names have it.
 const char* suffix(DType type);
+/// The same of the kernels that read keys and values as they are stored.
+std::string suffixOf(const Problem& problem);
 
 template <class Pointer>
 Pointer* devicePointer(CUdeviceptr pointer) {

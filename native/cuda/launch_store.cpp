@@ -25,11 +25,6 @@ void writeTurns(const RowStore& store, float2* turns) {
 
 }  // namespace
 
-void checkStores(const std::vector<RowStore>& stores) {
-  for (const RowStore& store : stores)
-    if (store.toDtype == DType::int8) throw std::invalid_argument("dtype: \"int8\" pages are for the CPU");
-}
-
 void launchStores(Stream& stream, const std::vector<RowStore>& stores) {
   Device& device = stream.device();
   for (const RowStore& store : stores) {
@@ -47,13 +42,15 @@ void launchStores(Stream& stream, const std::vector<RowStore>& stores) {
 
     StoreArguments arguments{store, reinterpret_cast<const float2*>(buffer->pointer())};
     arguments.store.slots = reinterpret_cast<const int32_t*>(buffer->pointer() + turnBytes);
-    const int64_t needed = (store.tokens * store.heads * store.dims + storeThreads - 1) / storeThreads;
+    const bool quantised = store.toDtype == DType::int8;  // a warp per row, else a thread per element
+    const int64_t threads = store.tokens * store.heads * (quantised ? 32 : store.dims);
+    const int64_t needed = (threads + storeThreads - 1) / storeThreads;
     const auto blocks = unsigned(std::min<int64_t>(needed, blocksPerMultiprocessor * device.info().multiprocessors));
-    const KernelImage kernel{images::store, "fovea_store_rows"};
+    const KernelImage kernel{images::store, quantised ? "fovea_store_int8" : "fovea_store_rows"};
     void* parameters[] = {&arguments};
     device.check(driver().cuLaunchKernel(device.function(kernel), blocks, 1, 1, storeThreads, 1, 1, 0,
                                          stream.compute()->get(), parameters, nullptr),
-                 "launching fovea_store_rows");
+                 ("launching " + kernel.function).c_str());
     // Freed here in the stream's order.
   }
 }

@@ -7,9 +7,6 @@
 
 namespace fovea::cuda {
 
-/// Throws std::invalid_argument for what the kernel does not store.
-void checkStores(const std::vector<RowStore>& stores);
-
 /// Enqueues the stores. Tensors and pages are the device's; slots, frequencies and positions the host's, and have been
 /// read when it returns. In a submitting step.
 void launchStores(Stream& stream, const std::vector<RowStore>& stores);

@@ -9,9 +9,11 @@ namespace {
 
 KernelImage tiledKernel(const Problem& problem) {
   const TiledShape shape = tiledShape(problem);
-  return {problem.dtype == DType::float32 ? images::tiledFloat32 : images::tiled,
-          std::string("fovea_tiled_") + suffix(problem.dtype) + "_" + std::to_string(shape.dims),
-          tiledSharedBytes(problem.dtype, shape)};
+  const Image& image = problem.kvDtype() == DType::int8  ? images::tiledInt8
+                       : problem.dtype == DType::float32 ? images::tiledFloat32
+                                                         : images::tiled;
+  return {image, "fovea_tiled_" + suffixOf(problem) + "_" + std::to_string(shape.dims),
+          tiledSharedBytes(problem.dtype, problem.kvDtype(), shape)};
 }
 
 KernelImage weightsKernel(const Problem& problem) {
@@ -36,7 +38,7 @@ int64_t longestTask(const Problem& problem, const Sequence& sequence) {
 
 /// How many heads' keys and values half of the L2 cache holds: the other half is for queries, outputs and chance.
 int64_t headsInL2(const Problem& problem, const Sequence& sequence, int64_t l2Bytes) {
-  const int64_t perHead = sequence.keyLength * (problem.headDim + problem.valueDim) * byteSize(problem.dtype);
+  const int64_t perHead = sequence.keyLength * (problem.headDim + problem.valueDim) * byteSize(problem.kvDtype());
   return clampTo(l2Bytes / 2 / std::max<int64_t>(perHead, 1), 1, problem.kvHeads);
 }
 
@@ -63,8 +65,8 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, CUdeviceptr works
     entry.weightRowTiles = int32_t(work.weightRowTiles);
     entry.weightKeyTiles = int32_t(work.weightKeyTiles);
     entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
-    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.dtype);
-    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.dtype);
+    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
+    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
     const View<void>& output = sequence.output;
     entry.outputAligned =
         rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);

@@ -1,13 +1,14 @@
 // A cache whose pages are on a GPU.
 import { describe, expect, it } from "vitest";
-import { PagedKVCache, Tensor, type FloatDType } from "../../lib/index.js";
+import type { StoredDType } from "../../lib/dtype.js";
+import { PagedKVCache, Tensor } from "../../lib/index.js";
 import { CacheModel, relativeError, type ModelOptions } from "../support/cache-model.js";
 
 const sizes = { layers: 2, heads: 4, kvHeads: 2, headDim: 16, pageSize: 4, pages: 40, device: "cuda" } as const;
-const bounds = { float32: 1e-5, float16: 2e-3, bfloat16: 1.5e-2 } as const;
+const bounds = { float32: 1e-5, float16: 2e-3, bfloat16: 1.5e-2, int8: 2e-2 } as const;
 
 /** Attends with the last tokens of all sequences, in each layer. */
-async function check(model: CacheModel, dtype: FloatDType, options = {}) {
+async function check(model: CacheModel, dtype: StoredDType, options = {}) {
   const counts = model.sequences.map(({ tokens }, i) => Math.min(tokens.length, 1 + 2 * i));
   const queries = model.queries(counts);
   for (let layer = 0; layer < model.cache.layers; layer++) {
@@ -18,8 +19,9 @@ async function check(model: CacheModel, dtype: FloatDType, options = {}) {
   model.check();
 }
 
-describe.each(["float32", "float16", "bfloat16"] as const)("%s", (dtype) => {
-  const make = (more: Partial<ModelOptions> = {}) => new CacheModel({ ...sizes, dtype, queryDtype: dtype, ...more });
+describe.each(["float32", "float16", "bfloat16", "int8"] as const)("%s", (dtype) => {
+  const queryDtype = dtype === "int8" ? "float16" : dtype;
+  const make = (more: Partial<ModelOptions> = {}) => new CacheModel({ ...sizes, dtype, queryDtype, ...more });
 
   it("appends, forks, copies on write, truncates and frees as on the processor", async () => {
     const model = make({ valueDim: 12, input: dtype === "float16" ? "float32" : "float16" });
@@ -49,8 +51,8 @@ describe.each(["float32", "float16", "bfloat16"] as const)("%s", (dtype) => {
 
 describe("what is refused", () => {
   it("is named", async () => {
-    expect(() => new PagedKVCache({ ...cacheSizes, dtype: "int8" })).toThrow(
-      'dtype: "int8" pages are for the CPU; on cuda:0',
+    expect(() => new PagedKVCache({ ...cacheSizes, dtype: "int8", valueDim: 264 })).toThrow(
+      'dtype: "int8" pages on cuda:0 have headDim and valueDim up to 256, got 264; use "float16" or "bfloat16"',
     );
     const cache = new PagedKVCache({ ...cacheSizes, dtype: "float16" });
     const sequence = cache.create();

@@ -1,7 +1,7 @@
 // Bugs of decode's splits and of their merge.
 import type { Mutant } from "./mutant.js";
 
-const decode = { file: "decode.cu", image: "decode", kernels: "Half, float16, 64" };
+const decode = { file: "decode.cuh", image: "decode", kernels: "Half, float16, 64" };
 const float32 = { ...decode, kernels: "float, float32, 64" };
 const merge = { file: "merge.cu", image: "merge" };
 

@@ -17,6 +17,7 @@ import { hopperMutants } from "./hopper.js";
 import { float32Mutants } from "./float32.js";
 import type { Mutant } from "./mutant.js";
 import { outputMutants } from "./output.js";
+import { pagesMutants } from "./pages.js";
 import { scoresMutants } from "./scores.js";
 import { softmaxMutants } from "./softmax.js";
 import { tileMutants } from "./tiles.js";
@@ -176,6 +177,7 @@ const mutants = [
   ...tiledMutants,
   ...softmaxMutants,
   ...float32Mutants,
+  ...pagesMutants,
   ...hopperMutants,
 ].filter(isWanted);
 const images = new Map<string, { of: Image; tests: string[] }>();

@@ -33,6 +33,12 @@ FOVEA_DEVICE void copyAsync(uint32_t shared, const void* global, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
 }
 
+/// The same of 4 bytes, or of 4 zeros.
+FOVEA_DEVICE void copyFourAsync(uint32_t shared, const void* global, bool exists) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(global), "r"(exists ? 4 : 0)
+               : "memory");
+}
+
 /// Closes a group of this thread's copies.
 FOVEA_DEVICE void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -54,4 +54,25 @@ FOVEA_DEVICE RowSource<Element> valueRows(const Problem& problem, const Entry& e
           entry.valueAligned != 0};
 }
 
+/// Keys and values as they are stored: elements, or int8 with scales.
+template <class Stored, class Entry>
+FOVEA_DEVICE auto storedKeys(const Problem& problem, const Entry& entry, int kvHead) {
+  const auto rows = keyRows<Stored>(problem, entry, kvHead);
+  if constexpr (sizeof(Stored) == 1)
+    return ScaledRows{rows, problem.keyScales + int64_t(kvHead) * problem.pageSize,
+                      int64_t(problem.kvHeads) * problem.pageSize};
+  else
+    return rows;
+}
+
+template <class Stored, class Entry>
+FOVEA_DEVICE auto storedValues(const Problem& problem, const Entry& entry, int kvHead) {
+  const auto rows = valueRows<Stored>(problem, entry, kvHead);
+  if constexpr (sizeof(Stored) == 1)
+    return ScaledRows{rows, problem.valueScales + int64_t(kvHead) * problem.pageSize,
+                      int64_t(problem.kvHeads) * problem.pageSize};
+  else
+    return rows;
+}
+
 }  // namespace fovea::cuda

@@ -1,10 +1,12 @@
-// Moves rows of tokens into pages, or a rotated query into a copy: converted and rotated on the way.
+// Moves rows of tokens into pages, or a rotated query into a copy: converted, rotated and quantised on the way.
 //
 //   to[(page heads + head) pageSize + place][d] = row[d]                                    d >= dim of the rotation
 //                                                 row[d] cos -+ row[its partner] sin        else
+//   int8:  scale = max |row| / 127;  to[...][d] = round(row[d] / scale)
 //
 // One thread per element, in a loop over the grid: neighbours write neighbours. Bound by memory; the partner is read twice,
-// from the cache.
+// from the cache. With int8 a warp has a row, and keeps it in registers until its largest magnitude is known. All
+// arithmetic is the CPU's, operation by operation, so pages have the same bits.
 #include "ptx.cuh"
 #include "store.h"
 
@@ -52,6 +54,39 @@ FOVEA_DEVICE float rotated(const StoreArguments& arguments, int64_t token, int64
   return __fadd_rn(__fmul_rn(own, turn.x), __fmul_rn(second ? other : -other, turn.y));
 }
 
+constexpr int maxDims = 512;
+
+/// A warp's row, 32 elements apart in each lane, to int8; 0 where it is too small, and NaN where it is not finite.
+FOVEA_DEVICE void quantise(const float (&row)[maxDims / 32], int dims, int8_t* to, float* scaleOf) {
+  const int lane = threadIdx.x % 32;
+  float largest = 0;
+  bool finite = true;
+#pragma unroll
+  for (int i = 0; i < maxDims / 32; i++) {
+    finite &= fabsf(row[i]) <= 3.402823466e38f;
+    largest = fmaxf(largest, fabsf(row[i]));
+  }
+#pragma unroll
+  for (int lanes = 1; lanes < 32; lanes *= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, lanes));
+  finite = __all_sync(0xffffffff, finite);
+  const float scale = __fdiv_rn(largest, 127);
+  const bool empty = !finite || !(scale >= 1.175494351e-38f);  // below, the quotient would lose digits
+  const float factor = __fdiv_rn(1, scale), magic = 12582912;    // adding 1.5 * 2^23 rounds to nearest, ties to even
+#pragma unroll
+  for (int i = 0; i < maxDims / 32; i++) {
+    const float rounded = __fsub_rn(__fadd_rn(__fmul_rn(row[i], factor), magic), magic);
+    if (i * 32 + lane < dims)
+      to[i * 32 + lane] = empty ? int8_t{0} : static_cast<int8_t>(fminf(fmaxf(rounded, -127), 127));
+  }
+  if (lane == 0) *scaleOf = !finite ? __int_as_float(0x7fc00000) : empty ? 0.f : scale;
+}
+
+/// Number of a token's row of one head in the pages.
+FOVEA_DEVICE int64_t targetRow(const RowStore& store, int64_t token, int64_t head) {
+  const int slot = store.slots[token], page = slot / store.pageSize, place = slot - page * store.pageSize;
+  return (int64_t(page) * store.heads + head) * store.pageSize + place;
+}
+
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(storeThreads)
@@ -64,12 +99,31 @@ extern "C" __global__ void __launch_bounds__(storeThreads)
     const uint64_t rows = index / uint64_t(store.dims);
     const auto head = static_cast<int64_t>(rows % uint64_t(store.heads));
     const auto token = static_cast<int64_t>(rows / uint64_t(store.heads));
-    const int slot = store.slots[token], page = slot / store.pageSize, place = slot - page * store.pageSize;
     const int64_t from = head * store.from.headStride + token * store.from.rowStride;
-    const int64_t to = ((int64_t(page) * store.heads + head) * store.pageSize + place) * store.dims + d;
+    const int64_t to = targetRow(store, token, head) * store.dims + d;
     float value;
     withType(store.fromDtype, [&](auto type) { value = rotated(arguments, token, from, d, type); });
     withType(store.toDtype, [&](auto type) { storeOne(store.to, to, value, type); });
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(storeThreads)
+    fovea_store_int8(const __grid_constant__ StoreArguments arguments) {
+  const RowStore& store = arguments.store;
+  const int64_t count = store.tokens * store.heads, warps = int64_t(gridDim.x) * (storeThreads / 32);
+  for (int64_t at = int64_t(blockIdx.x) * (storeThreads / 32) + threadIdx.x / 32; at < count; at += warps) {
+    const int64_t token = at / store.heads, head = at - token * store.heads;
+    const int64_t from = head * store.from.headStride + token * store.from.rowStride;
+    float row[maxDims / 32];
+    withType(store.fromDtype, [&](auto type) {
+#pragma unroll
+      for (int i = 0; i < maxDims / 32; i++) {
+        const int d = i * 32 + static_cast<int>(threadIdx.x % 32);
+        row[i] = d < store.dims ? rotated(arguments, token, from, d, type) : 0.f;
+      }
+    });
+    const int64_t to = targetRow(store, token, head);
+    quantise(row, store.dims, static_cast<int8_t*>(store.to) + to * store.dims, store.scales + to);
   }
 }
 

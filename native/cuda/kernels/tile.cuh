@@ -150,6 +150,133 @@ FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& 
   });
 }
 
+/// Rows that are stored as int8, in pages, each to be multiplied by a number of its own.
+struct ScaledRows {
+  RowSource<int8_t> rows;
+  const float* scales;       // of one head, in pages as the rows
+  int64_t scalesPageStride;  // in elements
+
+  FOVEA_DEVICE const float* scale(int index) const {
+    return scales + rows.pageTable[index / rows.pageSize] * scalesPageStride + index % rows.pageSize;
+  }
+};
+
+/// Four int8 times a scale. A byte in the mantissa of 2^23 is exact, and faster than a conversion.
+FOVEA_DEVICE float4 dequantise(uint32_t four, float scale) {
+  const uint32_t biased = four ^ 0x80808080;
+  const auto at = [&](uint32_t byte) {
+    return (__uint_as_float(__byte_perm(biased, 0x4b000000, 0x7440 | byte)) - 8388736.f) * scale;
+  };
+  return {at(0), at(1), at(2), at(3)};
+}
+
+FOVEA_DEVICE uint4 packGranule(const uint32_t (&bytes)[1], float scale, float) {
+  const float4 four = dequantise(bytes[0], scale);
+  return {__float_as_uint(four.x), __float_as_uint(four.y), __float_as_uint(four.z), __float_as_uint(four.w)};
+}
+
+template <class Element>
+FOVEA_DEVICE uint4 packGranule(const uint32_t (&bytes)[2], float scale, Element) {
+  const float4 low = dequantise(bytes[0], scale), high = dequantise(bytes[1], scale);
+  return {ptx::pack<Element>(low.x, low.y), ptx::pack<Element>(low.z, low.w), ptx::pack<Element>(high.x, high.y),
+          ptx::pack<Element>(high.z, high.w)};
+}
+
+/// A ring of places in shared memory for tiles of keys or values, which all `threads` load and take.
+template <class Element, class Stored, int keys, int dims, int stages>
+struct TileRing {
+  static constexpr int panels = dims / panelColumns<Element>;
+  using Tile = Panel<keys>[panels];
+  using Source = RowSource<Element>;
+  Tile places[stages];
+
+  /// Starts copying a tile: rows [first, first + keys) of rowEnd, and columns [0, columnEnd).
+  template <int threads>
+  FOVEA_DEVICE void load(int place, const Source& source, int first, int rowEnd, int columnEnd) {
+    loadRows<threads>(places[place], source, first, rowEnd, columnEnd);
+  }
+  /// The tile at a place, which is there for all threads, as products take it; until they take another. Of keys, scores
+  /// are to be scaled afterwards.
+  template <int threads>
+  FOVEA_DEVICE const Tile& keysAt(int place, int) {
+    return places[place];
+  }
+  template <int threads>
+  FOVEA_DEVICE const Tile& valuesAt(int place, int) {
+    return places[place];
+  }
+  template <class Scores>
+  FOVEA_DEVICE void scale(Scores&, int) const {}
+};
+
+/// Of int8: tiles arrive as they are stored, and each is converted when it is taken, so that bytes in flight are few
+/// and registers are free meanwhile. Keys are converted without their scales, which is exact in every dtype; values with
+/// them, as probabilities times a scale could leave float16's range.
+template <class Element, int keys, int dims, int stages>
+struct TileRing<Element, int8_t, keys, dims, stages> {
+  static constexpr int panels = dims / panelColumns<Element>;
+  using Tile = Panel<keys>[panels];
+  using Source = ScaledRows;
+  Panel<keys> places[stages][ceilDivide(dims, panelColumns<int8_t>)];
+  Tile converted;
+  float scales[stages][keys];
+
+  template <int threads>
+  FOVEA_DEVICE void load(int place, const Source& source, int first, int rowEnd, int columnEnd) {
+    loadRows<threads>(places[place], source.rows, first, rowEnd, columnEnd);
+    const int key = threads == 32 ? laneIndex() : int(threadIdx.x);
+    const bool exists = first + key < rowEnd;
+    if (key < keys)
+      ptx::copyFourAsync(ptx::sharedAddress(&scales[place][key]), exists ? source.scale(first + key) : source.scales,
+                         exists);
+  }
+  template <int threads>
+  FOVEA_DEVICE const Tile& keysAt(int place, int columnEnd) {
+    return convert<threads, false>(place, columnEnd);
+  }
+  template <int threads>
+  FOVEA_DEVICE const Tile& valuesAt(int place, int columnEnd) {
+    return convert<threads, true>(place, columnEnd);
+  }
+  template <class Scores>
+  FOVEA_DEVICE void scale(Scores& scores, int place) const {
+#pragma unroll
+    for (int j = 0; j < Scores::columnsPerThread; j++) {
+      const float scale = scales[place][Scores::column(j)];
+#pragma unroll
+      for (int i = 0; i < Scores::rowsPerThread; i++) scores.at(i, j) *= scale;
+    }
+  }
+
+ private:
+  template <int threads, bool scaled>
+  FOVEA_DEVICE const Tile& convert(int place, int columnEnd) {
+    constexpr int perGranule = 16 / int(sizeof(Element)), step = threads / 8;
+    const int thread = threads == 32 ? laneIndex() : int(threadIdx.x), granule = thread % 8;
+#pragma unroll 1
+    for (int row = thread / 8; row < keys; row += step) {
+      const float scale = scaled ? scales[place][row] : 1.f;
+#pragma unroll
+      for (int panel = 0; panel < panels; panel++) {
+        if (panel > 0 && panel * panelColumns<Element> >= columnEnd) break;
+        const int column = panel * panelColumns<Element> + granule * perGranule;
+        const auto& from = places[place][column / panelColumns<int8_t>];
+        const int inPanel = column % panelColumns<int8_t>;
+        uint32_t bytes[perGranule / 4];
+        const auto* words = reinterpret_cast<const uint32_t*>(&from.granules[from.place(row, inPanel / 16)]);
+#pragma unroll
+        for (int i = 0; i < perGranule / 4; i++) bytes[i] = words[inPanel % 16 / 4 + i];
+        converted[panel].granules[Panel<keys>::place(row, granule)] = packGranule(bytes, scale, Element{});
+      }
+    }
+    if constexpr (threads == 32)
+      __syncwarp();
+    else
+      __syncthreads();
+    return converted;
+  }
+};
+
 /// Starts copying `bytes` (a multiple of 16) as they are.
 FOVEA_DEVICE void loadImage(void* shared, const void* global, int bytes) {
   const uint32_t to = ptx::sharedAddress(shared);

@@ -24,6 +24,9 @@
 // tile, on an A100 SM, of any of the three: 3,072 cycles of mma.sync (8,192 would be of fused multiply-adds); 256 or
 // fewer of exponentials; 896, 1,536, 1,792 of shared memory; and about 1,750, 2,000, 2,000 instructions of each
 // scheduler, a third of them for splitting, so the tensor cores are the limit.
+//
+// Pages of int8 arrive in the ring as bytes; a tile is converted by all warps, into the place that products read, when its
+// turn comes: 8 KiB more through shared memory per tile of 32 keys x 128 dims, and some 100 instructions of each warp.
 #pragma once
 #include "softmax.cuh"
 #include "split.cuh"
@@ -31,13 +34,14 @@
 
 namespace fovea::cuda {
 
-template <class Element, TiledShape shape>
+template <class Element, class Stored, TiledShape shape>
 struct TiledShared {
-  static constexpr int panels = shape.dims / panelColumns<Element>;
+  using Ring = TileRing<Element, Stored, shape.keys, shape.dims, shape.stages>;
+  static constexpr int panels = Ring::panels;
   Panel<shape.rows()> query[panels];  // at the end: output
-  Panel<shape.keys> ring[shape.stages][panels];
+  Ring ring;
   // What all threads know lies here, not in registers, where it would push out accumulators.
-  RowSource<Element> sources[2];  // keys, values
+  typename Ring::Source sources[2];  // keys, values
   int kvHead, firstRow, keyLength;
   int firstKey, keyTiles;             // that are visited
   int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
@@ -82,9 +86,8 @@ FOVEA_DEVICE void writeRows(const Problem& problem, const TiledSequence& entry, 
   }
 }
 
-template <TiledShape shape, class Element>
-FOVEA_DEVICE void loadQuery(const Problem& problem, const TiledSequence& entry, TiledShared<Element, shape>& shared,
-                            int rowCount) {
+template <class Element, class Shared>
+FOVEA_DEVICE void loadQuery(const Problem& problem, const TiledSequence& entry, Shared& shared, int rowCount) {
   const auto query = queryRows<Element>(entry, 0);
   const int64_t headStride = entry.sequence.query.headStride;
   const int firstRow = shared.firstRow, kvHead = shared.kvHead;
@@ -94,9 +97,9 @@ FOVEA_DEVICE void loadQuery(const Problem& problem, const TiledSequence& entry, 
   });
 }
 
-template <class Element, TiledShape shape>
+template <class Element, class Stored, TiledShape shape>
 FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
-  using Shared = TiledShared<Element, shape>;
+  using Shared = TiledShared<Element, Stored, shape>;
   constexpr int panels = Shared::panels, stages = shape.stages, keys = shape.keys;
   extern __shared__ __align__(1024) unsigned char sharedMemory[];
   auto& shared = *reinterpret_cast<Shared*>(sharedMemory);
@@ -109,8 +112,8 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   if (threadIdx.x == 0) {
     const auto [kvHead, rowTile] = placeOf(entry, problem.kvHeads, blockIdx.x);
     const TileRange tiles = tiledKeyTiles(problem, sequence, shape, rowTile);
-    shared.sources[0] = keyRows<Element>(problem, entry, kvHead);
-    shared.sources[1] = valueRows<Element>(problem, entry, kvHead);
+    shared.sources[0] = storedKeys<Stored>(problem, entry, kvHead);
+    shared.sources[1] = storedValues<Stored>(problem, entry, kvHead);
     shared.kvHead = kvHead;
     shared.keyLength = int(sequence.keyLength);
     shared.firstRow = rowTile * shape.rows();
@@ -121,11 +124,11 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
 
   const auto load = [&](int tile, int place) {  // even: keys, odd: values; past the last: nothing, but a group to count
     if (tile < 2 * shared.keyTiles)
-      loadRows<tiledThreads>(shared.ring[place], shared.sources[tile % 2], shared.firstKey + tile / 2 * keys,
-                             shared.keyLength, tile % 2 == 0 ? problem.headDim : problem.valueDim);
+      shared.ring.template load<tiledThreads>(place, shared.sources[tile % 2], shared.firstKey + tile / 2 * keys,
+                                              shared.keyLength, tile % 2 == 0 ? problem.headDim : problem.valueDim);
     ptx::commitCopies();
   };
-  loadQuery<shape>(problem, entry, shared, rowCount);
+  loadQuery<Element>(problem, entry, shared, rowCount);
 #pragma unroll 1
   for (int tile = 0; tile < stages - 1; tile++) load(tile, tile);
 
@@ -153,16 +156,17 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
 #pragma unroll 1
   for (int tile = 0; tile < shared.keyTiles; tile++) {
     nextTile(2 * tile);
+    const auto& keyTile = shared.ring.template keysAt<tiledThreads>(place, problem.headDim);
     if (hasRows) {
       typename Products<Element, shape.rowGroups, keys>::Tile products;
       clear(products);
 #pragma unroll
       for (int panel = 0; panel < panels; panel++) {
         if (panel > 0 && panel * panelColumns<Element> >= problem.headDim) break;
-        multiplyPanels<Element>(products, shared.query[panel], warpRow, shared.ring[place][panel], 0,
-                                panelColumns<Element>);
+        multiplyPanels<Element>(products, shared.query[panel], warpRow, keyTile[panel], 0, panelColumns<Element>);
       }
       Scores& scores = total(products);
+      shared.ring.scale(scores, place);
       const int key = shared.firstKey + tile * keys;
       float unit = arguments.scale * log2e;
       if (const int2 plain = shared.plainKeys[warpIndex()]; key < plain.x || key > plain.y)
@@ -172,7 +176,8 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
     }
     place = place == stages - 1 ? 0 : place + 1;
     nextTile(2 * tile + 1);
-    if (hasRows) multiplyProbabilities(output, probabilities, shared.ring[place], problem.valueDim);
+    const auto& valueTile = shared.ring.template valuesAt<tiledThreads>(place, problem.valueDim);
+    if (hasRows) multiplyProbabilities(output, probabilities, valueTile, problem.valueDim);
     place = place == stages - 1 ? 0 : place + 1;
   }
 
@@ -207,12 +212,12 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
 }
 
 // Registers for `blocks` thread blocks on a multiprocessor.
-#define FOVEA_TILED(suffix, Element, type, dims, blocks)                                \
-  extern "C" __global__ void __launch_bounds__(tiledThreads, blocks)                    \
-      fovea_tiled_##suffix##_##dims(const __grid_constant__ TiledArguments arguments) { \
-    static_assert(sizeof(TiledShared<Element, tiledShape(DType::type, dims)>) ==        \
-                  tiledSharedBytes(DType::type, tiledShape(DType::type, dims)));        \
-    tiled<Element, tiledShape(DType::type, dims)>(arguments);                           \
+#define FOVEA_TILED(name, Stored, stored, Element, type, dims, blocks)                                         \
+  extern "C" __global__ void __launch_bounds__(tiledThreads, blocks)                                           \
+      fovea_tiled_##name##_##dims(const __grid_constant__ TiledArguments arguments) {                          \
+    static_assert(sizeof(TiledShared<Element, Stored, tiledShape(DType::type, DType::stored, dims)>) ==        \
+                  tiledSharedBytes(DType::type, DType::stored, tiledShape(DType::type, DType::stored, dims))); \
+    tiled<Element, Stored, tiledShape(DType::type, DType::stored, dims)>(arguments);                           \
   }
 
 }  // namespace fovea::cuda

@@ -53,6 +53,7 @@ Case randomCase(DType dtype, uint64_t seed) {
 Tensors::Tensors(const Case& about) : about_(about) {
   Random random(about.seed);
   problem_.dtype = about.dtype;
+  if (about.int8) problem_.storedDtype = DType::int8;
   problem_.algorithm = about.algorithm;
   problem_.biasDtype = about.biasDtype;
   problem_.heads = about.heads;
@@ -160,29 +161,58 @@ View<Element> Tensors::output(const Shape& shape, DType type) {
   return {data, rows * columns, columns, 1};
 }
 
-/// Pages in a shuffled order, with one that nobody uses and NaN past the last key.
+/// Pages in a shuffled order, with one that nobody uses and NaN past the last key. int8 pages of all sequences are one
+/// array, as their scales are; others have one each.
 void Tensors::addPages(Sequence& sequence, int64_t sequenceIndex, Random& random) {
-  const int64_t size = about_.pageSize, count = (sequence.keyLength + size - 1) / size, pages = count + 1;
+  const int64_t size = about_.pageSize, heads = about_.kvHeads;
+  const auto pagesOf = [&](int keys) { return (keys + size - 1) / size + 1; };
+  const int64_t pages = pagesOf(int(sequence.keyLength));
+  int64_t first = 0, all = about_.int8 ? 0 : pages;
+  for (size_t i = 0; about_.int8 && i < about_.keyLengths.size(); i++) {
+    if (int64_t(i) < sequenceIndex) first += pagesOf(about_.keyLengths[i]);
+    all += pagesOf(about_.keyLengths[i]);
+  }
   std::vector<int32_t> table(size_t(pages), 0);
-  for (int64_t i = 0; i < pages; i++) table[size_t(i)] = int32_t(i);
+  for (int64_t i = 0; i < pages; i++) table[size_t(i)] = int32_t(first + i);
   for (int64_t i = pages - 1; i > 0; i--) std::swap(table[size_t(i)], table[size_t(random.bits() % uint64_t(i + 1))]);
-  const auto fill = [&](int64_t columns, View<const void>& view, int64_t& pageStride) {
-    void* data = reserve(pages * about_.kvHeads * size * columns, about_.dtype);
-    pageStride = about_.kvHeads * size * columns;
-    view = {data, size * columns, columns, 1};
-    for (int64_t at = 0; at < pages * pageStride; at++) store(about_.dtype, data, at, NAN);
-    for (int64_t key = 0; key < sequence.keyLength; key++)
-      for (int64_t head = 0; head < about_.kvHeads; head++)
-        for (int64_t column = 0; column < columns; column++)
-          store(about_.dtype, data,
-                table[size_t(key / size)] * pageStride + head * view.headStride + key % size * columns + column,
-                random.normal());
+  const DType stored = problem_.kvDtype();
+  const auto reserved = [&](int64_t columns, const View<const void>& before) {
+    const void* data = about_.int8 && sequenceIndex > 0 ? before.data : reserve(all * heads * size * columns, stored);
+    return View<const void>{data, size * columns, columns, 1};
   };
-  fill(about_.headDim, sequence.key, sequence.keyPageStride);
-  fill(about_.valueDim, sequence.value, sequence.valuePageStride);
+  const Sequence* before = sequences_.empty() ? &sequence : sequences_.data();
+  sequence.key = reserved(about_.headDim, before->key);
+  sequence.value = reserved(about_.valueDim, before->value);
+  sequence.keyPageStride = heads * size * about_.headDim;
+  sequence.valuePageStride = heads * size * about_.valueDim;
+  if (about_.int8 && sequenceIndex == 0) {
+    problem_.keyScales = static_cast<float*>(reserve(all * heads * size, DType::float32));
+    problem_.valueScales = static_cast<float*>(reserve(all * heads * size, DType::float32));
+  }
+  const PageRows rows{sequence.keyLength, first, pages, table.data()};
+  fillPages(rows, about_.headDim, random, sequence.key, const_cast<float*>(problem_.keyScales));
+  fillPages(rows, about_.valueDim, random, sequence.value, const_cast<float*>(problem_.valueScales));
   pageTables_.reserve(about_.queryLengths.size());
   pageTables_.push_back(std::move(table));
   sequence.pageTable = pageTables_[size_t(sequenceIndex)].data();
+}
+
+void Tensors::fillPages(const PageRows& rows, int64_t columns, Random& random, View<const void>& view, float* scales) {
+  const int64_t size = about_.pageSize, heads = about_.kvHeads, perPage = heads * size;
+  void* data = const_cast<void*>(view.data);
+  for (int64_t row = rows.first * perPage; row < (rows.first + rows.count) * perPage; row++) {
+    for (int64_t column = 0; column < columns; column++)
+      store(problem_.kvDtype(), data, row * columns + column, about_.int8 ? 100 : NAN);
+    if (about_.int8) scales[row] = NAN;
+  }
+  for (int64_t key = 0; key < rows.keys; key++)
+    for (int64_t head = 0; head < heads; head++) {
+      const int64_t row = (rows.table[key / size] * heads + head) * size + key % size;
+      if (about_.int8) scales[row] = float(0.01 + 0.03 * random.uniform());
+      for (int64_t column = 0; column < columns; column++)
+        store(problem_.kvDtype(), data, row * columns + column,
+              about_.int8 ? std::clamp(50 * random.normal(), -127., 127.) : random.normal());
+    }
 }
 
 void Tensors::clearOutputs() {

@@ -25,6 +25,7 @@ struct Case {
   bool lse = true, weights = false;
   ScoreStage scoreStage = ScoreStage::none;
   int pageSize = 0;
+  bool int8 = false;           // keys and values are int8, in pages
   int padding = 0;             // rows past each length, in inputs (NaN) and outputs (0)
   bool rowsFirst = false;      // layout [rows, heads, dim] instead of [heads, rows, dim]
   int shift = 0;               // elements before the tensors: breaks the alignment of rows
@@ -54,11 +55,17 @@ class Tensors {
   struct Shape {
     int64_t heads, rows, columns;
   };
+  /// The keys of one sequence in its pages, which begin at `first` of `count` in their array.
+  struct PageRows {
+    int64_t keys, first, count;
+    const int32_t* table;
+  };
   void* reserve(int64_t elements, DType type);
   View<const void> input(const Shape& shape, int64_t validRows, Random& random, double magnitude);
   template <class Element>
   View<Element> output(const Shape& shape, DType type);
   void addPages(Sequence& sequence, int64_t sequenceIndex, Random& random);
+  void fillPages(const PageRows& rows, int64_t columns, Random& random, View<const void>& view, float* scales);
 
   Case about_;
   std::vector<std::vector<std::byte>> storage_;

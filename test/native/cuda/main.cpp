@@ -43,6 +43,7 @@ int main(int count, char** arguments) {
   std::vector<Test> tests;
   addParityTests(tests);
   addDecodeTests(tests);
+  addPagesTests(tests);
   addBoundsTests(tests);
   addBackendTests(tests);
   addCopyTests(tests);

@@ -10,7 +10,10 @@
 namespace fovea::test {
 
 inline const char* nameOf(DType type) {
-  return type == DType::float32 ? "float32" : type == DType::float16 ? "float16" : "bfloat16";
+  return type == DType::float32   ? "float32"
+         : type == DType::float16 ? "float16"
+         : type == DType::int8    ? "int8"
+                                  : "bfloat16";
 }
 
 inline float bitsToFloat(uint32_t bits) {
@@ -37,7 +40,8 @@ inline double roundTo(DType type, double value) {
       return roundToFormat(value, 10, -14, 65504);
     case DType::bfloat16:
       return roundToFormat(value, 7, -126, bitsToFloat(0x7f7f0000));
-    case DType::int8:  // pages of a cache on the CPU alone
+    case DType::int8:
+      return std::nearbyint(value);
     case DType::unset:
       break;
   }
@@ -46,6 +50,7 @@ inline double roundTo(DType type, double value) {
 
 inline double load(DType type, const void* data, int64_t index) {
   if (type == DType::float32) return static_cast<const float*>(data)[index];
+  if (type == DType::int8) return static_cast<const int8_t*>(data)[index];
   const uint16_t bits = static_cast<const uint16_t*>(data)[index];
   if (type == DType::bfloat16) return bitsToFloat(uint32_t(bits) << 16);
   const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
@@ -60,6 +65,10 @@ inline void store(DType type, void* data, int64_t index, double value) {
   value = roundTo(type, value);
   if (type == DType::float32) {
     static_cast<float*>(data)[index] = static_cast<float>(value);
+    return;
+  }
+  if (type == DType::int8) {
+    static_cast<int8_t*>(data)[index] = static_cast<int8_t>(value);
     return;
   }
   uint16_t bits;

@@ -15,13 +15,16 @@ double at(DType type, const View<const void>& view, int64_t head, int64_t row, i
   return load(type, view.data, head * view.headStride + row * view.rowStride + column * view.columnStride);
 }
 
-/// Element of key or value `key`, through the page table if there is one.
-double keyAt(const Problem& problem, const Sequence& sequence, const View<const void>& view, int64_t pageStride,
-             int64_t head, int64_t key, int64_t column) {
+/// Element of key or value `key`, through the page table if there is one, times its scale if it has one.
+double keyAt(const Problem& problem, const Sequence& sequence, bool isKey, int64_t head, int64_t key, int64_t column) {
+  const View<const void>& view = isKey ? sequence.key : sequence.value;
   if (problem.pageSize == 0) return at(problem.dtype, view, head, key, column);
-  const int64_t page = sequence.pageTable[key / problem.pageSize];
-  return load(problem.dtype, view.data,
-              page * pageStride + head * view.headStride + key % problem.pageSize * view.rowStride + column);
+  const int64_t page = sequence.pageTable[key / problem.pageSize], inPage = key % problem.pageSize;
+  const int64_t pageStride = isKey ? sequence.keyPageStride : sequence.valuePageStride;
+  const double stored =
+      load(problem.kvDtype(), view.data, page * pageStride + head * view.headStride + inPage * view.rowStride + column);
+  const float* scales = isKey ? problem.keyScales : problem.valueScales;
+  return scales ? stored * double(scales[(page * problem.kvHeads + head) * problem.pageSize + inPage]) : stored;
 }
 
 /// One query row; with `rounded`, scores and probabilities are rounded to the dtype on the way.
@@ -36,8 +39,8 @@ Row referenceRow(const Problem& problem, const Sequence& sequence, int64_t head,
   for (int64_t key = 0; key < keys; key++) {
     double score = 0;
     for (int64_t d = 0; d < problem.headDim; d++)
-      score += at(problem.dtype, sequence.query, head, query, d) *
-               keyAt(problem, sequence, sequence.key, sequence.keyPageStride, kvHead, key, d);
+      score +=
+          at(problem.dtype, sequence.query, head, query, d) * round(keyAt(problem, sequence, true, kvHead, key, d));
     score *= problem.scale;
     row.scaled.push_back(score);
     if (problem.softcap > 0) score = problem.softcap * std::tanh(score / problem.softcap);
@@ -67,8 +70,7 @@ Row referenceRow(const Problem& problem, const Sequence& sequence, int64_t head,
     row.weights[key] = round(std::exp(row.biased[key] - maximum) / sum);
     if (row.biased[key] == -INFINITY) continue;
     for (int64_t d = 0; d < problem.valueDim; d++)
-      row.output[size_t(d)] += row.weights[key] * keyAt(problem, sequence, sequence.value, sequence.valuePageStride,
-                                                        kvHead, int64_t(key), d);
+      row.output[size_t(d)] += row.weights[key] * keyAt(problem, sequence, false, kvHead, int64_t(key), d);
   }
   return row;
 }

@@ -1,0 +1,169 @@
+// Pages of a cache: rows that are stored in them, bit by bit, and attention over int8 ones.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../../../native/attention/row_store.h"
+#include "device_case.h"
+
+namespace fovea::test {
+namespace {
+
+cuda::Stream& stream() {
+  static auto& opened = *new std::shared_ptr<cuda::Stream>(cuda::open(0));
+  return *opened;
+}
+
+/// Rows to store: 5 tokens of 3 heads, in pages of 4 rows, in every other column of a longer row.
+struct Rows {
+  static constexpr int tokens = 5, heads = 3, pageSize = 4, pages = 4, columnStride = 2;
+  DType from, to;
+  int dims, rotated;
+  bool interleaved;
+  std::vector<int32_t> slots{13, 2, 3, 4, 8}, positions{0, 7, 100'000, -3, 1};
+  std::vector<double> frequencies;
+  std::vector<std::byte> source, target;
+  std::vector<float> scales;
+
+  Rows(DType from, DType to, int dims, int rotated, bool interleaved)
+      : from(from), to(to), dims(dims), rotated(rotated), interleaved(interleaved) {
+    Random random{uint64_t(dims)};
+    source.resize(size_t(tokens * heads * dims * columnStride * byteSize(from)));
+    target.assign(size_t(pages * heads * pageSize * dims * byteSize(to)), std::byte{0x55});
+    scales.assign(size_t(pages * heads * pageSize), -1);
+    for (int i = 0; i < tokens * heads * dims * columnStride; i++) store(from, source.data(), i, random.normal());
+    for (int i = 0; i < rotated / 2; i++) frequencies.push_back(std::pow(10'000, -2.0 * i / rotated));
+    if (to != DType::int8) return;
+    const auto set = [&](int row, int d, double value) {
+      store(from, source.data(), (int64_t(row) * dims + d) * columnStride, value);
+    };
+    for (int d = 0; d < dims; d++) set(3, d, 0), set(4, d, d == 0 ? 127 : d % 256 - 127.5), set(5, d, 1e-40);
+    set(6, dims - 1, NAN), set(7, 0, -INFINITY), set(8, 0, from == DType::float16 ? 60'000 : 3e38);
+  }
+
+  /// Row `row` = token * heads + head as float32, rotated.
+  std::vector<float> row(int row) const {
+    std::vector<float> own, result;
+    for (int d = 0; d < dims; d++)
+      own.push_back(float(load(from, source.data(), (int64_t(row) * dims + d) * columnStride)));
+    result = own;
+    for (int i = 0; i < rotated / 2; i++) {
+      const double angle = positions[size_t(row / heads)] * frequencies[size_t(i)];
+      const auto a = size_t(interleaved ? 2 * i : i), b = size_t(interleaved ? 2 * i + 1 : i + rotated / 2);
+      const volatile float cosine = float(std::cos(angle)), sine = float(std::sin(angle));
+      // volatile: two products and a sum, whatever the compiler would fuse
+      const volatile float ac = own[a] * cosine, bs = own[b] * sine, bc = own[b] * cosine, as = own[a] * sine;
+      result[a] = ac - bs, result[b] = bc + as;
+    }
+    return result;
+  }
+
+  /// What the pages should hold afterwards.
+  void storeOnHost() {
+    for (int row = 0; row < tokens * heads; row++) {
+      const std::vector<float> values = this->row(row);
+      const int slot = slots[size_t(row / heads)];
+      const int64_t at = (int64_t(slot / pageSize) * heads + row % heads) * pageSize + slot % pageSize;
+      float largest = 0;
+      bool finite = true;
+      for (const float value : values)
+        finite = finite && std::isfinite(value), largest = std::max(largest, std::abs(value));
+      const float scale = largest / 127;
+      const bool empty = !finite || scale < 0x1p-126f;
+      for (int d = 0; d < dims; d++) {
+        if (to != DType::int8) {
+          store(to, target.data(), at * dims + d, values[size_t(d)]);
+          continue;
+        }
+        const volatile float quotient = empty ? 0 : values[size_t(d)] * (1 / scale);
+        store(to, target.data(), at * dims + d, std::clamp(roundTo(DType::int8, quotient), -127., 127.));
+      }
+      if (to == DType::int8) scales[size_t(at)] = !finite ? NAN : empty ? 0 : scale;
+    }
+  }
+};
+
+void storing(const Rows& given, bool enqueued) {
+  Rows expected = given, got = given;
+  expected.storeOnHost();
+  const int64_t sizes[] = {int64_t(got.source.size()), int64_t(got.target.size()), int64_t(got.scales.size()) * 4};
+  void* memory[] = {got.source.data(), got.target.data(), got.scales.data()};
+  std::vector<std::shared_ptr<cuda::DeviceBuffer>> buffers;
+  for (int i = 0; i < 3; i++) {
+    buffers.push_back(cuda::allocate(stream(), sizes[i]));
+    cuda::writeNow(stream(), cuda::address(*buffers.back()), memory[i], sizes[i]);
+  }
+  const auto at = [&](int i) { return reinterpret_cast<void*>(uintptr_t(cuda::address(*buffers[size_t(i)]))); };
+  RowStore store;
+  store.tokens = Rows::tokens, store.heads = Rows::heads, store.dims = got.dims, store.pageSize = Rows::pageSize;
+  store.fromDtype = got.from, store.toDtype = got.to;
+  const int64_t headStride = int64_t(got.dims) * Rows::columnStride;
+  store.from = {at(0), headStride, Rows::heads * headStride, Rows::columnStride};
+  store.to = at(1), store.scales = static_cast<float*>(at(2)), store.slots = got.slots.data();
+  store.rotation = {got.rotated, got.interleaved, got.frequencies.data(), got.positions.data()};
+  if (enqueued)
+    cuda::enqueue(stream(), {store});
+  else
+    finish([&](cuda::Settled settled) { return cuda::start(stream(), {store}, std::move(settled)); });
+  for (int i = 1; i < 3; i++)
+    finish([&](cuda::Settled settled) {
+      return cuda::read(stream(), cuda::address(*buffers[size_t(i)]), memory[i], sizes[i], std::move(settled));
+    });
+  check(got.target == expected.target, "pages with other bits");
+  check(std::memcmp(got.scales.data(), expected.scales.data(), got.scales.size() * 4) == 0, "other scales");
+}
+
+/// Attention over int8 pages, by the kernel for few rows or the one for many.
+std::vector<Case> int8Cases(DType dtype) {
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& name, std::vector<int> queries, std::vector<int> keys,
+                       const std::function<void(Case&)>& change) {
+    Case about;
+    about.dtype = dtype, about.int8 = true;
+    about.name = std::string(nameOf(dtype)) + " " + name;
+    about.seed = std::hash<std::string>{}(about.name);
+    about.queryLengths = std::move(queries), about.keyLengths = std::move(keys);
+    about.pageSize = 16;
+    change(about);
+    cases.push_back(about);
+  };
+  add("decode", {1, 1}, {1030, 700}, [](Case& c) { c.heads = 4, c.kvHeads = 2; });
+  add("decode, 16 rows of 128 dims", {2}, {2200},
+      [](Case& c) { c.heads = 8, c.causal = true, c.headDim = c.valueDim = 128, c.pageSize = 64; });
+  add("decode, dims 200, 72", {1}, {2310}, [](Case& c) { c.headDim = 200, c.valueDim = 72, c.pageSize = 5; });
+  add("tiles", {150, 3}, {200, 33}, [](Case& c) { c.heads = 4, c.kvHeads = 2, c.causal = true; });
+  add("tiles, dims 100, 128", {40}, {130}, [](Case& c) { c.headDim = 100, c.valueDim = 128, c.pageSize = 3; });
+  add("tiles, dims 256", {70}, {75}, [](Case& c) { c.headDim = c.valueDim = 256, c.windowLeft = 40, c.sinks = true; });
+  return cases;
+}
+
+void attending(const Case& about) {
+  DeviceCase tensors(stream(), about);
+  const bool decode = about.name.find("decode") != std::string::npos;
+  check(tensors.plan().sequences[0].kernel == (decode ? Kernel::cudaDecode : Kernel::cudaTiled), "another kernel");
+  cuda::enqueue(stream(), tensors.problem(), tensors.plan(), {});
+  tensors.compare();
+}
+
+}  // namespace
+
+void addPagesTests(std::vector<Test>& tests) {
+  const DType floats[] = {DType::float32, DType::float16, DType::bfloat16};
+  const auto add = [&](DType from, DType to, int dims, int rotated, bool interleaved) {
+    const std::string name = std::string("store: ") + nameOf(from) + " to " + nameOf(to) + " of " +
+                             std::to_string(dims) +
+                             (rotated == 0  ? ""
+                              : interleaved ? ", in pairs"
+                                            : ", in halves");
+    tests.push_back({name, [=] { storing(Rows(from, to, dims, rotated, interleaved), interleaved); }});
+  };
+  for (const DType from : floats) {
+    for (const DType to : floats) add(from, to, 20, 12, from == to);
+    add(from, DType::int8, 20, 0, false), add(from, DType::int8, 72, 64, true);
+  }
+  add(DType::float32, DType::int8, 512, 512, false);
+  for (const DType dtype : floats)
+    for (const Case& about : int8Cases(dtype)) tests.push_back({"int8: " + about.name, [about] { attending(about); }});
+}
+
+}  // namespace fovea::test
