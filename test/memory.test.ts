@@ -1,7 +1,7 @@
 // Extra memory: what plans say, and what a process grows by.
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { explain } from "../lib/index.js";
+import { attentionSync, explain, Tensor } from "../lib/index.js";
 import { runChild } from "./support/child.js";
 import type { Grown, MemoryTask } from "./support/memory-child.js";
 
@@ -48,6 +48,37 @@ describe("plans", () => {
         }
       }
       expect(Math.max(...plans.map(({ splits }) => splits))).toBeGreaterThanOrEqual(most - 1);
+    }
+  });
+
+  test("splits of many heads take room in turns, and each head has the bits it has alone", () => {
+    // 2 splits of 390 KB a head, of which 16 MiB hold 21.
+    const [heads, queries, keys] = [48, 190, 2100];
+    const query = Tensor.random([1, heads, queries, 8], { seed: 1 });
+    const spread = (dim: number, seed: number) => {
+      const { data } = Tensor.random([keys, dim], { seed });
+      return { data, dtype: "float32", shape: [1, heads, keys, dim], strides: [0, 0, dim, 1] } as const;
+    };
+    const [key, value] = [spread(8, 2), spread(512, 3)];
+    const { output, plan } = attentionSync(query, key, value);
+    expect(plan).toMatchObject({ kernel: "cpu.tiled", splits: 2, workspaceBytes: 16 * megabyte });
+    const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) => Buffer.from(buffer, byteOffset, byteLength);
+    const one = <T extends { shape: readonly number[] }>(tensor: T) => ({
+      ...tensor,
+      shape: [1, 1, keys, tensor.shape[3]!],
+    });
+    for (const head of [0, 20, 21, 22, 41, 42, 47]) {
+      const alone = attentionSync(query.slice(1, head, head + 1), one(key), one(value)).output;
+      const { data } = output.slice(1, head, head + 1).contiguous();
+      expect(bytesOf(data).equals(bytesOf(alone.data)), `head ${head}`).toBe(true);
+    }
+    // Many more of them, and of decode, whose heads go together.
+    for (const [count, length] of [
+      [100, 100],
+      [500, 1],
+    ] as const) {
+      const many = { shape: [count, 8, 65536, 64], dtype: "float32" } as const;
+      expect(explain({ ...many, shape: [count, 8, length, 64] }, many, many).workspaceBytes).toBe(16 * megabyte);
     }
   });
 

@@ -52,6 +52,9 @@ constexpr int64_t decodeSplit = 1024;
 constexpr int64_t tiledSplit = 2048;
 constexpr int64_t maxTiledSplits = 8;  // of many rows each
 
+// Splits that are merged make room for others, so their results never take more than this (or than one task's heads).
+constexpr int64_t mostPartialBytes = 16 << 20;
+
 /// Exact up to 2^53, and no overflow beyond: more than there is, in any case.
 int64_t wholeBytes(double bytes) { return bytes < 9e15 ? int64_t(bytes) : int64_t(9e15); }
 
@@ -260,6 +263,13 @@ static void addPart(const Problem& problem, bool merged, SequencePlan& part, Pla
                                    4.0 * double(part.partialFloats) * double(part.splits) * problem.kvHeads);
 }
 
+static void boundPartials(const Problem& problem, Plan& plan) {
+  int64_t most = mostPartialBytes;
+  for (const SequencePlan& part : plan.sequences)
+    most = std::max(most, 4 * part.partialFloats * part.splits * std::min<int64_t>(part.headBlock, problem.kvHeads));
+  plan.workspaceBytes = std::min(plan.workspaceBytes, most);
+}
+
 Plan planCpu(const Problem& problem, const CpuTarget& target) {
   Plan plan;
   plan.algorithm = problem.algorithm;
@@ -293,6 +303,7 @@ Plan planCpu(const Problem& problem, const CpuTarget& target) {
     // What all but one of its sequences need not read again.
     plan.bytes -= double(segment.sequences.size() - 1) * keyBytes(problem, segment.keyEnd - segment.plan.keyBegin);
   }
+  if (plan.algorithm == Algorithm::tiled && plan.segments.empty()) boundPartials(problem, plan);
   return plan;
 }
 

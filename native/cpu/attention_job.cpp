@@ -47,8 +47,9 @@ AttentionJob::AttentionJob(const Problem& problem, Plan plan, std::function<void
     planTiled();
 }
 
-/// One phase: every (sequence, kv head, block of rows, split) at once. The sequence with most work comes first, and
-/// within a kv head the last block (under a causal mask the longest), so that the short tasks fill the end.
+/// Every (sequence, kv head, block of rows, split) at once, if the workspace holds all partials. The sequence with most
+/// work comes first, and within a kv head the last block (under a causal mask the longest), so that the short tasks
+/// fill the end.
 void AttentionJob::planTiled() {
   std::vector<int64_t> order(plan_.sequences.size());
   std::iota(order.begin(), order.end(), 0);
@@ -61,32 +62,38 @@ void AttentionJob::planTiled() {
     const SequencePlan& plan = plan_.sequences[size_t(index)];
     if (plan.rows == 0) continue;
     if (plan.keyBegin > 0) mergers_[mergerOf_[size_t(index)]].pieces.push_back({parts_.size(), 0});
-    addPart({&sequence, &plan, 0, 0, 0, 0, sequence.keyLength, plan.keyBegin > 0, nullptr});
+    addPart({&sequence, &plan, 0, 0, 0, sequence.keyLength, plan.keyBegin > 0, nullptr});
   }
   for (Merger& merger : mergers_)
     std::sort(merger.pieces.begin(), merger.pieces.end(), [&](const Merger::Piece& a, const Merger::Piece& b) {
       return parts_[a.part].plan->keyBegin < parts_[b.part].plan->keyBegin;
     });
-  if (groupCount_ > 0) {
-    pending_ = std::vector<std::atomic<int64_t>>(size_t(groupCount_));
-    for (const Part& part : parts_)
-      if (part.plan->splits > 1 && !part.merged)
-        for (int64_t head = 0; head < problem_.kvHeads; head++)
-          pending_[size_t(part.firstGroup + head)] = part.plan->splits;
-  }
-  phaseEnds_ = {taskCount_ + int64_t(padded_.size())};
-  if (!mergers_.empty()) phaseEnds_.push_back(phaseEnds_[0] + int64_t(mergers_.size()) * problem_.kvHeads);
+  pending_ = std::vector<std::atomic<int64_t>>(partialsAt_.size());
+  for (const Part& part : parts_)
+    if (part.plan->splits > 1 && !part.merged)
+      for (int64_t head = 0; head < problem_.kvHeads; head++)
+        pending_[size_t(part.firstGroup + head)] = part.plan->splits;
+  phaseEnds_.push_back(int64_t(padded_.size()) + taskCount_);
+  if (!mergers_.empty()) phaseEnds_.push_back(phaseEnds_.back() + int64_t(mergers_.size()) * problem_.kvHeads);
   setPhases(phaseEnds_);
 }
 
+/// Partials that are merged within their task's phase make room for those of the next.
 void AttentionJob::addPart(Part part) {
   const SequencePlan& plan = *part.plan;
   part.firstTask = taskCount_, part.blocks = ceilDiv(plan.rows, plan.queryBlock);
-  part.firstGroup = groupCount_, part.workspace = workspaceFloats_;
-  taskCount_ += part.blocks * plan.splits * ceilDiv(problem_.kvHeads, plan.headBlock);
-  if (plan.splits > 1 || part.merged) {
-    if (!part.merged) groupCount_ += problem_.kvHeads;
-    workspaceFloats_ += plan.partialFloats * plan.splits * problem_.kvHeads;
+  part.firstGroup = int64_t(partialsAt_.size());
+  const bool partials = plan.splits > 1 || part.merged;
+  const int64_t perHead = partials ? plan.partialFloats * plan.splits : 0;
+  for (int64_t first = 0; first < problem_.kvHeads; first += plan.headBlock) {
+    const int64_t last = std::min(first + plan.headBlock, int64_t(problem_.kvHeads));
+    if (workspaceFloats_ > 0 && 4 * (workspaceFloats_ + (last - first) * perHead) > plan_.workspaceBytes) {
+      phaseEnds_.push_back(int64_t(padded_.size()) + taskCount_);
+      workspaceFloats_ = 0;
+    }
+    for (int64_t head = first; partials && head < last; head++, workspaceFloats_ += perHead)
+      partialsAt_.push_back(workspaceFloats_);
+    taskCount_ += part.blocks * plan.splits;
   }
   parts_.push_back(part);
 }
@@ -113,7 +120,7 @@ void AttentionJob::planSegments() {
       for (int64_t query = 0; query < sequence.queryLength; query++) owners_.push_back({&sequence, query});
     }
     const Sequence& first = problem_.sequences[segment.sequences[0]];
-    addPart({&first, &segment.plan, 0, 0, 0, 0, segment.keyEnd, true, owners});
+    addPart({&first, &segment.plan, 0, 0, 0, segment.keyEnd, true, owners});
   }
 }
 
@@ -126,7 +133,7 @@ void AttentionJob::planStandard() {
     const int64_t blocks = ceilDiv(plan.rows, plan.queryBlock);
     if (blocks == 0) continue;
     for (int stage = 0; stage < 3; stage++) {
-      parts_.push_back({&problem_.sequences[i], &plan, taskCount_, blocks, 0, 0, 0, false, nullptr});
+      parts_.push_back({&problem_.sequences[i], &plan, taskCount_, blocks, 0, 0, false, nullptr});
       taskCount_ += blocks * problem_.heads;
       phaseEnds_.push_back(padding + taskCount_);
     }
@@ -181,7 +188,7 @@ void AttentionJob::runTask(int64_t task) {
 /// From row `row` of the part on.
 Partial AttentionJob::partialOf(const Part& part, int64_t kvHead, int64_t split, int64_t row) const {
   const SequencePlan& plan = *part.plan;
-  float* base = workspace_.data() + part.workspace + (kvHead * plan.splits + split) * plan.partialFloats;
+  float* base = workspace_.data() + partialsAt_[size_t(part.firstGroup + kvHead)] + split * plan.partialFloats;
   float* sum = base + roundUp(plan.rows * problem_.valueDim, 16);
   return {base + row * problem_.valueDim, sum + row, sum + roundUp(plan.rows, 16) + row};
 }

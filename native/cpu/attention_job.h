@@ -27,8 +27,7 @@ class AttentionJob : public Job, public Execution {
     const Sequence* sequence;
     const SequencePlan* plan;
     int64_t firstTask, blocks;
-    int64_t firstGroup;  // of its split counters, one per kv head
-    int64_t workspace;   // floats before its partials
+    int64_t firstGroup;  // of its kv heads, where there are partials
     int64_t keyEnd;
     bool merged;               // with other parts of the same sequences, in a phase of its own
     const QueryOwner* owners;  // of a segment's queries
@@ -71,8 +70,10 @@ class AttentionJob : public Job, public Execution {
   std::vector<size_t> mergerOf_;  // of each sequence whose keys are cut
   std::vector<QueryOwner> owners_;
   int64_t taskCount_ = 0;  // without those that fill padding and those that merge
-  int64_t groupCount_ = 0, workspaceFloats_ = 0;
-  std::vector<std::atomic<int64_t>> pending_;  // splits still to come, per (sequence, kv head)
+  // Per group, that is (part, kv head) with partials: floats of the workspace before them, and splits still to come.
+  std::vector<int64_t> partialsAt_;
+  std::vector<std::atomic<int64_t>> pending_;
+  int64_t workspaceFloats_ = 0;  // taken in the phase that is being planned
 
   std::once_flag workspaceOnce_;
   Workspace workspace_;
