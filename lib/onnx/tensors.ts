@@ -32,7 +32,7 @@ export interface OnnxAttentionInputs<T extends OnnxTensor = OnnxTensor> {
   V: OnnxTensor;
   /**
    * Broadcasts to [batch, q_num_heads, q_sequence_length, total_sequence_length]; bool (true takes part), or a float, which is
-   * added. From opset 24 on its last dimension may be shorter: keys past it take no part.
+   * added. From opset 24 on its last dimension may be shorter (1, too): keys past it take no part.
    */
   attn_mask?: OnnxTensor | undefined;
   /** [batch, kv_num_heads, past_sequence_length, head_size] and v_head_size: keys and values before K and V. Both or neither. */
