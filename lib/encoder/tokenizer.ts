@@ -15,23 +15,31 @@ const unknown = 0;
 /** The first entries are markers (unknown, begin, end, extras), which no text spells. */
 const markers = 6;
 
+/** What pieces begin with, character by character. */
+interface Prefix {
+  /** The piece that ends here, or -1. */
+  id: number;
+  readonly next: Map<string, Prefix>;
+}
+
 export class Tokenizer {
-  readonly #ids = new Map<string, number>();
+  readonly #pieces: Prefix = { id: -1, next: new Map() };
   readonly #scores: Float64Array;
-  readonly #longest: number;
   /** Worse than any piece, so that an unknown character is the last resort. */
   readonly #unknownScore: number;
 
   constructor(vocabulary: Vocabulary) {
     this.#scores = Float64Array.from(vocabulary, ([, score]) => score);
     this.#unknownScore = Math.min(...this.#scores) - 10;
-    let longest = 1;
     for (let id = markers; id < vocabulary.length; id++) {
-      const piece = vocabulary[id]![0];
-      this.#ids.set(piece, id);
-      longest = Math.max(longest, Array.from(piece).length);
+      let prefix = this.#pieces;
+      for (const character of vocabulary[id]![0]) {
+        let next = prefix.next.get(character);
+        if (next === undefined) prefix.next.set(character, (next = { id: -1, next: new Map() }));
+        prefix = next;
+      }
+      prefix.id = id;
     }
-    this.#longest = longest;
   }
 
   tokenize(text: string): Token[] {
@@ -52,11 +60,10 @@ export class Tokenizer {
         ids[end] = id;
       };
       relax(begin + 1, unknown, this.#unknownScore);
-      let piece = "";
-      for (let end = begin + 1; end <= characters.length && end <= begin + this.#longest; end++) {
-        piece += characters[end - 1]!;
-        const id = this.#ids.get(piece);
-        if (id !== undefined) relax(end, id, this.#scores[id]!);
+      let prefix = this.#pieces.next.get(characters[begin]!);
+      for (let end = begin + 1; prefix !== undefined; end++) {
+        if (prefix.id >= 0) relax(end, prefix.id, this.#scores[prefix.id]!);
+        prefix = end < characters.length ? prefix.next.get(characters[end]!) : undefined;
       }
     }
 
