@@ -3,9 +3,10 @@
 
 import { availableParallelism } from "node:os";
 import { defineCommand, runMain } from "citty";
+import { FoveaAttention } from "./attention.js";
 import { Forward } from "./forward.js";
 import { Metrics } from "./metrics.js";
-import { createServer, defaults, type ServerOptions } from "./server.js";
+import { createServer, defaults, serveUntilSignal, type ServerOptions } from "./server.js";
 
 const descriptions: Record<keyof ServerOptions, string> = {
   maxTexts: "texts of a request at most",
@@ -42,20 +43,12 @@ const command = defineCommand({
     const options = Object.fromEntries(names.map((name) => [name, number(kebab(name))])) as unknown as ServerOptions;
     const port = number("port", 0);
     const metrics = new Metrics();
-    const encoder = await Forward.start({ workers: number("workers"), maxTokens: options.maxTokens });
-    metrics.watchAttention(() => encoder.metrics());
+    const attention = new FoveaAttention();
+    metrics.watchAttention(() => attention.metrics());
+    const encoder = await Forward.start({ workers: number("workers"), maxTokens: options.maxTokens }, attention);
     const app = createServer(encoder, options, metrics);
 
-    const stop = async (signal: string): Promise<void> => {
-      console.log(`${signal}: finishing what was accepted`);
-      // Whoever still sends a request or does not read an answer then is not waited for.
-      setTimeout(() => app.server.closeAllConnections(), 2 * options.timeout).unref();
-      await app.close();
-      console.log("done");
-    };
-    process.once("SIGTERM", (signal) => void stop(signal));
-    process.once("SIGINT", (signal) => void stop(signal));
-    console.log(`listening on ${await app.listen({ host: args.host, port })}`);
+    await serveUntilSignal(app, { host: args.host, port, timeout: options.timeout });
   },
 });
 

@@ -43,8 +43,12 @@ class StatusError extends Error {
   }
 }
 
-/** One of float32's 7 digits for what is at most 1: shorter and faster to write than all 17 that a double would take. */
-const rounded = (values: Float32Array): number[] => Array.from(values, (value) => Math.round(value * 1e7) / 1e7);
+/** Seven digits, which is what a float32 of at most 1 has: shorter, and faster to write, than the 17 of a double. */
+function rounded(values: Float32Array): number[] {
+  const numbers = new Array<number>(values.length);
+  for (let i = 0; i < values.length; i++) numbers[i] = Math.round(values[i]! * 1e7) / 1e7;
+  return numbers;
+}
 
 export function createServer(encoder: Encoder, options: ServerOptions, metrics = new Metrics()): FastifyInstance {
   const { maxTexts, maxCharacters, timeout } = options;
@@ -75,20 +79,14 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
   const text = { type: "string", maxLength: maxCharacters };
   const embedBody = object({ texts: { type: "array", minItems: 1, maxItems: maxTexts, items: text } });
   const attentionBody = object({ text });
-  const list = (items: object) => ({ type: "array", items });
-  const embedResponse = object({
-    embeddings: list(list({ type: "number" })),
-    tokens: list({ type: "integer" }),
-    truncated: list({ type: "boolean" }),
-  });
-
   /** Aborted when the client has left, or has waited for too long. */
   const signalOf = ({ raw }: FastifyReply): AbortSignal => {
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(new StatusError(503, "timed out")), timeout);
     raw.once("close", () => {
       clearTimeout(timer);
-      if (!raw.writableFinished) metrics.abandoned.inc();
+      if (raw.writableFinished) return;
+      metrics.abandoned.inc();
       controller.abort(new StatusError(499, "the client left"));
     });
     return controller.signal;
@@ -101,7 +99,7 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
 
   app.post<{ Body: { texts: string[] } }>(
     "/embed",
-    { schema: { body: embedBody, response: { 200: embedResponse } }, onRequest: refuseWhenFull },
+    { schema: { body: embedBody }, onRequest: refuseWhenFull },
     async ({ body }, reply) => {
       const texts = body.texts.map((text) => ({ text, withWeights: false }));
       const encoded = await queue.encode(texts, signalOf(reply));
@@ -137,6 +135,28 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
   app.addHook("onClose", () => encoder.close());
   app.setErrorHandler(answerError);
   return app;
+}
+
+export interface Listening {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Of the server's options. */
+  readonly timeout: number;
+}
+
+/** Listens, says where, and ends at SIGTERM or SIGINT, after what was accepted. */
+export async function serveUntilSignal(app: FastifyInstance, { host, port, timeout }: Listening): Promise<void> {
+  const stop = async (signal: string): Promise<void> => {
+    console.log(`${signal}: finishing what was accepted`);
+    // Whoever still sends a request or does not read an answer then is not waited for.
+    setTimeout(() => app.server.closeAllConnections(), 2 * timeout).unref();
+    await app.close();
+    console.log("done");
+  };
+  process.once("SIGTERM", (signal) => void stop(signal));
+  process.once("SIGINT", (signal) => void stop(signal));
+  console.log(`listening on ${await app.listen({ host, port })}`);
 }
 
 /** Row by row, as the client reads: all weights of a long text are megabytes. */

@@ -1,11 +1,15 @@
 // Worker threads that answer calls. One that dies fails the calls it had, and another takes its place.
 
+import { once } from "node:events";
+import { constants, setPriority } from "node:os";
 import { parentPort, Worker } from "node:worker_threads";
 
 interface Call {
   readonly id: number;
   readonly request: object;
 }
+
+type Message = Call | "end";
 
 type Answer =
   { readonly id: number; readonly reply: object } | { readonly id: number; readonly error: string } | "ready";
@@ -61,9 +65,16 @@ export class WorkerPool {
     });
   }
 
+  /** Lets workers end what they do: native code that a worker is in does not bear its end. */
   async close(): Promise<void> {
     this.#closing = true;
-    await Promise.all([...this.#members].map(({ worker }) => worker.terminate()));
+    await Promise.all(
+      [...this.#members].map(async ({ worker }) => {
+        const exit = once(worker, "exit");
+        worker.postMessage("end" satisfies Message);
+        await exit;
+      }),
+    );
   }
 
   /** Resolves when a new worker serves. */
@@ -105,9 +116,13 @@ export class WorkerPool {
 const loader = ({ href }: URL): string =>
   `import(${JSON.stringify(import.meta.resolve("tsx/esm/api"))}).then(({ tsImport }) => tsImport("${href}", "${href}"))`;
 
-/** In a worker: answers calls, one at a time, from now on. */
+/**
+ * In a worker: answers calls, one at a time, from now on. The event loop goes first where there are fewer processors than threads:
+ * it has little to do, and everybody waits for it.
+ */
 export function serve(answer: (request: never) => object | Promise<object>): void {
   const port = parentPort!;
+  if (process.platform === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL); // there, of this thread alone
   const respond = async ({ id, request }: Call, before: Promise<void>): Promise<void> => {
     await before;
     try {
@@ -118,8 +133,9 @@ export function serve(answer: (request: never) => object | Promise<object>): voi
     }
   };
   let last = Promise.resolve();
-  port.on("message", (call: Call) => {
-    last = respond(call, last);
+  port.on("message", (call: Message) => {
+    if (call === "end") void last.then(() => port.close());
+    else last = respond(call, last);
   });
   port.postMessage("ready" satisfies Answer);
 }

@@ -1,0 +1,16 @@
+import { expect, test } from "vitest";
+import { runChild } from "../support/child.js";
+
+test("workers that end are replaced, and only their own calls fail", async () => {
+  const outcomes = await runChild<string[]>("../server/pool-child.ts");
+  expect(outcomes).toEqual([
+    "a worker ended (3)",
+    "a worker ended (1)",
+    '{"order":"answer"}',
+    "Error: as told",
+    '{"order":"answer"}',
+    '{"order":"take long"}',
+    "no worker is running",
+    "did not start",
+  ]);
+});
