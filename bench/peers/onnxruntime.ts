@@ -2,7 +2,13 @@
 import * as ort from "onnxruntime-node";
 import { type Layout } from "./inputs.js";
 import type { Contestant, MakeInputs } from "./measure.js";
-import { type Attribute, encodeModel, type Graph, type Node, type Value } from "../../examples/embedding-server/onnx-model.js";
+import {
+  type Attribute,
+  encodeModel,
+  type Graph,
+  type Node,
+  type Value,
+} from "../../examples/embedding-server/onnx-model.js";
 import { type Point, scoreBytes } from "./points.js";
 
 export interface Form {

@@ -75,11 +75,15 @@ async function measure(sequences: number, length: number, dtype: StoredDType, ro
     }
   }
   cache.dispose();
-  const [batched, ...others] = times as [number[], ...number[][]];
-  const results = Object.fromEntries(steps.map(({ name }, i) => [name, median(times[i]!)]));
-  /** Against whichever way of single calls is faster. */
-  const ratio = median(batched.map((time, round) => Math.min(...others.map((other) => other[round]!)) / time));
-  return { length, dtype, milliseconds: results, ratio };
+  const [batched, ...singles] = times as [number[], ...number[][]];
+  /** How many times as long single calls take: one after the other, and all at once. */
+  const ratios = singles.map((own) => median(own.map((time, round) => time / batched[round]!)));
+  return {
+    length,
+    dtype,
+    milliseconds: Object.fromEntries(steps.map(({ name }, i) => [name, median(times[i]!)])),
+    ratios,
+  };
 }
 
 const command = defineCommand({
@@ -97,11 +101,11 @@ const command = defineCommand({
     }
     console.log(`${sequences} sequences, a query each; ${heads} heads of ${headDim}, ${kvHeads} of keys`);
     console.table(
-      results.map(({ length, dtype, milliseconds, ratio }) => ({
+      results.map(({ length, dtype, milliseconds, ratios }) => ({
         keys: length,
         dtype,
         ...Object.fromEntries(Object.entries(milliseconds).map(([name, time]) => [`${name}, ms`, time.toFixed(2)])),
-        ratio: ratio.toFixed(2),
+        ratios: ratios.map((ratio) => ratio.toFixed(2)).join(", "),
       })),
     );
     if (args.json === undefined) return;
