@@ -16,8 +16,9 @@ interface Line {
 
 /** None thinner than this share of the strongest. */
 const weakest = 0.02;
-/** So many lines on a canvas: more would be neither smooth nor legible. Nor are dashes there, which cost several times as much. */
+/** So many lines on a canvas: more would be neither smooth nor legible. Dashes, which cost several times as much, only for so many. */
 export const mostLines = 500;
+export const mostDashed = 100;
 /** Solid for the first layer that is shown, then these. */
 const dashes = [null, "7 4", "2 4", "12 4 2 4"];
 /** Lines on the canvas have so many widths, so that those of one head and width are one stroke. */
@@ -90,7 +91,7 @@ export function paintLines(
   height: number,
 ): number {
   const from = places.query(model.state.query);
-  const { lines, width, opacity } = linesOf(model, shown);
+  const { lines, width, opacity, dash } = linesOf(model, shown);
   const margin = places.rise + 32;
   const inSight = lines.filter(({ key }) => {
     const { y } = places.key(key);
@@ -114,6 +115,7 @@ export function paintLines(
     context.strokeStyle = headColour(series.head);
     context.lineWidth = width(weight);
     context.globalAlpha = opacity(weight);
+    context.setLineDash(drawn.length > mostDashed ? [] : (dash(series)?.split(" ").map(Number) ?? []));
     context.stroke(lines);
   }
   return drawn.length;

@@ -13,7 +13,7 @@ import { select } from "d3";
 import type { PageData } from "../page-data.js";
 import { isDark, switchTheme, watchTheme } from "./colours.js";
 import { stepTo, Tip, type Html } from "./dom.js";
-import { mostLines } from "./lines.js";
+import { mostDashed, mostLines } from "./lines.js";
 import { Matrix } from "./matrix.js";
 import { Model, type State } from "./model.js";
 import { Readout } from "./readout.js";
@@ -72,7 +72,8 @@ wordsPanel
   .attr("class", "note")
   .text(
     "Lines and cells grow stronger with weight; lines under 2 % of the strongest are not drawn. Colours are heads (they repeat " +
-      `after eight)${words.few ? ", dashes are layers" : `; no more than ${mostLines} lines are drawn at once`}.`,
+      "after eight), dashes are layers" +
+      (words.few ? "." : ` while lines are at most ${mostDashed}; no more than ${mostLines} are drawn at once.`),
   );
 const matrix = new Matrix(matrixPanel, model, tip);
 const statistics = new Statistics(statisticsPanel, model);
