@@ -74,7 +74,8 @@ KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
   return all;
 }
 
-/// By the sequence's own rows: whoever else shares a segment must not change its kernel.
+/// By the sequence's own rows: whoever else shares a segment must not change its kernel. With tiled for all segments, 32
+/// sequences that share one were 1.2 to 1.8 times as fast, but one that has it alone 2 to 4 times as slow.
 bool takesDecode(const Problem& problem, const Sequence& sequence) {
   // weights take a second visit, which the tiled kernel has
   return sequence.queryLength * problem.groupSize() < decodeRows && !sequence.weights;
