@@ -33,6 +33,8 @@ int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 
 // Below this many rows per kv head, reading the keys costs more than the arithmetic: the decode kernel.
 constexpr int64_t decodeRows = 8;
+// Rows of a task of decode whose keys several sequences share; each row's bits are as if it were alone.
+constexpr int64_t decodeSharedRows = 32;
 // Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (about 5 %
 // of the time at 192 rows), but not so many that a short sequence leaves threads without work.
 constexpr int64_t rowsInPlace = 192, rowsStaged = 384;
@@ -74,8 +76,8 @@ KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
   return all;
 }
 
-/// By the sequence's own rows: whoever else shares a segment must not change its kernel. With tiled for all segments, 32
-/// sequences that share one were 1.2 to 1.8 times as fast, but one that has it alone 2 to 4 times as slow.
+/// By the sequence's own rows: whoever else shares a segment must not change its kernel. With tiled for all segments, a
+/// sequence that has one alone took 2 to 4 times as long.
 bool takesDecode(const Problem& problem, const Sequence& sequence) {
   // weights take a second visit, which the tiled kernel has
   return sequence.queryLength * problem.groupSize() < decodeRows && !sequence.weights;
@@ -93,7 +95,7 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const CpuTarge
   plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
   plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
   if (decode) {
-    plan.queryBlock = decodeRows;
+    plan.queryBlock = std::clamp(roundUp(plan.rows, decodeRows), decodeRows, decodeSharedRows);
     if (hasHeadsInside(problem, sequence.key, problem.headDim, target) &&
         hasHeadsInside(problem, sequence.value, problem.valueDim, target))
       plan.headBlock = std::clamp<int64_t>(decodeRunBytes / (problem.headDim * byteSize(problem.kvDtype())), 1,

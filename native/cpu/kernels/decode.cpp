@@ -1,6 +1,7 @@
 // Attention of very few rows against many keys: bound by reading keys and values, so each is read once, strictly in
-// order (what hardware prefetchers like best), and used for up to `lanes` rows at a time: the queries of a group share
-// it. Where the rows of several heads lie side by side, a task takes several heads, a few keys at a time.
+// order (what hardware prefetchers like best), and used for up to 8 rows at a time: the queries of a group share it,
+// and those of sequences with a common prefix, of which a task has up to 32. Where the rows of several heads lie side
+// by side, a task takes several heads, a few keys at a time.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
 //                             online softmax per row, lanes along keys
@@ -15,7 +16,9 @@
 namespace fovea::cpu::FOVEA_ISA {
 namespace {
 
-constexpr int64_t maxRows = 8;
+constexpr int64_t maxRows = 32;      // of a task, as the planner has it
+constexpr int64_t rowGroup = 8;      // at most, of one visit of a key
+constexpr int rowsTogether = 4;      // whose sums stay in registers
 constexpr int64_t keysTogether = 8;  // whose rows are read before the next head's
 
 /// Rows of keys or values as whole vectors of a dtype, or staged as float32 when they are not.
@@ -26,7 +29,11 @@ struct Rows {
 
 /// q . k for one key and R rows, lanes not yet summed. Two chains per row hide the latency of the FMAs.
 template <DType type, int R>
-FOVEA_INLINE void scoreKey(const char* key, const float* query, int64_t dims, Vec (&sum)[R]) {
+FOVEA_INLINE void scoreKey(const char* key, const float* query, int64_t dims, Vec* sum) {
+  if constexpr (R > rowsTogether) {
+    scoreKey<type, rowsTogether>(key, query, dims, sum);
+    return scoreKey<type, R - rowsTogether>(key, query + rowsTogether * dims, dims, sum + rowsTogether);
+  }
   Vec even[R], odd[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) even[r] = odd[r] = zero();
@@ -73,36 +80,38 @@ FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int6
 template <DType type, int R>
 FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
                               int64_t dims) {
-  constexpr int columns = R == 1 ? 8 : R == 2 ? 4 : R == 4 ? 2 : 1;
+  constexpr int together = R < rowsTogether ? R : rowsTogether, columns = 8 / together;
   constexpr int64_t keysAtOnce = 8;
-  const auto strip = [&]<int C>(int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
-    Vec sum[R][C];
+  const auto strip = [&]<int C>(int64_t row, int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
+    Vec sum[together][C];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
+    for (int r = 0; r < together; r++)
 #pragma GCC unroll 8
-      for (int c = 0; c < C; c++) sum[r][c] = load(output + r * dims + d + c * lanes);
+      for (int c = 0; c < C; c++) sum[r][c] = load(output + (row + r) * dims + d + c * lanes);
     for (; key < stop; key++) {
-      const char* row = values.data + key * values.strideBytes + d * byteSize(type);
-      Vec p[R];
+      const char* at = values.data + key * values.strideBytes + d * byteSize(type);
+      Vec p[together];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; r++) p[r] = broadcast(probabilities[r * stride + key]);
+      for (int r = 0; r < together; r++) p[r] = broadcast(probabilities[(row + r) * stride + key]);
 #pragma GCC unroll 8
       for (int c = 0; c < C; c++) {
-        const Vec v = loadLanes<type>(row + c * lanes * byteSize(type));
+        const Vec v = loadLanes<type>(at + c * lanes * byteSize(type));
 #pragma GCC unroll 8
-        for (int r = 0; r < R; r++) sum[r][c] = fma(v, p[r], sum[r][c]);
+        for (int r = 0; r < together; r++) sum[r][c] = fma(v, p[r], sum[r][c]);
       }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
+    for (int r = 0; r < together; r++)
 #pragma GCC unroll 8
-      for (int c = 0; c < C; c++) store(output + r * dims + d + c * lanes, sum[r][c]);
+      for (int c = 0; c < C; c++) store(output + (row + r) * dims + d + c * lanes, sum[r][c]);
   };
   for (int64_t key = 0; key < count; key += keysAtOnce) {
     const int64_t stop = least(count, key + keysAtOnce);
-    int64_t d = 0;
-    for (; d + columns * lanes <= dims; d += columns * lanes) strip.template operator()<columns>(key, stop, d);
-    for (; d < dims; d += lanes) strip.template operator()<1>(key, stop, d);
+    for (int64_t row = 0; row < R; row += together) {
+      int64_t d = 0;
+      for (; d + columns * lanes <= dims; d += columns * lanes) strip.template operator()<columns>(row, key, stop, d);
+      for (; d < dims; d += lanes) strip.template operator()<1>(row, key, stop, d);
+    }
   }
 }
 
@@ -137,7 +146,7 @@ AddValues addValuesFor(DType type, int64_t rows) {
 }
 
 struct Scratch {
-  float *query, *output, *scores;  // [head][maxRows][...]
+  float *query, *output, *scores;  // [head][row][...]
   float *staging, *modifier;
 };
 
@@ -149,9 +158,10 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
     used += roundUp(floats, 16);
     return at;
   };
-  scratch.query = take(plan.headBlock * maxRows * headDims);
-  scratch.output = take(plan.headBlock * maxRows * valueDims);
-  scratch.scores = take(plan.headBlock * maxRows * plan.keyBlock);
+  const int64_t rows = plan.headBlock * plan.queryBlock;
+  scratch.query = take(rows * headDims);
+  scratch.output = take(rows * valueDims);
+  scratch.scores = take(rows * plan.keyBlock);
   scratch.modifier = take(plan.keyBlock);
   scratch.staging = take(plan.keyBlock * most(headDims, valueDims));
   return used;
@@ -262,20 +272,26 @@ void decode(const Task& task, float* base) {
   Scratch scratch;
   layOut(problem, *task.plan, base, scratch);
   const int64_t rows = task.rowEnd - task.rowBegin;
-  const int64_t computed = rows <= 2 ? rows : rows <= 4 ? 4 : 8;  // kernels exist for 1, 2, 4 and 8 rows
+  const int64_t held = task.plan->queryBlock;
+  const auto forGroups = [&](auto use) {
+    for (int64_t first = 0; first < rows; first += rowGroup) {
+      const int64_t count = rows - first;
+      use(first, count <= 2 ? count : count <= 4 ? 4 : rowGroup);  // kernels exist for 1, 2, 4 and 8 rows
+    }
+  };
   const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
   const int64_t keyBlock = task.plan->keyBlock;
 
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
-  std::memset(scratch.query, 0, sizeof(float) * size_t(task.kvHeads * maxRows * headDims));
-  std::memset(scratch.output, 0, sizeof(float) * size_t(task.kvHeads * maxRows * valueDims));
+  std::memset(scratch.query, 0, sizeof(float) * size_t(task.kvHeads * held * headDims));
+  std::memset(scratch.output, 0, sizeof(float) * size_t(task.kvHeads * held * valueDims));
   float reference[maxHeadBlock][maxRows], sum[maxHeadBlock][maxRows] = {};
   for (int64_t head = 0; head < task.kvHeads; head++)
     for (int64_t r = 0; r < rows; r++) {
       const RowOwner owner = ownerOf(ofHead(task, head), task.rowBegin + r);
       const View<const void>& query = owner.sequence.query;
       reference[head][r] = -infinity;
-      float* to = scratch.query + (head * maxRows + r) * headDims;
+      float* to = scratch.query + (head * held + r) * headDims;
       readRow(elementAt(query.data, problem.dtype, owner.head * query.headStride + owner.query * query.rowStride),
               problem.dtype, query.columnStride, problem.headDim, to);
       for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
@@ -294,32 +310,37 @@ void decode(const Task& task, float* base) {
     const int64_t begin = most(block, firstKey), end = least(block + keyBlock, lastKey), count = end - begin;
     forHeads(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
              [&](int64_t head, Rows keys, DType type, int64_t first, int64_t number) {
-               scoreKeysFor(type, computed)(keys, number, scratch.query + head * maxRows * headDims, headDims,
-                                            scratch.scores + head * maxRows * keyBlock + (first - begin), keyBlock);
+               forGroups([&](int64_t group, int64_t computed) {
+                 const int64_t row = head * held + group;
+                 scoreKeysFor(type, computed)(keys, number, scratch.query + row * headDims, headDims,
+                                              scratch.scores + row * keyBlock + (first - begin), keyBlock);
+               });
              });
     // Scales are of pages, whose rows are no neighbours of other heads': one head.
     if (problem.keyScales) multiplyByScales(task, problem.keyScales, begin, end, rows, keyBlock, scratch.scores);
     const bool plain = !hasModifiers(sequence) && problem.softcap == 0 && begin >= innerBegin && end <= innerEnd;
     for (int64_t head = 0; head < task.kvHeads; head++)
       for (int64_t r = 0; r < rows; r++) {
-        float* scores = scratch.scores + (head * maxRows + r) * keyBlock;
+        float* scores = scratch.scores + (head * held + r) * keyBlock;
         if (!plain) modifyScores(ofHead(task, head), task.rowBegin + r, begin, count, scratch.modifier, scores);
-        softmaxBlock(scores, count, reference[head][r], sum[head][r], scratch.output + (head * maxRows + r) * valueDims,
+        softmaxBlock(scores, count, reference[head][r], sum[head][r], scratch.output + (head * held + r) * valueDims,
                      valueDims);
       }
     if (problem.valueScales) multiplyByScales(task, problem.valueScales, begin, end, rows, keyBlock, scratch.scores);
     forHeads(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
              [&](int64_t head, Rows values, DType type, int64_t first, int64_t number) {
-               addValuesFor(type, computed)(values, number,
-                                            scratch.scores + head * maxRows * keyBlock + (first - begin), keyBlock,
-                                            scratch.output + head * maxRows * valueDims, valueDims);
+               forGroups([&](int64_t group, int64_t computed) {
+                 const int64_t row = head * held + group;
+                 addValuesFor(type, computed)(values, number, scratch.scores + row * keyBlock + (first - begin),
+                                              keyBlock, scratch.output + row * valueDims, valueDims);
+               });
              });
   }
 
   for (int64_t head = 0; head < task.kvHeads; head++)
     for (int64_t r = 0; r < rows; r++) {
       const int64_t row = task.rowBegin + r;
-      float* output = scratch.output + (head * maxRows + r) * valueDims;
+      float* output = scratch.output + (head * held + r) * valueDims;
       const float total = sum[head][r], at = total == 0 ? 0 : reference[head][r];
       if (task.partial.output) {
         const int64_t shift = head * task.partialHeadStride;
