@@ -5,7 +5,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { cpus } from "node:os";
+import { cpus, loadavg } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Options, Result } from "autocannon";
@@ -83,6 +83,7 @@ class Contestant {
       connections: clients,
       amount,
       timeout: 120,
+      sampleInt: 50, // it ends at a sample
     });
     const seconds = (performance.now() - begin) / 1000;
     const after = await this.#metrics();
@@ -169,7 +170,7 @@ const loads: Record<string, { names: readonly Name[]; load: Load; what: string }
     load: {
       texts: Array.from({ length: 97 }, (_, i) => sentence(i, 3 + (i % 16))),
       clients: 64,
-      amount: 2000,
+      amount: 800,
       options: {},
     },
   },
@@ -179,7 +180,7 @@ const loads: Record<string, { names: readonly Name[]; load: Load; what: string }
     load: {
       texts: Array.from({ length: 8 }, (_, i) => sentence(i, 1500)),
       clients: 8,
-      amount: 24,
+      amount: 16,
       options: { maxTokens: 2048, maxCharacters: 20_000, timeout: 60_000 },
     },
   },
@@ -214,7 +215,13 @@ const command = defineCommand({
       results.push({ name, what, clients, amount, options, contestants });
     }
     if (args.json === undefined) return;
-    const machine = { cpu: cpus()[0]!.model, cores: cpus().length, device: devices()[0], node: process.version };
+    const machine = {
+      loadAverage: loadavg()[0],
+      cpu: cpus()[0]!.model,
+      cores: cpus().length,
+      device: devices()[0],
+      node: process.version,
+    };
     const run = { date: new Date().toISOString(), machine, rounds, results };
     writeFileSync(args.json, `${JSON.stringify(run, null, 1)}\n`);
   },

@@ -1,7 +1,7 @@
 import { workerData } from "node:worker_threads";
 import { dispose, tensor1d, tensor2d, type Tensor } from "@tensorflow/tfjs-core";
 import { serve } from "../../../examples/embedding-server/worker-pool.js";
-import { loadEncoderFiles } from "../../../lib/encoder/graph.js";
+import { loadEncoderFiles, loadModel } from "../../../lib/encoder/graph.js";
 import { Tokenizer } from "../../../lib/encoder/tokenizer.js";
 
 export interface TensorFlowRequest {
@@ -16,7 +16,8 @@ export interface TensorFlowReply {
 }
 
 const { maxTokens } = workerData as { maxTokens: number };
-const { graph, vocabulary } = await loadEncoderFiles();
+const { artifacts, vocabulary } = await loadEncoderFiles();
+const graph = await loadModel(artifacts);
 const tokenizer = new Tokenizer(vocabulary);
 // Behind the node that cuts texts at 128 tokens.
 const clip = "module_apply_default/Encoder_en/KonaTransformer/ClipToMaxLength";
