@@ -4,7 +4,7 @@ import { native, nativeError } from "./native.js";
 /** All sequences of a call that run by one kernel. */
 export interface PlanPart {
   readonly kernel: string;
-  /** How many sequences. */
+  /** How many sequences; 0 for a kernel that has shared segments alone. */
   readonly sequences: number;
   /** Largest number of rows (queries, times the heads that share their keys) that are computed together. */
   readonly queryBlock: number;

@@ -15,6 +15,9 @@ struct Part {
   double flops = 0;
 };
 
+/// Segments are no sequences, but work all the same.
+bool isUsed(const Part& part) { return part.sequences > 0 || part.flops > 0; }
+
 std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
   std::array<Part, kernelCount> parts;
   const auto add = [&](const SequencePlan& sequence, int64_t sequences) {
@@ -36,7 +39,7 @@ std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
 
 void writePlan(const Plan& plan, std::span<double> fields) {
   const auto parts = partsByKernel(plan);
-  const auto used = std::count_if(parts.begin(), parts.end(), [](const Part& part) { return part.sequences > 0; });
+  const auto used = std::count_if(parts.begin(), parts.end(), isUsed);
   if (fields.size() < plan_field::count + used * plan_part_field::count) throw BoundsError("plan: too short");
 
   fields[plan_field::algorithm] = static_cast<double>(plan.algorithm);
@@ -58,7 +61,7 @@ void writePlan(const Plan& plan, std::span<double> fields) {
   double* out = fields.data() + plan_field::count;
   for (int kernel = 0; kernel < kernelCount; ++kernel) {
     const Part& part = parts[kernel];
-    if (part.sequences == 0) continue;
+    if (!isUsed(part)) continue;
     out[plan_part_field::kernel] = kernel;
     out[plan_part_field::sequences] = static_cast<double>(part.sequences);
     out[plan_part_field::queryBlock] = static_cast<double>(part.queryBlock);

@@ -45,6 +45,7 @@ struct SequencePlan {
 struct SegmentPlan {
   SequencePlan plan;  // its rows are those of the sequences, one after the other
   int64_t keyEnd = 0;
+  bool shareable = true;  // whether every row sees all its keys, so that rows are as good as another sequence's
   std::vector<int32_t> sequences;
 };
 

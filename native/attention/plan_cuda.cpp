@@ -10,7 +10,6 @@
 namespace fovea::cuda {
 namespace {
 
-constexpr int64_t workspaceAlignment = 256;
 constexpr int64_t maxLength = (int64_t{1} << 31) - 2 * standardKeyTile;  // kernels count rows and columns in 32 bits
 constexpr int64_t maxTasks = (int64_t{1} << 31) - 1;
 
@@ -76,8 +75,7 @@ double bytesTouched(const Problem& problem, const Sequence& sequence) {
   bytes += size * heads * double(sequence.queryRows) * problem.valueDim;
   const KeyRange keys =
       sequence.queryLength > 0 ? visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1) : KeyRange{0, 0};
-  const double stored = double(byteSize(problem.kvDtype())), scales = problem.keyScales ? 2 * sizeof(float) : 0;
-  bytes += problem.kvHeads * double(keys.end - keys.begin) * (stored * (problem.headDim + problem.valueDim) + scales);
+  bytes += keyBytes(problem, keys.end - keys.begin);
   if (sequence.lse) bytes += 4 * heads * double(sequence.queryRows);
   const double pairs = heads * visiblePairs(problem, sequence);
   if (sequence.mask) bytes += pairs;
@@ -140,78 +138,9 @@ bool allAligned(const Problem& problem, const Sequence& sequence) {
 
 }  // namespace
 
-StandardWork standardWork(const Problem& problem, const Sequence& sequence) {
-  StandardWork work;
-  work.queryTiles = ceilDivide(sequence.queryRows, standardQueryTile);
-  work.tileRows = std::min<int64_t>(roundUp(sequence.queryRows, warpRows), standardQueryTile);
-  for (int64_t tile = 0; tile < work.queryTiles; tile++) {
-    const TileRange keys = scoredKeyTiles(problem, sequence, tile);
-    work.keyTiles = std::max(work.keyTiles, keys.end - keys.begin);
-  }
-  const int64_t heads = problem.heads, stored = heads * work.queryTiles * work.keyTiles;
-  work.scoreTasks = stored;
-  work.outputTasks = heads * work.queryTiles * ceilDivide(problem.valueDim, valueTile(problem.valueDim));
-  if (sequence.weights) {
-    work.weightTiles = ceilDivide(sequence.queryRows, weightRows);
-    work.weightTasks = heads * work.weightTiles;
-  }
-  work.probabilityBytes = stored * work.tileRows * standardKeyTile * byteSize(problem.dtype);
-  work.blockRowBytes = stored * (standardKeyTile / standardKeyBlock) * work.tileRows * int64_t(2 * sizeof(float));
-  work.rowBytes = heads * work.queryTiles * standardQueryTile * int64_t(2 * sizeof(float));
-  return work;
-}
-
-int64_t standardTableBytes(int64_t sequenceCount) {
-  return roundUp(sequenceCount * standardEntryBytes, workspaceAlignment);
-}
-
-TiledWork tiledWork(const Problem& problem, const Sequence& sequence) {
-  TiledWork work;
-  const int64_t rows = sequence.queryRows * problem.groupSize();
-  work.rowTiles = ceilDivide(rows, tiledShape(problem).rows());
-  work.tasks = work.rowTiles * problem.kvHeads;
-  if (sequence.weights) {
-    work.weightRowTiles = ceilDivide(rows, standardQueryTile);
-    work.weightKeyTiles = ceilDivide(sequence.keyColumns, standardKeyTile);
-    work.weightTasks = work.weightRowTiles * work.weightKeyTiles * problem.kvHeads;
-    work.rowBytes = roundUp(problem.kvHeads * rows * int64_t(2 * sizeof(float)), workspaceAlignment);
-  }
-  return work;
-}
-
-int64_t sm90Sequences(const Plan& plan) {
-  return std::count_if(plan.sequences.begin(), plan.sequences.end(),
-                       [](const SequencePlan& part) { return part.kernel == Kernel::cudaTiledSm90; });
-}
-
-int64_t tiledTableBytes(int64_t sequenceCount) { return roundUp(sequenceCount * tiledEntryBytes, workspaceAlignment); }
-
-int64_t decodeTableBytes(int64_t sequenceCount) {
-  return roundUp(sequenceCount * decodeEntryBytes, workspaceAlignment);
-}
-
-DecodeWork decodeWork(const Problem& problem, const Sequence& sequence) {
-  DecodeWork work;
-  work.splits = decodeSplits(problem, sequence);
-  work.rows = sequence.queryLength * problem.groupSize();
-  work.tasks = problem.kvHeads * work.splits.count;
-  work.mergeTasks = ceilDivide(problem.heads * sequence.queryRows, decodeWarps);
-  work.resultFloats = roundUp(problem.valueDim, 4);
-  const int64_t results = work.tasks * work.rows;
-  work.resultBytes = roundUp(results * work.resultFloats * int64_t(sizeof(float)), workspaceAlignment);
-  work.statisticsBytes = roundUp(results * int64_t(2 * sizeof(float)), workspaceAlignment);
-  return work;
-}
-
-int64_t decodeWorkspaceBytes(const Problem& problem, const Plan& plan) {
-  int64_t count = 0, bytes = 0;
-  for (int64_t i = 0; i < problem.sequenceCount; i++) {
-    if (plan.sequences[size_t(i)].kernel != Kernel::cudaDecode) continue;
-    const DecodeWork work = decodeWork(problem, problem.sequences[i]);
-    bytes += work.resultBytes + work.statisticsBytes;
-    count++;
-  }
-  return decodeTableBytes(count) + bytes;
+/// Results of rows in the workspace, written and read again.
+static double resultBytes(const Problem& problem, int64_t rows) {
+  return 2.0 * double(rows) * (problem.valueDim + 2) * sizeof(float);
 }
 
 static SequencePlan planDecode(const Problem& problem, const Sequence& sequence, Plan& plan) {
@@ -233,8 +162,8 @@ static SequencePlan planDecode(const Problem& problem, const Sequence& sequence,
   const int64_t panel = exact ? 4 : panelBytes / byteSize(problem.dtype);
   const int64_t dims = roundUp(problem.headDim, panel) + roundUp(problem.valueDim, exact ? 32 : panel);
   part.flops = 2.0 * problem.kvHeads * double(rows) * double(keys) * double(dims);
-  plan.tasks += work.tasks + work.mergeTasks;
-  plan.bytes += 2.0 * double(work.tasks * work.rows * (problem.valueDim + 2)) * sizeof(float);
+  plan.tasks += work.tasks;
+  plan.bytes += resultBytes(problem, work.tasks * work.rows);
   return part;
 }
 
@@ -283,6 +212,71 @@ static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, 
   return part;
 }
 
+/// Rows of one sequence against keys that it does not share, to be merged with others.
+static SequencePlan planOwn(const Problem& problem, const Sequence& cut, Plan& plan) {
+  if (hasFewRows(problem, cut)) return planDecode(problem, cut, plan);
+  SequencePlan part = planTiled(problem, cut, nullptr, plan);
+  part.keySplit = cut.keyLength;
+  plan.bytes += resultBytes(problem, part.rows * problem.kvHeads);
+  return part;
+}
+
+/// A segment that all rows of its sequences see: a call without causality and window, of as many queries as there are.
+static void planShared(const Problem& problem, SegmentPlan& segment, Plan& plan) {
+  const Sequence& first = problem.sequences[segment.sequences[0]];
+  const int64_t begin = segment.plan.keyBegin, keys = segment.keyEnd - begin;
+  int64_t queries = 0;
+  for (const int32_t owner : segment.sequences) queries += problem.sequences[owner].queryLength;
+  const Problem open = openProblem(problem);
+  const TiledShape shape = tiledShape(problem);
+  SequencePlan part;
+  part.kernel = Kernel::cudaTiled;
+  part.keyBegin = begin;
+  part.rows = queries * problem.groupSize();
+  part.queryBlock = shape.rows();
+  part.keyBlock = shape.keys;
+  part.keySplit = segmentSplit(problem, keys, hasFewRows(problem, first));
+  part.splits = ceilDivide(keys, part.keySplit);
+  for (int64_t split = 0; split < part.splits; split++) {
+    const int64_t from = begin + split * part.keySplit;
+    Sequence cut = cutSequence(problem, first, from, std::min(from + part.keySplit, segment.keyEnd));
+    cut.queryLength = cut.queryRows = queries;
+    const TiledWork work = tiledWork(open, cut);
+    part.flops += problem.kvHeads * executedFlops(open, cut, shape, work);
+    plan.tasks += work.tasks;
+  }
+  plan.bytes += resultBytes(problem, part.rows * problem.kvHeads * part.splits);
+  // What all but one of its sequences need not read again.
+  plan.bytes -= double(segment.sequences.size() - 1) * keyBytes(problem, keys);
+  segment.plan = part;
+}
+
+static void planSegments(const Problem& problem, Plan& plan) {
+  for (SegmentPlan& segment : plan.segments) {
+    const int64_t begin = segment.plan.keyBegin;
+    if (segment.shareable) {
+      planShared(problem, segment, plan);
+    } else {
+      const Sequence cut = cutSequence(problem, problem.sequences[segment.sequences[0]], begin, segment.keyEnd);
+      segment.plan = planOwn(problem, cut, plan);
+      segment.plan.keyBegin = begin;
+    }
+    plan.flops += segment.plan.flops;
+  }
+}
+
+/// Where the keys of a sequence begin that no segment has, and its segments.
+static int64_t cutSegments(const Problem& problem, int64_t index, KnownSegments& known, Plan& plan) {
+  const Sequence& sequence = problem.sequences[index];
+  const Segments& own = problem.segments[index];
+  for (int64_t i = 0; i < own.count && problem.pageSize > 0; i++)
+    if (own.data[i].end % problem.pageSize != 0)
+      throw std::invalid_argument("segments: expected whole pages of " + std::to_string(problem.pageSize) +
+                                  " tokens, got an end of " + std::to_string(own.data[i].end));
+  return addSegments(problem, index, hasFewRows(problem, sequence), known, plan,
+                     [&](const Sequence& first) { return sharesWith(sequence, first); });
+}
+
 Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   checkSupported(problem);
   const bool tiled = problem.algorithm != Algorithm::standard && canBeTiled(problem);
@@ -290,28 +284,38 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   Plan plan;
   plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
-  int64_t tiledSequences = 0;
+  KnownSegments known;
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
+    const int64_t begin = tiled && problem.segments && !sequence.weights ? cutSegments(problem, i, known, plan) : 0;
     SequencePlan part;
     if (!tiled)
       part = planStandard(problem, sequence, plan);
+    else if (begin > 0)
+      part = planOwn(problem, cutSequence(problem, sequence, begin, sequence.keyLength), plan);
     else if (isDecode(problem, sequence))
       part = planDecode(problem, sequence, plan);
     else
       part = planTiled(problem, sequence, limits.computeMajor == 9 ? &sm90 : nullptr, plan);
-    const bool decode = part.kernel == Kernel::cudaDecode;
-    if (!decode) part.keySplit = sequence.keyLength;
-    tiledSequences += tiled && !decode;
+    if (part.kernel != Kernel::cudaDecode) part.keySplit = sequence.keyLength;
+    if (part.kernel == Kernel::cudaDecode || begin > 0)
+      plan.tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);  // merge
+    part.keyBegin = begin;
     part.plainLoads = !allAligned(problem, sequence);
     plan.flops += part.flops;
     plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);
     plan.bytes += bytesTouched(problem, sequence);
     plan.sequences.push_back(part);
   }
-  plan.workspaceBytes += sm90WorkspaceBytes(sm90Sequences(plan));
-  plan.workspaceBytes += decodeWorkspaceBytes(problem, plan);
-  plan.workspaceBytes += tiled ? tiledTableBytes(tiledSequences) : standardTableBytes(problem.sequenceCount);
+  planSegments(problem, plan);
+  if (tiled) {
+    const Pieces pieces = piecesOf(problem, plan);
+    const int64_t merged = int64_t(pieces.merged.size()), others = problem.sequenceCount - merged;
+    plan.workspaceBytes += sm90WorkspaceBytes(sm90Sequences(plan)) + piecesBytes(pieces);
+    plan.workspaceBytes += tiledTableBytes(others + int64_t(pieces.tiled.size()));
+  } else {
+    plan.workspaceBytes += standardTableBytes(problem.sequenceCount);
+  }
   if (plan.tasks > maxTasks)
     throw std::invalid_argument("algorithm: \"" + std::string(tiled ? "tiled" : "standard") + "\" would take " +
                                 std::to_string(plan.tasks) + " thread blocks, more than a launch can hold");

@@ -1,7 +1,7 @@
 // Plans for CUDA devices, and the sizes of the standard kernel's work that its launch shares with them. Pure functions.
 #pragma once
+#include "pieces_cuda.h"
 #include "plan.h"
-#include "tiles_cuda.h"
 
 namespace fovea::cuda {
 
@@ -39,6 +39,9 @@ struct TiledWork {
 
 TiledWork tiledWork(const Problem& problem, const Sequence& sequence);
 
+/// The problem of shared segments, whose keys all rows see: without causality and window.
+Problem openProblem(const Problem& problem);
+
 /// How many sequences are cuda.tiled_sm90's.
 int64_t sm90Sequences(const Plan& plan);
 
@@ -47,18 +50,10 @@ int64_t tiledTableBytes(int64_t sequenceCount);
 /// The decode kernels' work on one sequence. A task is a thread block.
 struct DecodeWork {
   KeySplits splits{0, 0, 0};
-  int64_t rows = 0;             // of each kv head, that attend
-  int64_t tasks = 0;            // kv heads x splits
-  int64_t mergeTasks = 0;       // of decodeWarps rows of output
-  int64_t resultFloats = 0;     // of one row of a split: valueDim, rounded up to whole 16 bytes
-  int64_t resultBytes = 0;      // workspace, multiples of 256: of all results,
-  int64_t statisticsBytes = 0;  // and of their references and sums
+  int64_t rows = 0;   // of each kv head, that attend
+  int64_t tasks = 0;  // kv heads x splits
 };
 
 DecodeWork decodeWork(const Problem& problem, const Sequence& sequence);
-
-/// Workspace bytes of the decode kernels: the table of their sequences, and each one's results. It comes first.
-int64_t decodeWorkspaceBytes(const Problem& problem, const Plan& plan);
-int64_t decodeTableBytes(int64_t sequenceCount);
 
 }  // namespace fovea::cuda

@@ -1,8 +1,6 @@
 #include "planner.h"
 
 #include <algorithm>
-#include <map>
-#include <utility>
 
 namespace fovea {
 
@@ -140,38 +138,6 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
   return plan;
 }
 
-/// Whether every row of the sequence sees all of keys [begin, end): then its rows are as good as another sequence's.
-bool seesAll(const Problem& problem, const Sequence& sequence, int64_t begin, int64_t end) {
-  const KeyRange first = visibleKeys(problem, sequence, 0);
-  const KeyRange last = visibleKeys(problem, sequence, sequence.queryLength - 1);
-  return first.begin <= begin && last.begin <= begin && first.end >= end && last.end >= end;
-}
-
-/// Adds the sequence's segments to the plan: to those of sequences before it where it shares them. Returns where the
-/// rest of its keys begins.
-int64_t addSegments(const Problem& problem, int64_t index, Plan& plan,
-                    std::map<std::pair<int32_t, bool>, size_t>& known) {
-  const Sequence& sequence = problem.sequences[index];
-  const Segments& own = problem.segments[index];
-  const bool decode = takesDecode(problem, sequence);
-  int64_t begin = 0;
-  for (int64_t i = 0; i < own.count && sequence.queryLength > 0; begin = own.data[i++].end) {
-    const int64_t end = own.data[i].end;
-    const bool shareable = seesAll(problem, sequence, begin, end);
-    const auto found = known.find({own.data[i].id, decode});
-    if (shareable && found != known.end()) {
-      plan.segments[found->second].sequences.push_back(int32_t(index));
-      continue;
-    }
-    if (shareable) known[{own.data[i].id, decode}] = plan.segments.size();
-    SegmentPlan& added = plan.segments.emplace_back();
-    added.plan.keyBegin = begin;
-    added.keyEnd = end;
-    added.sequences.push_back(int32_t(index));
-  }
-  return begin;
-}
-
 /// Once all their rows are known.
 void planSegments(const Problem& problem, const CpuTarget& target, Plan& plan) {
   for (SegmentPlan& segment : plan.segments) {
@@ -210,12 +176,6 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Seq
   return perPair * pairs * problem.kvHeads;
 }
 
-/// Of `keys` keys and their values.
-double keyBytes(const Problem& problem, int64_t keys) {
-  const double stored = double(byteSize(problem.kvDtype())), scales = problem.keyScales ? 2 * sizeof(float) : 0;
-  return double(keys) * problem.kvHeads * (stored * (problem.headDim + problem.valueDim) + scales);
-}
-
 double bytesTouched(const Problem& problem, const Sequence& sequence) {
   const double size = double(byteSize(problem.dtype));
   const KeyRange keys = sequence.queryLength > 0 ? visibleToAny(problem, sequence) : KeyRange{0, 0};
@@ -234,6 +194,44 @@ double bytesTouched(const Problem& problem, const Sequence& sequence) {
 }
 
 }  // namespace
+
+double keyBytes(const Problem& problem, int64_t keys) {
+  const double stored = double(byteSize(problem.kvDtype())), scales = problem.keyScales ? 2 * sizeof(float) : 0;
+  return double(keys) * problem.kvHeads * (stored * (problem.headDim + problem.valueDim) + scales);
+}
+
+/// Whether every row of the sequence sees all of keys [begin, end): then its rows are as good as another sequence's.
+static bool seesAll(const Problem& problem, const Sequence& sequence, int64_t begin, int64_t end) {
+  const KeyRange first = visibleKeys(problem, sequence, 0);
+  const KeyRange last = visibleKeys(problem, sequence, sequence.queryLength - 1);
+  return first.begin <= begin && last.begin <= begin && first.end >= end && last.end >= end;
+}
+
+int64_t addSegments(const Problem& problem, int64_t index, bool few, KnownSegments& known, Plan& plan,
+                    const std::function<bool(const Sequence& first)>& mayJoin) {
+  const Sequence& sequence = problem.sequences[index];
+  const Segments& own = problem.segments[index];
+  int64_t begin = 0;
+  for (int64_t i = 0; i < own.count && sequence.queryLength > 0; begin = own.data[i++].end) {
+    const int64_t end = own.data[i].end;
+    const bool shareable = seesAll(problem, sequence, begin, end);
+    const auto found = known.find({own.data[i].id, few});
+    if (shareable && found != known.end()) {
+      SegmentPlan& segment = plan.segments[found->second];
+      if (mayJoin(problem.sequences[segment.sequences[0]])) {
+        segment.sequences.push_back(int32_t(index));
+        continue;
+      }
+    }
+    if (shareable && found == known.end()) known[{own.data[i].id, few}] = plan.segments.size();
+    SegmentPlan& added = plan.segments.emplace_back();
+    added.plan.keyBegin = begin;
+    added.keyEnd = end;
+    added.shareable = shareable;
+    added.sequences.push_back(int32_t(index));
+  }
+  return begin;
+}
 
 /// Sum over queries 0 .. count - 1 of clamp(query + shift, 0, limit).
 static double clampedSum(int64_t count, int64_t shift, int64_t limit) {
@@ -279,11 +277,12 @@ Plan planCpu(const Problem& problem, const CpuTarget& target) {
   if (plan.algorithm == Algorithm::automatic)
     plan.algorithm = problem.scoreStage == ScoreStage::none ? Algorithm::tiled : Algorithm::standard;
   const bool cut = problem.segments && plan.algorithm == Algorithm::tiled;
-  std::map<std::pair<int32_t, bool>, size_t> known;
+  KnownSegments known;
+  const auto anybody = [](const Sequence&) { return true; };
   plan.sequences.reserve(size_t(problem.sequenceCount));
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
-    const int64_t keyBegin = cut ? addSegments(problem, i, plan, known) : 0;
+    const int64_t keyBegin = cut ? addSegments(problem, i, takesDecode(problem, sequence), known, plan, anybody) : 0;
     SequencePlan part = planSequence(problem, sequence, target, plan.algorithm, keyBegin);
     part.flops = executedFlops(problem, sequence, part, target);
     plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);

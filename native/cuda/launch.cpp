@@ -4,7 +4,9 @@
 #include <cstring>
 #include <vector>
 
+#include "../attention/plan_cuda.h"
 #include "kernels/standard.h"
+#include "kernels/tiled.h"
 #include "launch_parts.h"
 
 namespace fovea::cuda {
@@ -71,43 +73,106 @@ void writeTable(Device& device, CUstream stream, const void* table, size_t bytes
 
 namespace {
 
-/// The sequences of a call that the decode kernel has, or those that it has not.
-struct Part {
-  Part(const Problem& whole, const Plan& all, bool decode) : problem(whole) {
-    plan.algorithm = all.algorithm;
-    for (int64_t i = 0; i < whole.sequenceCount; i++) {
-      if ((all.sequences[size_t(i)].kernel == Kernel::cudaDecode) != decode) continue;
-      sequences.push_back(whole.sequences[i]);
-      plan.sequences.push_back(all.sequences[size_t(i)]);
-    }
+/// A call of the tiled kernels: sequences that write their output, or pieces.
+struct TiledCall {
+  explicit TiledCall(const Problem& whole) : problem(whole) {
+    problem.sequences = nullptr;
+    problem.sequenceCount = 0;
+    plan.algorithm = Algorithm::tiled;
+  }
+  TiledCall(const TiledCall&) = delete;
+  TiledCall& operator=(const TiledCall&) = delete;
+
+  void add(const Sequence& sequence, const SequencePlan& part, const TiledTarget& target) {
+    sequences.push_back(sequence);
+    plan.sequences.push_back(part);
+    targets.push_back(target);
     problem.sequences = sequences.data();
     problem.sequenceCount = int64_t(sequences.size());
   }
-  Part(const Part&) = delete;
-  Part& operator=(const Part&) = delete;
 
   std::vector<Sequence> sequences;
+  std::vector<TiledTarget> targets;
   Problem problem;
   Plan plan;
 };
 
+TiledTarget targetOf(const Piece& piece, const PieceMemory& memory) {
+  return {memory.results + CUdeviceptr(piece.results), memory.results + CUdeviceptr(piece.statistics)};
+}
+
+/// What decode and shared segments leave. Nothing of `memory` is looked at to load kernels.
+void addRest(TiledCall& call, const Problem& problem, const Plan& plan, const Pieces& pieces,
+             const PieceMemory& memory) {
+  for (size_t i = 0; i < plan.sequences.size(); i++) {
+    const SequencePlan& part = plan.sequences[i];
+    if (part.kernel != Kernel::cudaDecode && part.keyBegin == 0) call.add(problem.sequences[i], part, {});
+  }
+  for (const Piece& piece : pieces.tiled) call.add(piece.sequence, {Kernel::cudaTiled}, targetOf(piece, memory));
+}
+
+void launchShared(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
+                  const PieceMemory& memory) {
+  if (pieces.shared.empty()) return;
+  TiledCall call(openProblem(problem));
+  std::vector<RowOwner> owners;
+  const int64_t size = byteSize(problem.dtype);
+  for (const Piece& piece : pieces.shared) {
+    TiledTarget target = targetOf(piece, memory);
+    target.owners = memory.owners + CUdeviceptr(owners.size() * sizeof(RowOwner));
+    const Sequence& first = problem.sequences[piece.owners[0]];
+    const int64_t begin = first.queryOffset - piece.sequence.queryOffset;  // of its keys
+    for (const int32_t index : piece.owners) {
+      const Sequence& owner = problem.sequences[index];
+      const auto bytes = static_cast<const char*>(owner.query.data) - static_cast<const char*>(first.query.data);
+      target.queryAligned &= rowsAligned(owner.query, 0, problem.dtype);
+      for (int64_t query = 0; query < owner.queryLength; query++)
+        owners.push_back({bytes / size + query * owner.query.rowStride, owner.queryOffset + query - begin});
+    }
+    call.add(piece.sequence, {Kernel::cudaTiled}, target);
+  }
+  writeTable(device, stream, owners.data(), owners.size() * sizeof(RowOwner), memory.owners);
+  launchTiled(device, stream, call.problem, call.plan, call.targets, memory.shared);
+}
+
 }  // namespace
+
+PieceMemory::PieceMemory(const Pieces& pieces, CUdeviceptr workspace) {
+  const auto take = [&](int64_t bytes) {
+    const CUdeviceptr at = workspace;
+    workspace += CUdeviceptr(bytes);
+    return at;
+  };
+  decode = take(decodeTableBytes(pieces));
+  shared = take(sharedTableBytes(pieces));
+  owners = take(ownerTableBytes(pieces));
+  merge = take(mergeTableBytes(pieces));
+  runs = take(runTableBytes(pieces));
+  results = take(pieces.resultBytes);
+}
 
 void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
   device.function(tableKernel(false));
   device.function(tableKernel(true));
   if (plan.algorithm == Algorithm::standard) return loadStandard(device, problem);
-  const Part decode(problem, plan, true), tiled(problem, plan, false);
-  if (!decode.sequences.empty()) loadDecode(device, problem);
+  const Pieces pieces = piecesOf(problem, plan);
+  loadDecode(device, problem, pieces);
+  TiledCall tiled(problem);
+  addRest(tiled, problem, plan, pieces, PieceMemory(pieces, 0));
+  for (const Piece& piece : pieces.shared) tiled.add(piece.sequence, {Kernel::cudaTiled}, {});
   if (!tiled.sequences.empty()) loadTiled(device, tiled.problem, tiled.plan);
 }
 
 void launch(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
   if (plan.algorithm == Algorithm::standard) return launchStandard(device, stream, problem, workspace);
-  const Part decode(problem, plan, true), tiled(problem, plan, false);
-  launchDecode(device, stream, decode.problem, workspace);
-  workspace += CUdeviceptr(decodeWorkspaceBytes(problem, plan));
-  launchTiled(device, stream, tiled.problem, tiled.plan, workspace);
+  const Pieces pieces = piecesOf(problem, plan);
+  const PieceMemory memory(pieces, workspace);
+  launchDecode(device, stream, problem, pieces, memory);
+  launchShared(device, stream, problem, pieces, memory);
+  TiledCall tiled(problem);
+  addRest(tiled, problem, plan, pieces, memory);
+  launchTiled(device, stream, tiled.problem, tiled.plan, tiled.targets, workspace + CUdeviceptr(piecesBytes(pieces)));
+  launchMergeSplits(device, stream, problem, pieces, memory);
 }
 
 }  // namespace fovea::cuda

@@ -18,48 +18,6 @@ KernelImage decodeKernel(const Problem& problem) {
 KernelImage splitsKernel(DType type) { return {images::merge, std::string("fovea_merge_splits_") + suffix(type)}; }
 KernelImage mergeKernel(DType type) { return {images::merge, std::string("fovea_merge_attention_") + suffix(type)}; }
 
-/// The table of sequences, and how many tasks each kernel has.
-struct DecodeTable {
-  std::vector<DecodeSequence> entries;
-  int64_t tasks = 0, mergeTasks = 0;
-};
-
-DecodeTable makeTable(const Problem& problem, CUdeviceptr workspace) {
-  DecodeTable table;
-  for (int64_t i = 0; i < problem.sequenceCount; i++) table.entries.emplace_back().sequence = problem.sequences[i];
-  CUdeviceptr next = workspace + CUdeviceptr(decodeTableBytes(int64_t(table.entries.size())));
-  const auto take = [&](int64_t bytes) {
-    const CUdeviceptr at = next;
-    next += CUdeviceptr(bytes);
-    return at;
-  };
-  // The longest splits first, so that none of them begins when all others are done. Nothing else depends on the order.
-  std::stable_sort(table.entries.begin(), table.entries.end(), [&](const DecodeSequence& a, const DecodeSequence& b) {
-    return decodeSplits(problem, a.sequence).keys > decodeSplits(problem, b.sequence).keys;
-  });
-  for (DecodeSequence& entry : table.entries) {
-    const Sequence& sequence = entry.sequence;
-    const DecodeWork work = decodeWork(problem, sequence);
-    entry.firstTask = table.tasks;
-    entry.firstMergeTask = table.mergeTasks;
-    entry.splitKeys = int32_t(work.splits.keys);
-    entry.firstSplit = int32_t(work.splits.first);
-    entry.splits = int32_t(work.splits.count);
-    entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
-    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
-    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
-    const View<void>& output = sequence.output;
-    entry.outputAligned =
-        rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);
-    entry.resultFloats = int32_t(work.resultFloats);
-    entry.results = devicePointer<float>(take(work.resultBytes));
-    entry.statistics = devicePointer<float2>(take(work.statisticsBytes));
-    table.tasks += work.tasks;
-    table.mergeTasks += work.mergeTasks;
-  }
-  return table;
-}
-
 bool isAligned(const BatchView<const void>& view, DType type) {
   const auto fits = [](int64_t stride) { return stride % 4 == 0; };
   return reinterpret_cast<uintptr_t>(view.data) % size_t(4 * byteSize(type)) == 0 && view.columnStride == 1 &&
@@ -68,19 +26,69 @@ bool isAligned(const BatchView<const void>& view, DType type) {
 
 }  // namespace
 
-void loadDecode(Device& device, const Problem& problem) {
-  for (const KernelImage& kernel : {decodeKernel(problem), splitsKernel(problem.dtype)}) device.function(kernel);
+void loadDecode(Device& device, const Problem& problem, const Pieces& pieces) {
+  if (!pieces.decode.empty()) device.function(decodeKernel(problem));
+  if (!pieces.merged.empty()) device.function(splitsKernel(problem.dtype));
 }
 
-void launchDecode(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace) {
-  const DecodeTable table = makeTable(problem, workspace);
-  if (table.entries.empty()) return;
-  writeTable(device, stream, table.entries.data(), table.entries.size() * sizeof(DecodeSequence), workspace);
+void launchDecode(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
+                  const PieceMemory& memory) {
+  std::vector<DecodeSequence> table;
+  int64_t tasks = 0;
+  for (const Piece& piece : pieces.decode) {
+    const Sequence& sequence = piece.sequence;
+    DecodeSequence& entry = table.emplace_back();
+    entry.sequence = sequence;
+    entry.firstTask = tasks;
+    entry.splitKeys = int32_t(piece.splits.keys);
+    entry.firstSplit = int32_t(piece.splits.first);
+    entry.splits = int32_t(piece.splits.count);
+    entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
+    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
+    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
+    entry.resultFloats = int32_t(roundUp(problem.valueDim, 4));
+    entry.results = devicePointer<float>(memory.results + CUdeviceptr(piece.results));
+    entry.statistics = devicePointer<float2>(memory.results + CUdeviceptr(piece.statistics));
+    tasks += piece.splits.count * problem.kvHeads;
+  }
+  if (table.empty()) return;
+  writeTable(device, stream, table.data(), table.size() * sizeof(DecodeSequence), memory.decode);
   DecodeArguments arguments{problem, float(problem.scale), float(problem.softcap),
-                            devicePointer<const DecodeSequence>(workspace)};
+                            devicePointer<const DecodeSequence>(memory.decode)};
   arguments.problem.sequences = nullptr;
-  launchKernel(device, stream, decodeKernel(problem), table.tasks, decodeThreads, &arguments);
-  launchKernel(device, stream, splitsKernel(problem.dtype), table.mergeTasks, decodeThreads, &arguments);
+  arguments.problem.sequenceCount = int64_t(table.size());
+  launchKernel(device, stream, decodeKernel(problem), tasks, decodeThreads, &arguments);
+}
+
+void launchMergeSplits(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
+                       const PieceMemory& memory) {
+  std::vector<MergeSequence> table;
+  std::vector<MergeRun> runs;
+  int64_t tasks = 0;
+  for (const ResultRun& run : pieces.runs)
+    runs.push_back({devicePointer<const float>(memory.results + CUdeviceptr(run.results)),
+                    devicePointer<const float2>(memory.results + CUdeviceptr(run.statistics)), run.headStep,
+                    run.splitStep, run.splits, run.firstRow});
+  for (const MergedSequence& merged : pieces.merged) {
+    const Sequence& sequence = problem.sequences[merged.sequence];
+    MergeSequence& entry = table.emplace_back();
+    entry.sequence = sequence;
+    entry.firstTask = tasks;
+    entry.runs = devicePointer<const MergeRun>(memory.runs) + merged.firstRun;
+    entry.splits = merged.splits;
+    const View<void>& output = sequence.output;
+    entry.outputAligned =
+        rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);
+    entry.resultFloats = int32_t(roundUp(problem.valueDim, 4));
+    tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);
+  }
+  if (table.empty()) return;
+  writeTable(device, stream, table.data(), table.size() * sizeof(MergeSequence), memory.merge);
+  writeTable(device, stream, runs.data(), runs.size() * sizeof(MergeRun), memory.runs);
+  MergeSplitsArguments arguments{problem, devicePointer<const MergeSequence>(memory.merge)};
+  arguments.problem.sequences = nullptr;
+  arguments.problem.sequenceCount = int64_t(table.size());
+  launchKernel(device, stream, splitsKernel(problem.dtype), tasks, decodeThreads, &arguments);
 }
 
 void launchMerge(Device& device, CUstream stream, const Merge& merge, CUdeviceptr workspace) {

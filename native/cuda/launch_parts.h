@@ -1,18 +1,40 @@
 // What the launches of all algorithms share.
 #pragma once
 #include <string>
+#include <vector>
 
+#include "../attention/pieces_cuda.h"
 #include "devices.h"
 
 namespace fovea::cuda {
 
-/// The launches of one algorithm's plans, as in launch.h: tiled and decode each of those sequences that are theirs.
+/// The launches of one algorithm's plans, as in launch.h.
 void loadStandard(Device& device, const Problem& problem);
 void launchStandard(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
+
+/// Where the tables and results of pieces are in the workspace (pieces_cuda.h).
+struct PieceMemory {
+  PieceMemory(const Pieces& pieces, CUdeviceptr workspace);
+  CUdeviceptr decode, shared, owners, merge, runs, results;
+};
+
+/// Where a tiled sequence's results go instead of its output, unnormalised; and whose its rows are, if several
+/// sequences' (tiled.h).
+struct TiledTarget {
+  CUdeviceptr results = 0, statistics = 0, owners = 0;
+  bool queryAligned = true;
+};
+
+/// `targets`: of each sequence.
 void loadTiled(Device& device, const Problem& problem, const Plan& plan);
-void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace);
-void loadDecode(Device& device, const Problem& problem);
-void launchDecode(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
+void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan,
+                 const std::vector<TiledTarget>& targets, CUdeviceptr workspace);
+void loadDecode(Device& device, const Problem& problem, const Pieces& pieces);
+void launchDecode(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
+                  const PieceMemory& memory);
+/// Once all pieces are enqueued.
+void launchMergeSplits(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
+                       const PieceMemory& memory);
 
 /// As kernels' names have it.
 const char* suffix(DType type);

@@ -47,7 +47,8 @@ CUdeviceptr mapsOf(const Problem& problem, CUdeviceptr workspace) {
   return workspace + CUdeviceptr(tiledTableBytes(problem.sequenceCount));
 }
 
-TiledTable makeTable(const Problem& problem, const Plan& plan, CUdeviceptr workspace, int64_t l2Bytes) {
+TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
+                     CUdeviceptr workspace, int64_t l2Bytes) {
   TiledTable table;
   table.entries.reserve(size_t(problem.sequenceCount));
   std::vector<TiledSequence> others;
@@ -64,12 +65,16 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, CUdeviceptr works
     entry.sectionHeads = int32_t(headsInL2(problem, sequence, l2Bytes) * (onSm90 ? groups : 1));
     entry.weightRowTiles = int32_t(work.weightRowTiles);
     entry.weightKeyTiles = int32_t(work.weightKeyTiles);
-    entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
+    const TiledTarget& target = targets[size_t(i)];
+    entry.queryAligned = target.queryAligned && rowsAligned(sequence.query, 0, problem.dtype);
     entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
     entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
     const View<void>& output = sequence.output;
     entry.outputAligned =
         rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);
+    entry.results = devicePointer<float>(target.results);
+    entry.statistics = devicePointer<float2>(target.statistics);
+    entry.owners = devicePointer<const RowOwner>(target.owners);
     if (sequence.weights) entry.rows = devicePointer<float2>(next);
     next += CUdeviceptr(work.rowBytes);
     (onSm90 ? table.entries : others).push_back(entry);
@@ -101,8 +106,9 @@ void loadTiled(Device& device, const Problem& problem, const Plan& plan) {
   device.function(weightsKernel(problem));
 }
 
-void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
-  const TiledTable table = makeTable(problem, plan, workspace, device.info().l2Bytes);
+void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan,
+                 const std::vector<TiledTarget>& targets, CUdeviceptr workspace) {
+  const TiledTable table = makeTable(problem, plan, targets, workspace, device.info().l2Bytes);
   if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
   writeTable(device, stream, table.entries.data(), table.entries.size() * sizeof(TiledSequence), workspace);
   TiledArguments arguments{problem, float(problem.scale), float(problem.softcap),

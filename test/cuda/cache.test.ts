@@ -49,6 +49,71 @@ describe.each(["float32", "float16", "bfloat16", "int8"] as const)("%s", (dtype)
   });
 });
 
+describe("shared prefixes", () => {
+  const slim = { ...sizes, layers: 1, pageSize: 16, pages: 80 } as const;
+
+  /** 256 tokens that all share and 128 more that the last two do, in whole pages of at least 128 tokens; and their own. */
+  async function family(dtype: "float32" | "bfloat16" | "int8") {
+    const model = new CacheModel({ ...slim, dtype, queryDtype: dtype === "int8" ? "float16" : dtype });
+    const root = model.create();
+    await model.append([root], [270]);
+    const child = model.fork(root);
+    await model.append([root, child], [1, 125]);
+    const grandchild = model.fork(child);
+    await model.append([grandchild], [3]);
+    return { model, all: [root, child, grandchild] };
+  }
+
+  it.each(["float32", "bfloat16", "int8"] as const)("give the same bits alone and together: %s", async (dtype) => {
+    const { model, all } = await family(dtype);
+    for (const [queries, options] of [
+      [[1, 2, 1], {}],
+      [[1, 1, 20], { window: { left: 300 } }],
+      [[9, 12, 30], { alibiSlopes: Float32Array.of(0.01, 0.02, 0.1, 0), sinks: Float32Array.of(1, -1, 0, 2) }],
+    ] as const) {
+      const query = model.queries(queries);
+      const together = await model.attend(all, queries, query, 0, options);
+      const expected = model.expected(all, queries, query, 0, options);
+      expect(relativeError(together.output, expected.output)).toBeLessThan(bounds[dtype]);
+      const tokens = queries.reduce((sum, count) => sum + count, 0);
+      let from = 0;
+      for (const [i, count] of queries.entries()) {
+        const rows = [from, (from += count)] as const;
+        const elements = (size: number) => rows.map((row) => row * 4 * size) as [number, number];
+        const alone = await model.attend([all[i]!], [count], query.slice(...elements(16)), 0, options);
+        expect(alone.output).toEqual(together.output.slice(...elements(16)));
+        const lse = [0, 1, 2, 3].flatMap((head) =>
+          Array.from(together.lse.slice(head * tokens + rows[0], head * tokens + rows[1])),
+        );
+        expect([...alone.lse]).toEqual(lse);
+      }
+    }
+    model.cache.dispose();
+  });
+
+  it("are attended once, and the plan says so", async () => {
+    const { model, all } = await family("bfloat16");
+    const list = all.map(({ sequence }) => sequence);
+    const plan = (count: number, options = {}) =>
+      model.cache.explain({ shape: [count, 4, 16], dtype: "bfloat16" }, list.slice(-count), { layer: 0, ...options });
+    expect(plan(3)).toMatchObject({ sharedSegments: 2, sharedKeys: 256 + 128 });
+    expect(plan(3).parts.map(({ kernel, sequences }) => [kernel, sequences])).toEqual([
+      ["cuda.tiled", 0],
+      ["cuda.decode", 3],
+    ]);
+    expect(plan(1)).toMatchObject({ sharedSegments: 0 });
+    // What is shared is read once, whatever else a call reads and writes.
+    const alone = list.map((sequence) =>
+      model.cache.explain({ shape: [1, 4, 16], dtype: "bfloat16" }, [sequence], { layer: 0 }),
+    );
+    const bytes = alone.reduce((sum, one) => sum + one.bytes, 0);
+    expect(bytes - plan(3).bytes).toBe((2 * 256 + 128) * 2 * 2 * 16 * 2);
+    // A window that cuts a segment makes it every sequence's own.
+    expect(plan(3, { window: { left: 200 } })).toMatchObject({ sharedSegments: 1, sharedKeys: 128 });
+    model.cache.dispose();
+  });
+});
+
 describe("what is refused", () => {
   it("is named", async () => {
     expect(() => new PagedKVCache({ ...cacheSizes, dtype: "int8", valueDim: 264 })).toThrow(

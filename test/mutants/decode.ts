@@ -84,7 +84,7 @@ export const decodeMutants: readonly Mutant[] = [
     find: "exists ? entry.splits : 0,",
     replace: "entry.splits,",
     tests: ["decode: float16 a group of 3"],
-    caughtBy: ["numbers"],
+    caughtBy: ["numbers", "uninitialized"],
   },
   {
     ...decode,
@@ -177,8 +177,8 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...merge,
     name: "merge: queries of a group in another order",
-    find: "(exists ? query * group + head % group : 0)",
-    replace: "(exists ? head % group * sequence.queryLength + query : 0)",
+    find: "query * group + head % group,",
+    replace: "head % group * int(sequence.queryLength) + query,",
     tests: ["decode: float16 several queries, causal"],
     caughtBy: ["numbers"],
   },

@@ -1,8 +1,10 @@
-// Bugs of storing rows in pages, and of reading int8 ones.
+// Bugs of storing rows in pages, of reading int8 ones, and of segments that sequences share.
 import type { Mutant } from "./mutant.js";
 
 const store = { file: "store.cu", image: "store" };
 const int8 = { file: "tile.cuh", image: "decode_int8", kernels: "Half, float16, 128" };
+
+const tiled = { file: "tiled_sm80.cuh", image: "tiled_sm80", kernels: "Half, float16, 64" };
 
 export const pagesMutants: readonly Mutant[] = [
   {
@@ -68,5 +70,58 @@ export const pagesMutants: readonly Mutant[] = [
     replace: "const bool exists = true;",
     tests: ["int8: float16 decode, 16 rows"],
     caughtBy: ["numbers", "out-of-bounds-global"],
+  },
+  {
+    ...tiled,
+    name: "shared: all rows are the first sequence's",
+    find: "entry.owners ? entry.owners[packed.query].query : packed.query * query.rowStride",
+    replace: "packed.query * query.rowStride",
+    tests: ["shared: float16 decode"],
+    caughtBy: ["numbers", "uninitialized", "uninitialized-branch"],
+  },
+  {
+    ...tiled,
+    name: "shared: results of one head where another's are",
+    find: "const int64_t at = int64_t(kvHead) * rowCount + row + Output::row(i);",
+    replace: "const int64_t at = int64_t(kvHead) + row + Output::row(i);",
+    tests: ["shared: float16 decode"],
+    caughtBy: ["race-global", "uninitialized"],
+  },
+  {
+    ...tiled,
+    file: "tiled_rules.cuh",
+    name: "shared: distances from the first sequence's place",
+    find: "if (place.owners) distance =",
+    replace: "if (false) distance =",
+    tests: ["shared: float16 everything"],
+    caughtBy: ["numbers"],
+  },
+  {
+    file: "softmax.cuh",
+    image: "tiled_float32_sm80",
+    kernels: "float, float32, 64",
+    name: "shared: a row is rounded because another one is large",
+    find: "if (states.large && fabsf(reference) >= largeReference) {",
+    replace: "if (states.large) {",
+    tests: ["shared: float32 large scores"],
+    caughtBy: ["numbers"],
+  },
+  {
+    file: "merge.cu",
+    image: "merge",
+    name: "shared: the rows of the sequence before",
+    find: "+ run->firstRow + rowInHead};",
+    replace: "+ rowInHead};",
+    tests: ["shared: float16 decode"],
+    caughtBy: ["numbers"],
+  },
+  {
+    file: "merge.cu",
+    image: "merge",
+    name: "shared: a segment takes the place of another",
+    find: "while (i >= run->splits) i -= run->splits, run++;",
+    replace: "while (i >= run->splits) i -= run->splits;",
+    tests: ["shared: float16 decode"],
+    caughtBy: ["numbers"],
   },
 ];

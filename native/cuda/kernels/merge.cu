@@ -1,4 +1,4 @@
-// Merges attention over disjoint sets of keys: the splits of a decode call, and what mergeAttention is given.
+// Merges attention over disjoint sets of keys: splits of decode, segments of a cache, and what mergeAttention is given.
 //
 //   t = max_i m_i;  w_i = 2^(m_i - t);  l = sum_i w_i l_i;  output = sum_i w_i O_i / l;  lse = t + log l
 //
@@ -63,7 +63,8 @@ FOVEA_DEVICE void storeFour(Element* to, int64_t stride, int column, int end, bo
 }
 
 /// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has `count`,
-/// reference(i), weight(i, t), sum(i), values(i, column), finish(t, l). All lanes of a warp take part.
+/// reference(i), weight(i, t), sum(i), row(i), values(row, column), finish(t, l). All lanes of a warp take part: each
+/// finds the rows of its parts for all.
 template <class Parts, class Store>
 FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
   const int lane = laneIndex();
@@ -81,13 +82,16 @@ FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
     float4 total{0, 0, 0, 0};
 #pragma unroll 1
     for (int chunk = 0; chunk < parts.count; chunk += 32) {
-      const float mine = chunk + lane < parts.count ? parts.weight(chunk + lane, top) : 0.f;
+      const bool exists = chunk + lane < parts.count;
+      const float mine = exists ? parts.weight(chunk + lane, top) : 0.f;
+      const auto myRow = reinterpret_cast<uintptr_t>(exists ? parts.row(chunk + lane) : nullptr);
       const int count = min(32, parts.count - chunk);
 #pragma unroll 4
       for (int i = 0; i < count; i++) {
         const float weight = __shfl_sync(0xffffffff, mine, i);
+        const auto* row = reinterpret_cast<decltype(parts.row(0))>(__shfl_sync(0xffffffff, myRow, i));
         if (weight == 0 || column >= dims) continue;
-        const float4 values = parts.values(chunk + i, column);
+        const float4 values = parts.values(row, column);
         total.x = fmaf(weight, values.x, total.x);
         total.y = fmaf(weight, values.y, total.y);
         total.z = fmaf(weight, values.z, total.z);
@@ -103,42 +107,59 @@ FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
 
 /// One row's results of all splits (decode.h).
 struct SplitParts {
-  const float* results;
-  const float2* statistics;
-  int count;
-  int64_t resultStep, statisticsStep;  // from one split to the next
+  const MergeRun* runs;
+  int count, kvHead, rowInHead, resultFloats;
   float sink;
 
-  FOVEA_DEVICE float2 state(int i) const { return statistics[i * statisticsStep]; }
-  FOVEA_DEVICE float reference(int i) const { return state(i).y == 0 ? negativeInfinity() : state(i).x; }
+  /// The run of split i, and the row's index in its results.
+  struct Place {
+    const MergeRun* run;
+    int64_t index;
+  };
+  FOVEA_DEVICE Place find(int i) const {
+    const MergeRun* run = runs;
+    while (i >= run->splits) i -= run->splits, run++;
+    return {run, kvHead * run->headStep + i * run->splitStep + run->firstRow + rowInHead};
+  }
+  FOVEA_DEVICE float2 state(int i) const {
+    const Place place = find(i);
+    return place.run->statistics[place.index];
+  }
+  FOVEA_DEVICE float reference(int i) const {
+    const float2 split = state(i);
+    return split.y == 0 ? negativeInfinity() : split.x;
+  }
   FOVEA_DEVICE float weight(int i, float top) const {
     const float2 split = state(i);
     return split.y == 0 ? 0.f : ptx::exp2(split.x - top);
   }
   FOVEA_DEVICE float sum(int i) const { return state(i).y; }
-  FOVEA_DEVICE float4 values(int i, int column) const {
-    return *reinterpret_cast<const float4*>(results + i * resultStep + column);
+  FOVEA_DEVICE const float* row(int i) const {
+    const Place place = find(i);
+    return place.run->results + place.index * resultFloats;
+  }
+  FOVEA_DEVICE static float4 values(const float* row, int column) {
+    return *reinterpret_cast<const float4*>(row + column);
   }
   FOVEA_DEVICE RowResult finish(float top, float total) const { return finishRow(top, total, sink); }
 };
 
 template <class Element>
-FOVEA_DEVICE void mergeSplits(const DecodeArguments& arguments) {
+FOVEA_DEVICE void mergeSplits(const MergeSplitsArguments& arguments) {
   const Problem& problem = arguments.problem;
-  const DecodeSequence& entry =
-      findSequence(arguments.table, problem.sequenceCount, &DecodeSequence::firstMergeTask, blockIdx.x);
+  const MergeSequence& entry =
+      findSequence(arguments.table, problem.sequenceCount, &MergeSequence::firstTask, blockIdx.x);
   const Sequence& sequence = entry.sequence;
-  const int64_t index = (int64_t(blockIdx.x) - entry.firstMergeTask) * decodeWarps + warpIndex();
+  const int64_t index = (int64_t(blockIdx.x) - entry.firstTask) * decodeWarps + warpIndex();
   if (index >= problem.heads * sequence.queryRows) return;
   const int head = int(index / sequence.queryRows), query = int(index - head * sequence.queryRows);
-  const int group = problem.groupSize(), rows = int(sequence.queryLength) * group, kvHead = head / group;
+  const int group = problem.groupSize(), kvHead = head / group;
   const bool exists = query < sequence.queryLength;
-  const int64_t first = int64_t(kvHead) * entry.splits * rows + (exists ? query * group + head % group : 0);
-  const SplitParts parts{entry.results + first * entry.resultFloats,
-                         entry.statistics + first,
+  const SplitParts parts{entry.runs,
                          exists ? entry.splits : 0,
-                         int64_t(rows) * entry.resultFloats,
-                         rows,
+                         kvHead,
+                         query * group + head % group,
+                         entry.resultFloats,
                          exists && sequence.sinks ? sequence.sinks[head] : negativeInfinity()};
   const View<void>& output = sequence.output;
   auto* to = static_cast<Element*>(output.data) + head * output.headStride + query * output.rowStride;
@@ -154,19 +175,20 @@ template <class Element>
 struct AttentionParts {
   const MergePart* parts;
   int count, dims;
-  MergeRow row;
+  MergeRow place;
   bool aligned;
 
-  FOVEA_DEVICE float reference(int i) const { return parts[i].lse.data[row.offsetIn(parts[i].lse)]; }
+  FOVEA_DEVICE float reference(int i) const { return parts[i].lse.data[place.offsetIn(parts[i].lse)]; }
   FOVEA_DEVICE float weight(int i, float top) const {
     const float lse = reference(i);
     if (lse == negativeInfinity()) return 0;
     return lse == top ? 1.f : ptx::exp2((lse - top) * log2e);  // equal infinities are equal
   }
   FOVEA_DEVICE float sum(int) const { return 1; }
-  FOVEA_DEVICE float4 values(int i, int column) const {
-    const auto& output = parts[i].output;
-    return loadFour(static_cast<const Element*>(output.data) + row.offsetIn(output), output.columnStride, column, dims,
+  FOVEA_DEVICE const MergePart* row(int i) const { return parts + i; }
+  FOVEA_DEVICE float4 values(const MergePart* part, int column) const {
+    const auto& output = part->output;
+    return loadFour(static_cast<const Element*>(output.data) + place.offsetIn(output), output.columnStride, column, dims,
                     aligned);
   }
   FOVEA_DEVICE RowResult finish(float top, float total) const {
@@ -183,16 +205,16 @@ FOVEA_DEVICE void mergeAttention(const MergeArguments& arguments) {
   const int dims = int(merge.dims);
   const AttentionParts<Element> parts{merge.parts, int(merge.partCount), dims, mergeRow(merge, index),
                                       arguments.aligned != 0};
-  auto* to = static_cast<Element*>(merge.output.data) + parts.row.offsetIn(merge.output);
+  auto* to = static_cast<Element*>(merge.output.data) + parts.place.offsetIn(merge.output);
   const float lse = mergeParts(parts, dims, [&](int column, float4 values) {
     storeFour(to, merge.output.columnStride, column, dims, parts.aligned, values);
   });
-  if (laneIndex() == 0) merge.lse.data[parts.row.offsetIn(merge.lse)] = lse;
+  if (laneIndex() == 0) merge.lse.data[parts.place.offsetIn(merge.lse)] = lse;
 }
 
 #define FOVEA_MERGE(suffix, Element)                                                       \
   extern "C" __global__ void __launch_bounds__(decodeThreads)                              \
-      fovea_merge_splits_##suffix(const __grid_constant__ DecodeArguments arguments) {     \
+      fovea_merge_splits_##suffix(const __grid_constant__ MergeSplitsArguments arguments) {     \
     mergeSplits<Element>(arguments);                                                       \
   }                                                                                        \
   extern "C" __global__ void __launch_bounds__(decodeThreads)                              \

@@ -7,6 +7,14 @@
 
 namespace fovea::cuda {
 
+/// A query of a shared segment: where its row is, in elements from the first owner's query, and its place among the
+/// keys.
+struct RowOwner {
+  int64_t query, place;
+};
+
+static_assert(sizeof(RowOwner) == ownerEntryBytes);
+
 /// One entry of the table. "Tasks" are thread blocks: a launch has one row of them over all sequences.
 struct alignas(16) TiledSequence {
   Sequence sequence;  // with device pointers
@@ -20,7 +28,11 @@ struct alignas(16) TiledSequence {
   // In the workspace, when weights are wanted: [kvHeads][rows], each row's reference in base 2, and one over its sum of
   // 2^(score - reference), 0 for a row that sees nothing.
   float2* rows;
-  int64_t unused;
+
+  // In the workspace, when others merge the results: as decode's (decode.h), [kvHeads][rows].
+  float* results;
+  float2* statistics;
+  const RowOwner* owners;  // of each query, where they are several sequences'
 };
 
 static_assert(sizeof(TiledSequence) == tiledEntryBytes);

@@ -18,6 +18,7 @@ FOVEA_DEVICE TiledPlace placeOf(const TiledSequence& entry, int kvHeads, int64_t
 /// Where a warp's tile of scores lies: rows from `row` on, keys from `key` on.
 struct ScorePlace {
   int kvHead, row, key;
+  const RowOwner* owners = nullptr;  // where queries are several sequences'
 };
 
 /// A row of the tile by its query and its head.
@@ -76,7 +77,8 @@ FOVEA_DEVICE void addDistances(const RuleArguments& arguments, const Sequence& s
   for (int i = 0; i < Tile::rowsPerThread; i++) {
     const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
     const float slope = sequence.alibiSlopes[row.head] * log2e;
-    const int64_t distance = row.query + sequence.queryOffset - place.key;
+    int64_t distance = row.query + sequence.queryOffset - place.key;
+    if (place.owners) distance = place.owners[min(row.query, int(sequence.queryLength) - 1)].place - place.key;
 #pragma unroll
     for (int j = 0; j < Tile::columnsPerThread; j++)
       tile.at(i, j) -= slope * fabsf(static_cast<float>(distance - tile.column(j)));

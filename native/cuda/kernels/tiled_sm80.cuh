@@ -93,8 +93,28 @@ FOVEA_DEVICE void loadQuery(const Problem& problem, const TiledSequence& entry, 
   const int firstRow = shared.firstRow, kvHead = shared.kvHead;
   loadRows<tiledThreads>(shared.query, query, rowCount - firstRow, problem.headDim, [&](int row) {
     const PackedRow packed = packedRow(problem, kvHead, firstRow + row);
-    return query.base + packed.head * headStride + packed.query * query.rowStride;
+    const int64_t at = entry.owners ? entry.owners[packed.query].query : packed.query * query.rowStride;
+    return query.base + packed.head * headStride + at;
   });
+}
+
+/// Results that others merge: the warp's rows unnormalised, in float32, from the tile's row `row` on.
+template <class Output, int rows>
+FOVEA_DEVICE void writeResults(const Problem& problem, const TiledSequence& entry, int kvHead, int row, Output& output,
+                               const RowStates<rows>& states) {
+  const int rowCount = int(entry.sequence.queryLength) * problem.groupSize(), floats = (problem.valueDim + 3) / 4 * 4;
+#pragma unroll
+  for (int i = 0; i < rows; i++) {
+    const float total = rowTotal<Output::lanesPerRow>(states.sum[i]);
+    if (row + Output::row(i) >= rowCount) continue;
+    const int64_t at = int64_t(kvHead) * rowCount + row + Output::row(i);
+    if (laneIndex() % Output::lanesPerRow == 0) entry.statistics[at] = {states.reference[i], total};
+    float* to = entry.results + at * floats;
+#pragma unroll
+    for (int j = 0; j < Output::columnsPerThread; j += 2)
+      if (Output::column(j) < floats)
+        *reinterpret_cast<float2*>(to + Output::column(j)) = {output.at(i, j), output.at(i, j + 1)};
+  }
 }
 
 template <class Element, class Stored, TiledShape shape>
@@ -170,7 +190,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
       const int key = shared.firstKey + tile * keys;
       float unit = arguments.scale * log2e;
       if (const int2 plain = shared.plainKeys[warpIndex()]; key < plain.x || key > plain.y)
-        unit = applyRules(arguments, sequence, {shared.kvHead, shared.firstRow + warpRow, key}, scores);
+        unit = applyRules(arguments, sequence, {shared.kvHead, shared.firstRow + warpRow, key, entry.owners}, scores);
       softmaxStep(scores, states, output, unit);
       round(probabilities, scores);
     }
@@ -184,6 +204,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   ptx::waitCopies<0>();
   __syncthreads();  // the query's place becomes the output's
   const int kvHead = shared.kvHead, firstRow = shared.firstRow, queryRows = int(sequence.queryRows);
+  if (entry.results) return writeResults(problem, entry, kvHead, firstRow + warpRow, output, states);
 #pragma unroll
   for (int i = 0; i < Scores::rowsPerThread; i++) {
     const int row = firstRow + warpRow + Scores::row(i);

@@ -127,6 +127,11 @@ Tensors::Tensors(const Case& about) : about_(about) {
   }
   problem_.sequences = sequences_.data();
   problem_.sequenceCount = int64_t(sequences_.size());
+  if (about.sharedKeys > 0) {
+    shared_.end = about.sharedKeys;
+    segments_.assign(sequences_.size(), {&shared_, 1});
+    problem_.segments = segments_.data();
+  }
   clearOutputs();
 }
 
@@ -161,14 +166,15 @@ View<Element> Tensors::output(const Shape& shape, DType type) {
   return {data, rows * columns, columns, 1};
 }
 
-/// Pages in a shuffled order, with one that nobody uses and NaN past the last key. int8 pages of all sequences are one
-/// array, as their scales are; others have one each.
+/// Pages in a shuffled order, with one that nobody uses and NaN past the last key. Pages of all sequences are one array
+/// where their scales are, with int8, and where they share some; else sequences have one each.
 void Tensors::addPages(Sequence& sequence, int64_t sequenceIndex, Random& random) {
   const int64_t size = about_.pageSize, heads = about_.kvHeads;
   const auto pagesOf = [&](int keys) { return (keys + size - 1) / size + 1; };
   const int64_t pages = pagesOf(int(sequence.keyLength));
-  int64_t first = 0, all = about_.int8 ? 0 : pages;
-  for (size_t i = 0; about_.int8 && i < about_.keyLengths.size(); i++) {
+  const bool pooled = about_.int8 || about_.sharedKeys > 0;
+  int64_t first = 0, all = pooled ? 0 : pages;
+  for (size_t i = 0; pooled && i < about_.keyLengths.size(); i++) {
     if (int64_t(i) < sequenceIndex) first += pagesOf(about_.keyLengths[i]);
     all += pagesOf(about_.keyLengths[i]);
   }
@@ -177,7 +183,7 @@ void Tensors::addPages(Sequence& sequence, int64_t sequenceIndex, Random& random
   for (int64_t i = pages - 1; i > 0; i--) std::swap(table[size_t(i)], table[size_t(random.bits() % uint64_t(i + 1))]);
   const DType stored = problem_.kvDtype();
   const auto reserved = [&](int64_t columns, const View<const void>& before) {
-    const void* data = about_.int8 && sequenceIndex > 0 ? before.data : reserve(all * heads * size * columns, stored);
+    const void* data = pooled && sequenceIndex > 0 ? before.data : reserve(all * heads * size * columns, stored);
     return View<const void>{data, size * columns, columns, 1};
   };
   const Sequence* before = sequences_.empty() ? &sequence : sequences_.data();
@@ -189,7 +195,9 @@ void Tensors::addPages(Sequence& sequence, int64_t sequenceIndex, Random& random
     problem_.keyScales = static_cast<float*>(reserve(all * heads * size, DType::float32));
     problem_.valueScales = static_cast<float*>(reserve(all * heads * size, DType::float32));
   }
-  const PageRows rows{sequence.keyLength, first, pages, table.data()};
+  const int64_t shared = sequenceIndex > 0 ? about_.sharedKeys : 0;
+  if (shared > 0) std::copy_n(pageTables_[0].begin(), shared / size, table.begin());
+  const PageRows rows{shared, sequence.keyLength, first, pages, table.data()};
   fillPages(rows, about_.headDim, random, sequence.key, const_cast<float*>(problem_.keyScales));
   fillPages(rows, about_.valueDim, random, sequence.value, const_cast<float*>(problem_.valueScales));
   pageTables_.reserve(about_.queryLengths.size());
@@ -205,7 +213,7 @@ void Tensors::fillPages(const PageRows& rows, int64_t columns, Random& random, V
       store(problem_.kvDtype(), data, row * columns + column, about_.int8 ? 100 : NAN);
     if (about_.int8) scales[row] = NAN;
   }
-  for (int64_t key = 0; key < rows.keys; key++)
+  for (int64_t key = rows.begin; key < rows.end; key++)
     for (int64_t head = 0; head < heads; head++) {
       const int64_t row = (rows.table[key / size] * heads + head) * size + key % size;
       if (about_.int8) scales[row] = float(0.01 + 0.03 * random.uniform());

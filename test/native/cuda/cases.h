@@ -26,6 +26,7 @@ struct Case {
   ScoreStage scoreStage = ScoreStage::none;
   int pageSize = 0;
   bool int8 = false;           // keys and values are int8, in pages
+  int sharedKeys = 0;          // whole pages of keys that all sequences have in the same pages: a segment
   int padding = 0;             // rows past each length, in inputs (NaN) and outputs (0)
   bool rowsFirst = false;      // layout [rows, heads, dim] instead of [heads, rows, dim]
   int shift = 0;               // elements before the tensors: breaks the alignment of rows
@@ -57,7 +58,8 @@ class Tensors {
   };
   /// The keys of one sequence in its pages, which begin at `first` of `count` in their array.
   struct PageRows {
-    int64_t keys, first, count;
+    int64_t begin, end;  // keys to fill
+    int64_t first, count;
     const int32_t* table;
   };
   void* reserve(int64_t elements, DType type);
@@ -72,6 +74,8 @@ class Tensors {
   std::vector<std::pair<void*, int64_t>> outputs_;  // and their bytes
   std::vector<std::vector<int32_t>> pageTables_;
   std::vector<Sequence> sequences_;
+  Segment shared_{0, 0};
+  std::vector<Segments> segments_;
   Problem problem_;
 };
 

@@ -1,4 +1,4 @@
-// Pages of a cache: rows that are stored in them, bit by bit, and attention over int8 ones.
+// Pages of a cache: rows that are stored in them, bit by bit, attention over int8 ones, and over shared segments.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -145,6 +145,69 @@ void attending(const Case& about) {
   tensors.compare();
 }
 
+/// Sequences that share a segment: few rows each, and many.
+std::vector<Case> sharedCases(DType dtype) {
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& name, std::vector<int> queries, std::vector<int> keys,
+                       const std::function<void(Case&)>& change) {
+    Case about;
+    about.dtype = dtype;
+    about.name = std::string(nameOf(dtype)) + " " + name;
+    about.seed = std::hash<std::string>{}(about.name);
+    about.queryLengths = std::move(queries), about.keyLengths = std::move(keys);
+    about.pageSize = 16, about.sharedKeys = 544, about.causal = true, about.rowsFirst = true;
+    change(about);
+    cases.push_back(about);
+  };
+  add("decode", {1, 2, 1, 1}, {600, 545, 1300, 560}, [](Case& c) { c.heads = 8, c.kvHeads = 2; });
+  add("nothing of their own, sinks", {1, 1}, {544, 544}, [](Case& c) { c.sinks = true, c.causal = false; });
+  add("few and many rows", {40, 1, 20, 2, 33}, {600, 545, 570, 560, 577},
+      [](Case& c) { c.headDim = 40, c.valueDim = 35; });
+  add("everything", {1, 3, 30, 40}, {600, 545, 700, 589},
+      [](Case& c) { c.heads = 2, c.alibi = c.sinks = true, c.softcap = 10, c.padding = 1, c.pageSize = 32; });
+  add("a window that cuts it for some", {1, 1, 20, 1}, {550, 900, 900, 600},
+      [](Case& c) { c.windowLeft = 600, c.heads = 2; });
+  if (dtype == DType::float32)  // some rows' are so large that they are rounded, others' are not
+    add("large scores", {1, 1, 1, 1}, {600, 545, 700, 560}, [](Case& c) { c.heads = 4, c.magnitude = 3.9e6; });
+  add("dims 128, int8", {1, 1, 20}, {600, 601, 580}, [](Case& c) { c.int8 = true, c.headDim = c.valueDim = 128; });
+  return cases;
+}
+
+/// The bits of each sequence's output and lse.
+std::vector<std::string> bitsOf(const Problem& problem) {
+  std::vector<std::string> bits;
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    const Sequence& sequence = problem.sequences[i];
+    const int64_t rows = problem.heads * sequence.queryRows;
+    bits.emplace_back(static_cast<const char*>(sequence.output.data),
+                      size_t(rows * problem.valueDim * byteSize(problem.dtype)));
+    bits.back().append(reinterpret_cast<const char*>(sequence.lse.data), size_t(rows) * sizeof(float));
+  }
+  return bits;
+}
+
+/// Together and alone: right, and the same bits.
+void sharing(const Case& about) {
+  Tensors tensors(about);
+  const Problem& all = tensors.problem();
+  const auto run = [&](int64_t from, int64_t count) {
+    Problem some = all;
+    some.sequences += from, some.segments += from, some.sequenceCount = count;
+    const Plan plan = cuda::plan(0, some);
+    const cuda::Result result = cuda::run(stream(), some, plan, cuda::allOnHost);
+    check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
+    return std::pair{bitsOf(some), plan};
+  };
+  const auto [together, plan] = run(0, all.sequenceCount);
+  const std::string wrong = compare(all);
+  check(wrong.empty(), wrong);
+  check(plan.segments.size() < size_t(all.sequenceCount), "nothing is shared");
+  for (int64_t i = 0; i < all.sequenceCount; i++) {
+    tensors.clearOutputs();
+    check(run(i, 1).first[0] == together[size_t(i)], "sequence " + std::to_string(i) + " has other bits alone");
+  }
+}
+
 }  // namespace
 
 void addPagesTests(std::vector<Test>& tests) {
@@ -162,8 +225,11 @@ void addPagesTests(std::vector<Test>& tests) {
     add(from, DType::int8, 20, 0, false), add(from, DType::int8, 72, 64, true);
   }
   add(DType::float32, DType::int8, 512, 512, false);
-  for (const DType dtype : floats)
+  for (const DType dtype : floats) {
     for (const Case& about : int8Cases(dtype)) tests.push_back({"int8: " + about.name, [about] { attending(about); }});
+    for (const Case& about : sharedCases(dtype))
+      tests.push_back({"shared: " + about.name, [about] { sharing(about); }});
+  }
 }
 
 }  // namespace fovea::test
