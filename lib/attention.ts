@@ -104,6 +104,7 @@ export function startCall(
   const problem = writeProblem(call, outputs, storages);
   const land = takeOff(inputsOf(call), call.out?.view);
   let plan: Plan;
+  let unwatch: (() => void) | undefined;
   const settled = (how: How, message: string): void => {
     unwatch?.();
     land();
@@ -123,5 +124,5 @@ export function startCall(
     throw nativeError(error);
   }
   plan = readPlan(call.device);
-  const unwatch = signal && onAbort(signal, () => binding.cancel(id));
+  unwatch = signal && onAbort(signal, () => binding.cancel(id));
 }

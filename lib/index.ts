@@ -12,7 +12,7 @@ export type { CpuDevice, CudaDevice, Device, DeviceInfo, UnavailableDevice } fro
 export type { DataOf, DType, Float16ArrayLike, FloatDType, StoredDType } from "./dtype.js";
 export { FoveaError } from "./errors.js";
 export type { FoveaErrorCode } from "./errors.js";
-export type { ShapeInput, TensorInput, TensorLike } from "./input.js";
+export type { FloatDTypeOf, ShapeInput, TensorInput, TensorLike } from "./input.js";
 export { mergeAttention, mergeAttentionSync } from "./merge.js";
 export type { AttentionPart, MergeOptions, MergeResult } from "./merge.js";
 export type {
@@ -21,6 +21,7 @@ export type {
   AttentionResult,
   ExplainOptions,
   IntegerInput,
+  Known,
   Layout,
   ScoreStage,
   VectorInput,

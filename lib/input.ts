@@ -28,8 +28,9 @@ export interface TensorLike {
 /** An argument of a call. */
 export type TensorInput = Tensor | TensorLike;
 
-/** An argument of `explain`, which needs no data. */
-export type ShapeInput = TensorInput | { readonly shape: readonly number[]; readonly dtype: DType };
+/** An argument of `explain`, which needs no data. `strides`: as of `TensorLike`, contiguous by default. */
+export type ShapeInput =
+  TensorInput | { readonly shape: readonly number[]; readonly dtype: DType; readonly strides?: readonly number[] };
 
 /** The float dtype of an argument, where its type tells. */
 export type FloatDTypeOf<Input> = Input extends Tensor<infer D> ? Extract<D, FloatDType> : FloatDType;
@@ -45,7 +46,8 @@ export function inputView(name: string, input: unknown, bare: boolean): View {
   if (typeof like !== "object" || like === null || ArrayBuffer.isView(like)) throw notTensor(name, input);
   const shape = like.shape ?? like.dims;
   const given = like.dtype ?? like.type;
-  if (like.data === undefined && bare && shape !== undefined) return bareView(name, shape, given);
+  if (like.data === undefined && bare && shape !== undefined)
+    return bareView(name, shape, given, like.strides ?? like.stride);
   if (!ArrayBuffer.isView(like.data) || shape === undefined) throw notTensor(name, input);
 
   checkShape(name, shape);
@@ -65,12 +67,17 @@ function areStrides(strides: unknown, rank: number): strides is readonly number[
   return Array.isArray(strides) && strides.length === rank && strides.every(Number.isSafeInteger);
 }
 
-function bareView(name: string, shape: unknown, dtype: unknown): View {
+function bareView(name: string, shape: unknown, dtype: unknown, strides: unknown): View {
   checkShape(name, shape);
   if (!isDType(dtype)) {
     throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: expected a dtype of ${list(dtypes)}, got ${show(dtype)}`);
   }
-  return shapeOnly(name, dtype, "cpu", shape);
+  if (strides === undefined) return shapeOnly(name, dtype, "cpu", shape);
+  if (!areStrides(strides, shape.length)) {
+    const got = Array.isArray(strides) ? list(strides as number[]) : show(strides);
+    throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${shape.length} integer strides, got ${got}`);
+  }
+  return makeView(name, undefined, dtype, "cpu", shape, strides, 0);
 }
 
 /** A contiguous view without memory: for planning and for writing sizes. */

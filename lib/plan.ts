@@ -121,7 +121,7 @@ export function readPlan(device: Device): Plan {
     device,
     instructionSet: device === "cpu" ? instructionSetInUse() : `sm_${computeCapability(device).replace(".", "")}`,
     algorithm: algorithms[numbers[0]!]!,
-    kernel: part?.kernel ?? "none",
+    kernel: numbers[1] === 0 ? "none" : part!.kernel,
     queryBlock: part?.queryBlock ?? 0,
     keyBlock: part?.keyBlock ?? 0,
     splits: part?.splits ?? 0,

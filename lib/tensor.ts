@@ -17,6 +17,7 @@ import { assertFree } from "./flight.js";
 import { native } from "./native.js";
 import { randomNumbers, type Distribution } from "./random.js";
 import { copyToDevice, moved, newView, packed } from "./memory.js";
+import { checkNames } from "./rules.js";
 import { checkBuffer, DeviceStorage, HostStorage } from "./storage.js";
 import {
   checkShape,
@@ -43,6 +44,12 @@ export interface RandomOptions<D extends FloatDType = FloatDType> extends Tensor
   /** Standard normal ("normal", the default) or uniform in [0, 1) ("uniform"), before rounding to 16 bits. */
   distribution?: Distribution | undefined;
 }
+
+const tensorNames: ReadonlySet<string> = new Set(["dtype", "device"] satisfies (keyof TensorOptions)[]);
+const randomNames: ReadonlySet<string> = new Set([
+  ...tensorNames,
+  ...(["seed", "distribution"] satisfies (keyof RandomOptions)[]),
+]);
 
 /** A new handle on what a view shows. For the library itself. */
 export let makeTensor: (view: View) => Tensor;
@@ -95,6 +102,7 @@ export class Tensor<D extends DType = DType> {
       throw new FoveaError("ERR_FOVEA_ARGUMENT", `data: expected a typed array, got ${show(data)}`);
     }
     checkShape("shape", shape);
+    checkNames("options", options, tensorNames);
     const device = checkDevice("device", options.device);
     const dtype = checkDType("data", data, options.dtype);
     checkBuffer("data", data);
@@ -117,6 +125,7 @@ export class Tensor<D extends DType = DType> {
     options: TensorOptions<D> = {},
   ): Tensor<D> {
     checkShape("shape", shape);
+    checkNames("options", options, tensorNames);
     const device = checkGpu("device", options.device ?? "cuda");
     const dtype = checkDTypeName(options.dtype);
     const { BYTES_PER_ELEMENT: bytes } = arrayTypes[dtype];
@@ -134,6 +143,7 @@ export class Tensor<D extends DType = DType> {
   /** A new tensor whose contents are not specified. */
   static empty<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
     checkShape("shape", shape);
+    checkNames("options", options, tensorNames);
     const device = checkDevice("device", options.device);
     const dtype = checkDTypeName(options.dtype);
     return makeTensor(newView("tensor", dtype, device, Object.freeze([...shape]))) as Tensor<D>;
@@ -150,9 +160,10 @@ export class Tensor<D extends DType = DType> {
   /** A new tensor of pseudo-random numbers, rounded to the dtype; the same for the same seed on every machine. */
   static random<D extends FloatDType = "float32">(shape: readonly number[], options: RandomOptions<D>): Tensor<D> {
     checkShape("shape", shape);
-    const { seed, dtype = "float32", distribution = "normal" } = (options as RandomOptions<D> | undefined) ?? {};
-    const device = checkDevice("device", options?.device);
-    if (!Number.isInteger(seed) || seed! < 0 || seed! > 0xffffffff) {
+    checkNames("options", options, randomNames);
+    const { seed, dtype = "float32", distribution = "normal" } = options;
+    const device = checkDevice("device", options.device);
+    if (!Number.isInteger(seed) || seed < 0 || seed > 0xffffffff) {
       throw new FoveaError("ERR_FOVEA_OPTION", `seed: expected an integer from 0 to 4294967295, got ${show(seed)}`);
     }
     if (!isDType(dtype) || !isFloatDType(dtype)) {
@@ -163,7 +174,7 @@ export class Tensor<D extends DType = DType> {
       const message = `distribution: expected "normal" or "uniform", got ${show(distribution)}`;
       throw new FoveaError("ERR_FOVEA_OPTION", message);
     }
-    const numbers = randomNumbers(product(shape), seed!, distribution);
+    const numbers = randomNumbers(product(shape), seed, distribution);
     return place(encode(numbers, dtype), dtype, shape, device) as Tensor<D>;
   }
 

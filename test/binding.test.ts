@@ -10,6 +10,7 @@ import type { Binding } from "../binding.js";
 import { mergeFields, mergeViewFields } from "../lib/merge.js";
 import { planFields, planPartFields } from "../lib/plan.js";
 import { problemFields, sequenceFields } from "../lib/problem.js";
+import { runChild } from "./support/child.js";
 import native from "./support/native.js";
 import { denseProblem, planLength, run } from "./support/problem.js";
 
@@ -316,5 +317,10 @@ describe("processes", () => {
     expect(first).toContain("ERR_FOVEA_OPTION");
     expect(first).toContain(name);
     expect(second).toContain("ERR_FOVEA_BOUNDS");
+  });
+
+  it("refuse FOVEA_NUM_THREADS=0 in calls too small for threads, which hold nothing afterwards", async () => {
+    const codes = await runChild<unknown[]>("refused-child.ts", [], { FOVEA_NUM_THREADS: "0" });
+    expect(codes).toEqual(["ERR_FOVEA_OPTION", "ERR_FOVEA_OPTION", "ERR_FOVEA_OPTION", 1]);
   });
 });

@@ -444,6 +444,8 @@ describe("wrong calls", () => {
   });
 });
 
+const wide = { shape: [1, 1, 2, 4], dtype: "float32" } as const;
+
 /** What is called, the code, the message. */
 const wrongUses: [() => unknown, string, string | RegExp][] = [
   [() => Tensor.from([1, 2] as never, [2]), "ARGUMENT", "data: expected a typed array, got Array(2)"],
@@ -464,17 +466,25 @@ const wrongUses: [() => unknown, string, string | RegExp][] = [
   [() => Tensor.from(resizable, [192]), "BUFFER", /^data: its ArrayBuffer is resizable/],
   [() => Tensor.from(new Float32Array(2), [2], { device: "cuda:0" }), "DEVICE", /^device: "cuda:0" cannot be used: /],
   [
+    () => Tensor.empty([2], { dtyp: "float16" } as never),
+    "OPTION",
+    'options: there is no option "dtyp" (did you mean "dtype"?)',
+  ],
+  [() => Tensor.zeros([2], null as never), "OPTION", "options: expected an object, got null"],
+  [() => Tensor.random([2], { seed: 1, dist: "uniform" } as never), "OPTION", 'options: there is no option "dist"'],
+  [
+    () => explain({ shape: [1, 1, 2, 4], dtype: "float32", strides: [1] }, wide, wide),
+    "SHAPE",
+    "query: expected 4 integer strides, got [1]",
+  ],
+  [
     () => Tensor.zeros([2], { dtype: "float8" as never }),
     "DTYPE",
     'dtype: expected one of [float32, float16, bfloat16, int32, bool], got "float8"',
   ],
   [() => Tensor.zeros([2 ** 40]), "OUT_OF_MEMORY", "cannot allocate 1099511627776 elements of float32"],
   [() => Tensor.random([2 ** 40], { seed: 1 }), "OUT_OF_MEMORY", "cannot allocate 1099511627776 elements of float64"],
-  [
-    () => Tensor.random([2], undefined as never),
-    "OPTION",
-    "seed: expected an integer from 0 to 4294967295, got undefined",
-  ],
+  [() => Tensor.random([2], undefined as never), "OPTION", "options: expected an object, got undefined"],
   [() => Tensor.random([2], { seed: -1 }), "OPTION", "seed: expected an integer from 0 to 4294967295, got -1"],
   [
     () => Tensor.random([2], { seed: 1, dtype: "bool" as never }),

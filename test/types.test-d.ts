@@ -1,5 +1,13 @@
 import { describe, expectTypeOf, test } from "vitest";
-import type { AttentionOptions, AttentionResult, DeviceInfo, Plan } from "../lib/index.js";
+import type {
+  AttentionOptions,
+  AttentionResult,
+  DeviceInfo,
+  FloatDTypeOf,
+  Known,
+  Plan,
+  TensorInput,
+} from "../lib/index.js";
 import {
   attention,
   attentionSync,
@@ -154,6 +162,16 @@ describe("merging", () => {
     mergeAttentionSync([attentionSync(query, query, query)]);
     // @ts-expect-error no such option
     mergeAttentionSync([attentionSync(query, query, query, { returnLse: true })], { causal: true });
+  });
+});
+
+describe("wrappers", () => {
+  test("can name what a generic call returns", () => {
+    const wrapped = <Q extends TensorInput, O extends AttentionOptions>(
+      q: Q,
+      o: O & Known<O>,
+    ): AttentionResult<O & Known<O>, FloatDTypeOf<Q>> => attentionSync(q, q, q, o);
+    expectTypeOf(wrapped(half, { returnLse: true }).output).toEqualTypeOf<Tensor<"float16">>();
   });
 });
 

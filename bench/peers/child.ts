@@ -24,8 +24,8 @@ const answer = (message: Answer): Promise<void> =>
 
 /** What fovea computes on; throws unless that is the wanted number of threads. */
 function checkedCpu(threads: number): CpuDevice {
-  const cpu = devices().find((device) => device.device === "cpu");
-  if (!cpu?.available) throw new Error(`fovea: ${cpu?.reason}`);
+  const [cpu] = devices();
+  if (!cpu.available) throw new Error(`fovea: ${cpu.reason}`);
   if (cpu.threads !== threads) throw new Error(`fovea: expected ${threads} threads, got ${cpu.threads}`);
   return cpu;
 }

@@ -53,7 +53,7 @@ constexpr int64_t tiledSplit = 2048;
 constexpr int64_t maxTiledSplits = 8;  // of many rows each
 
 // Splits that are merged make room for others, so their results never take more than this (or than one task's heads).
-constexpr int64_t mostPartialBytes = 16 << 20;
+constexpr int64_t mostPartialBytes = 6 << 20;
 
 /// Exact up to 2^53, and no overflow beyond: more than there is, in any case.
 int64_t wholeBytes(double bytes) { return bytes < 9e15 ? int64_t(bytes) : int64_t(9e15); }

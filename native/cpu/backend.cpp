@@ -1,5 +1,7 @@
 #include "backend.h"
 
+#include <algorithm>
+
 #include "../attention/planner.h"
 #include "attention_job.h"
 #include "merge_job.h"
@@ -15,6 +17,8 @@ constexpr double inlineFlops = 4e6;
 // Below this (some 5 microseconds) handing a call over to another thread and back costs more of the caller's time than
 // computing it.
 constexpr double handOverFlops = 2.5e5;
+// What a score costs at least, in operations of the products: softmax, softcap, ALiBi.
+constexpr double scoreFlops = 64;
 // The same of merges and stores, in bytes that are read and written.
 constexpr double inlineBytes = 4e6, handOverBytes = 2.5e5;
 
@@ -42,7 +46,9 @@ Outcome run(const Problem& problem, const Plan& plan) {
 }
 
 std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled, bool ahead) {
-  const bool compute = plan.flops < handOverFlops && plan.bytes < handOverFlops;
+  const double perScore = 2.0 * (problem.headDim + problem.valueDim);
+  const double flops = plan.flops * std::max(1.0, scoreFlops / perScore);
+  const bool compute = flops < handOverFlops && plan.bytes < handOverFlops;
   const auto job = std::make_shared<AttentionJob>(problem, std::move(plan), std::move(settled));
   if (compute)
     job->runInline();

@@ -22,6 +22,8 @@ struct Instance {
 
 }  // namespace
 
+Job::Job(std::vector<int64_t> phaseEnds) : phaseEnds_(std::move(phaseEnds)) { ThreadPool::instance(); }
+
 ThreadPool& ThreadPool::instance() {
   static const Instance* instance = new Instance([] {
     const char* wanted = std::getenv("FOVEA_NUM_THREADS");

@@ -21,8 +21,9 @@ class Job {
   bool isCancelled() const { return __atomic_load_n(&cancelled_, __ATOMIC_RELAXED); }
 
  protected:
-  /// `phaseEnds[i]`: the number of tasks of phases 0..i.
-  explicit Job(std::vector<int64_t> phaseEnds = {}) : phaseEnds_(std::move(phaseEnds)) {}
+  /// `phaseEnds[i]`: the number of tasks of phases 0..i. Throws where there can be no pool (FOVEA_NUM_THREADS is
+  /// wrong), also for a job that is too small to need one.
+  explicit Job(std::vector<int64_t> phaseEnds = {});
   void setPhases(std::vector<int64_t> phaseEnds) { phaseEnds_ = std::move(phaseEnds); }
   const bool* cancelledFlag() const { return &cancelled_; }
 

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { Tensor, type AttentionOptions } from "../../lib/index.js";
 import { referenceAttentionFloat64 } from "../../lib/reference.js";
-import { algorithms, backends, run } from "../support/backends.js";
+import { algorithms, backends, onCuda, run } from "../support/backends.js";
 import { compareEach } from "../support/compare.js";
 
 const [headDim, valueDim, heads] = [16, 8, 2];
@@ -90,6 +90,15 @@ describe.each(backends)("$name", (backend) => {
           await expectReference(given, { bias: floats([1, keyLength], (j) => (open(j) ? 0 : -Infinity)) }, 1e-5, clean);
         },
       );
+
+      test.skipIf(onCuda)("slopes of any finite size hide no key", async () => {
+        for (const { output, lse } of await compute(inputs(queryLength, 9), {
+          alibiSlopes: floats([heads], (h) => (h ? 3e38 : -3e38)),
+        })) {
+          expect(output.every(Number.isFinite)).toBe(true);
+          expect(lse.every(Number.isFinite)).toBe(true);
+        }
+      });
 
       test.each([NaN, Infinity])("%f in a key after a row's place, or before its window", async (number) => {
         const clean = inputs(queryLength, keyLength);

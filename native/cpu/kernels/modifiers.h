@@ -11,6 +11,11 @@ FOVEA_INLINE float inUnit(float value, float unit) {
                                                                             : product;
 }
 
+/// What overflowed stays finite: no term hides a key but -inf itself.
+FOVEA_INLINE float inRange(float value) {
+  return value > __FLT_MAX__ ? __FLT_MAX__ : value < -__FLT_MAX__ ? -__FLT_MAX__ : value;
+}
+
 /// Fills to[0, keyEnd - keyBegin) for keys [keyBegin, keyEnd) of one query row. Bias and mask are read for visible keys
 /// only. `unit`: 1 for natural scores, log2 e for base 2. Returns whether any key is left.
 static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query, int64_t keyBegin,
@@ -32,9 +37,12 @@ static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_
     for (int64_t i = 0; i < count; i++) row[i] = 0;
   }
   if (sequence.alibiSlopes) {
-    const float slope = sequence.alibiSlopes[head] * unit;
+    const float slope = inUnit(sequence.alibiSlopes[head], unit);
     const float distance = float(query + sequence.queryOffset - begin);
-    for (int64_t i = 0; i < count; i++) row[i] -= slope * __builtin_fabsf(distance - float(i));
+    for (int64_t i = 0; i < count; i++) {
+      const float sum = row[i] - slope * __builtin_fabsf(distance - float(i));
+      row[i] = __builtin_fabsf(row[i]) <= __FLT_MAX__ ? inRange(sum) : row[i];
+    }
   }
   if (sequence.mask) {
     const auto& mask = sequence.mask;
