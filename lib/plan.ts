@@ -10,6 +10,11 @@ export interface PlanPart {
   readonly queryBlock: number;
   /** Largest number of keys that are computed together. */
   readonly keyBlock: number;
+  /**
+   * On a GPU, how many tiles of keys or values (`keyBlock` keys each; in decode, of a warp's part of them) a thread block
+   * holds in shared memory: all but one are on their way there while that one is multiplied. 0 without such a pipeline.
+   */
+  readonly stages: number;
   /** Largest number of pieces that a sequence's keys are split into. */
   readonly splits: number;
   /** On a GPU, how many sequences have rows that do not start at multiples of 16 bytes, which take slower loads. Else 0. */
@@ -65,6 +70,7 @@ export const planPartFields = [
   "sequences",
   "queryBlock",
   "keyBlock",
+  "stages",
   "splits",
   "plainLoads",
   "refusal",
@@ -109,10 +115,11 @@ export function readPlan(device: Device): Plan {
       sequences: numbers[at + 1]!,
       queryBlock: numbers[at + 2]!,
       keyBlock: numbers[at + 3]!,
-      splits: numbers[at + 4]!,
-      plainLoads: numbers[at + 5]!,
-      reason: reasons[numbers[at + 6]!]!,
-      flops: numbers[at + 7]!,
+      stages: numbers[at + 4]!,
+      splits: numbers[at + 5]!,
+      plainLoads: numbers[at + 6]!,
+      reason: reasons[numbers[at + 7]!]!,
+      flops: numbers[at + 8]!,
     });
     if (main < 0 || parts[i]!.flops > parts[main]!.flops) main = i;
   }

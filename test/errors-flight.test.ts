@@ -24,7 +24,7 @@ const calls = vi.hoisted(() => ({
 vi.mock(import("../lib/native.js"), async (original) => {
   const writePlan = (plan: Float64Array) => {
     // Two parts, the second the larger.
-    plan.set([2, 3, 1024, 900, 800, 700, 5, 640, 2, 2, 1, 10, 20, 1, 0, 0, 300, 1, 4, 30, 40, 5, 2, 3, 600]);
+    plan.set([2, 3, 1024, 900, 800, 700, 5, 640, 2, 2, 1, 10, 20, 0, 1, 0, 0, 300, 1, 4, 30, 40, 6, 5, 2, 3, 600]);
   };
   const binding: Partial<Binding> = {
     kernels: ["first", "second", "third"],
@@ -207,6 +207,7 @@ describe("how calls end", () => {
           sequences: 1,
           queryBlock: 10,
           keyBlock: 20,
+          stages: 0,
           splits: 1,
           plainLoads: 0,
           reason: "",
@@ -217,6 +218,7 @@ describe("how calls end", () => {
           sequences: 4,
           queryBlock: 30,
           keyBlock: 40,
+          stages: 6,
           splits: 5,
           plainLoads: 2,
           reason: expect.stringMatching(/16 bytes/),

@@ -30,9 +30,9 @@
   field(algorithm) field(tasks) field(workspaceBytes) field(flops) field(usefulFlops) field(bytes) \
       field(sharedSegments) field(sharedKeys) field(parts)
 
-#define FOVEA_PLAN_PART_FIELDS(field)                                                                             \
-  field(kernel) field(sequences) field(queryBlock) field(keyBlock) field(splits) field(plainLoads) field(refusal) \
-      field(flops)
+#define FOVEA_PLAN_PART_FIELDS(field)                                                                            \
+  field(kernel) field(sequences) field(queryBlock) field(keyBlock) field(stages) field(splits) field(plainLoads) \
+      field(refusal) field(flops)
 
 #define FOVEA_MERGE_FIELDS(field) field(dtype) field(batch) field(heads) field(rows) field(dims) field(parts)
 

@@ -10,7 +10,7 @@ namespace fovea::addon {
 namespace {
 
 struct Part {
-  int64_t sequences = 0, queryBlock = 0, keyBlock = 0, splits = 0, plainLoads = 0;
+  int64_t sequences = 0, queryBlock = 0, keyBlock = 0, stages = 0, splits = 0, plainLoads = 0;
   Sm90Refusal refusal = Sm90Refusal::none;
   double flops = 0;
 };
@@ -25,6 +25,7 @@ std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
     part.sequences += sequences;
     part.queryBlock = std::max(part.queryBlock, sequence.queryBlock);
     part.keyBlock = std::max(part.keyBlock, sequence.keyBlock);
+    part.stages = std::max(part.stages, sequence.stages);
     part.splits = std::max(part.splits, sequence.splits);
     part.plainLoads += sequence.plainLoads;
     part.refusal = std::max(part.refusal, sequence.refusal);
@@ -66,6 +67,7 @@ void writePlan(const Plan& plan, std::span<double> fields) {
     out[plan_part_field::sequences] = static_cast<double>(part.sequences);
     out[plan_part_field::queryBlock] = static_cast<double>(part.queryBlock);
     out[plan_part_field::keyBlock] = static_cast<double>(part.keyBlock);
+    out[plan_part_field::stages] = static_cast<double>(part.stages);
     out[plan_part_field::splits] = static_cast<double>(part.splits);
     out[plan_part_field::plainLoads] = static_cast<double>(part.plainLoads);
     out[plan_part_field::refusal] = static_cast<double>(part.refusal);

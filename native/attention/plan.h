@@ -29,6 +29,7 @@ struct SequencePlan {
   int64_t rows = 0;           // queryLength * groupSize
   int64_t queryBlock = 0;     // rows per task
   int64_t keyBlock = 0;       // keys packed (or scored) at a time
+  int64_t stages = 0;         // CUDA: tiles of keys or values in a ring of shared memory, copied while others are used
   int64_t headBlock = 1;      // kv heads per task
   int64_t keySplit = 0;       // keys per split; splits start at its multiples
   int64_t firstSplit = 0;     // number of the first split that some row sees

@@ -151,6 +151,7 @@ static SequencePlan planDecode(const Problem& problem, const Sequence& sequence,
   part.rows = work.rows;
   part.queryBlock = decodeRows;
   part.keyBlock = int64_t{shape.keys} * decodeWarps;
+  part.stages = shape.stages;
   part.keySplit = work.splits.keys;
   part.firstSplit = work.splits.first;
   part.splits = work.splits.count;
@@ -189,6 +190,7 @@ static SequencePlan planTiledSm90(const Problem& problem, const Sequence& sequen
   part.rows = sequence.queryLength * problem.groupSize();
   part.queryBlock = shape.rows();
   part.keyBlock = shape.keys;
+  part.stages = 2 * shape.stages;  // of keys, and of values
   part.flops = work.flops + problem.kvHeads * weightFlops(problem, sequence, tiled);
   plan.tasks += work.tasks;
   return part;
@@ -207,6 +209,7 @@ static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, 
   part.rows = sequence.queryLength * problem.groupSize();
   part.queryBlock = shape.rows();
   part.keyBlock = shape.keys;
+  part.stages = shape.stages;
   part.flops = problem.kvHeads * executedFlops(problem, sequence, shape, work);
   plan.tasks += work.tasks;
   return part;

@@ -194,6 +194,7 @@ describe("calls", () => {
     expect(plan).toMatchObject({ device: "cuda:0", instructionSet: `sm_${gpu().computeCapability.replace(".", "")}` });
     expect(explain(...inputs(), { device: "cuda" })).toEqual(plan);
     expect(plan.parts[0]!.plainLoads).toBe(0);
+    expect(plan.parts[0]!.stages).toBeGreaterThan(1);
     const odd = explain(normal(1, 1, 2, 7), normal(1, 1, 2, 7), normal(1, 1, 2, 7), { device: "cuda" });
     expect(odd.parts[0]!.plainLoads).toBe(1);
   });

@@ -170,14 +170,23 @@ FOVEA_DEVICE void writeResults(const Problem& problem, const DecodeSequence& ent
     return shared.totals[warp][row] == 0 ? 0.f : ptx::exp2(shared.references[warp][row] - top);
   };
   float* sums = reinterpret_cast<float*>(shared.ring);
+  // Of tensor cores half a warp writes eight columns of each of four rows, which are kept apart.
+  const auto columnAt = [](int row, int column) { return Output::lanesPerRow == 4 ? column ^ row % 4 * 8 : column; };
 #pragma unroll
   for (int i = 0; i < Output::rowsPerThread; i++) {
     const int row = output.row(i);
     const float factor = factorOf(warpIndex(), row, topOf(row));
     float* to = sums + (warpIndex() * decodeRows + row) * shape.dims;
+    const auto value = [&](int j) { return factor == 0 ? 0.f : output.at(i, j) * factor; };
+    if constexpr (Output::lanesPerRow == 4) {
 #pragma unroll
-    for (int j = 0; j < Output::columnsPerThread; j++)
-      to[output.column(j)] = factor == 0 ? 0.f : output.at(i, j) * factor;
+      for (int j = 0; j < Output::columnsPerThread; j += 2)  // 8 bytes, which the compiler would take apart as a float2
+        *reinterpret_cast<uint64_t*>(to + columnAt(row, output.column(j))) =
+            uint64_t{__float_as_uint(value(j + 1))} << 32 | __float_as_uint(value(j));
+    } else {
+#pragma unroll
+      for (int j = 0; j < Output::columnsPerThread; j++) to[output.column(j)] = value(j);
+    }
   }
   __syncthreads();
   const int64_t first = (int64_t(place.kvHead) * entry.splits + place.split) * rowCount;
@@ -188,7 +197,8 @@ FOVEA_DEVICE void writeResults(const Problem& problem, const DecodeSequence& ent
     float4 total{0, 0, 0, 0};
 #pragma unroll
     for (int warp = 0; warp < decodeWarps; warp++) {
-      const float4 part = reinterpret_cast<const float4*>(sums + (warp * decodeRows + row) * shape.dims)[granule];
+      const float4 part = *reinterpret_cast<const float4*>(sums + (warp * decodeRows + row) * shape.dims +
+                                                            columnAt(row, granule * 4));
       total = {total.x + part.x, total.y + part.y, total.z + part.z, total.w + part.w};
     }
     reinterpret_cast<float4*>(entry.results + (first + row) * entry.resultFloats)[granule] = total;
@@ -219,9 +229,10 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   __syncthreads();
 
   const auto query = queryRows<Element>(entry, 0);
+  const int64_t headStride = sequence.query.headStride;
   loadRows<decodeThreads>(shared.query, query, rowCount, problem.headDim, [&](int row) {
     const PackedRow packed = packedRow(problem, place.kvHead, row);
-    return query.base + packed.head * sequence.query.headStride + packed.query * query.rowStride;
+    return query.base + packed.head * headStride + packed.query * query.rowStride;
   });
   ptx::commitCopies();
 

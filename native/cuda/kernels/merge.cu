@@ -41,7 +41,7 @@ FOVEA_DEVICE float4 loadFour(const Element* from, int64_t stride, int column, in
 /// The way back.
 FOVEA_DEVICE void storeFour(float* to, int64_t stride, int column, int end, bool aligned, float4 values) {
   if (aligned && column + 4 <= end) {
-    *reinterpret_cast<float4*>(to + column) = values;
+    __stwb(reinterpret_cast<float4*>(to + column), values);  // the compiler would take a plain one apart
     return;
   }
   const float each[4] = {values.x, values.y, values.z, values.w};
@@ -54,7 +54,7 @@ template <class Element>
 FOVEA_DEVICE void storeFour(Element* to, int64_t stride, int column, int end, bool aligned, float4 values) {
   const uint2 pairs{ptx::pack<Element>(values.x, values.y), ptx::pack<Element>(values.z, values.w)};
   if (aligned && column + 4 <= end) {
-    *reinterpret_cast<uint2*>(to + column) = pairs;
+    __stwb(reinterpret_cast<uint2*>(to + column), pairs);
     return;
   }
   const uint32_t words[2] = {pairs.x, pairs.y};

@@ -75,7 +75,7 @@ FOVEA_DEVICE void writeRows(const Problem& problem, const TiledSequence& entry, 
       const int column = panel * panelColumns<Element> + granule * perGranule;
       const uint4 values = from[panel].granules[Panel<panelRows>::place(staged + i, granule)];
       if (entry.outputAligned && column + perGranule <= problem.valueDim) {
-        *reinterpret_cast<uint4*>(to + column) = values;
+        __stwb(reinterpret_cast<uint4*>(to + column), values);  // the compiler would take a plain one apart
         continue;
       }
       const auto* elements = reinterpret_cast<const Element*>(&values);
