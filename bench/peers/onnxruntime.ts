@@ -167,7 +167,7 @@ export async function onnxruntime(form: Form, point: Point, inputs: MakeInputs, 
     logSeverityLevel: 3,
   });
   const tensor = (index: number, data: Float32Array): ort.Tensor =>
-    new ort.Tensor("float32", data, graph.inputs[index]!.shape as number[]); // none is symbolic
+    new ort.Tensor("float32", data, graph.inputs[index]!.shape.map(Number)); // none is symbolic
   const feeds = {
     query: tensor(0, inputs(form.layouts.query).query),
     key: tensor(1, inputs(form.layouts.keyValue).key),
