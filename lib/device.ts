@@ -26,9 +26,11 @@ export interface CpuDevice {
 export interface CudaDevice {
   readonly device: `cuda:${number}`;
   readonly available: true;
+  /** The GPU's name, as the driver tells it. */
   readonly name: string;
   /** "8.0" and the like. */
   readonly computeCapability: string;
+  /** How many streaming multiprocessors it has. */
   readonly multiprocessors: number;
   /** Bytes of its memory. */
   readonly memoryBytes: number;
@@ -47,6 +49,7 @@ export interface CudaDevice {
 export interface UnavailableDevice {
   readonly device: Device;
   readonly available: false;
+  /** What is missing, and how to mend it. */
   readonly reason: string;
 }
 

@@ -13,7 +13,10 @@ import type { Tensor } from "./tensor.js";
  */
 export type Layout = "bhsd" | "bshd" | "thd";
 
-/** `standard` materialises all scores, `tiled` never does; `auto` takes what is better (tiled, unless scores are wanted). */
+/**
+ * `standard` materialises all scores, `tiled` never does (an online softmax: Milakov and Gimelshein, arXiv:1805.02867, and for
+ * attention Dao et al., arXiv:2205.14135); `auto` takes what is better (tiled, unless scores are wanted).
+ */
 export type Algorithm = "auto" | "standard" | "tiled";
 
 /** Which scores to return: after the scale, after the softcap, or after bias and ALiBi (masked ones are then -Infinity). */
@@ -56,18 +59,21 @@ export interface AttentionOptions {
   /** How many keys before and after its place a query sees: integers >= 0; no limit where one is left out. */
   window?: { readonly left?: number | undefined; readonly right?: number | undefined } | undefined;
   /**
-   * bool; true may attend. Broadcast to [batch, heads, queryLength, keyLength], aligned at the right, from two dimensions on.
+   * bool; true may attend. Default: all may. Broadcast to [batch, heads, queryLength, keyLength], aligned at the right, from two dimensions on.
    * With thd: [sequences or 1, heads or 1, >= longest query, >= longest key], of which each sequence takes the top-left
    * corner.
    */
   mask?: TensorInput | undefined;
-  /** Added to the scores: any float dtype, shaped like `mask`. */
+  /** Added to the scores: any float dtype, shaped like `mask`. Default: none. */
   bias?: TensorInput | undefined;
-  /** ALiBi slopes: float32 [heads] or [batch, heads]. */
+  /** ALiBi slopes (Press, Smith and Lewis, arXiv:2108.12409): float32 [heads] or [batch, heads]. Default: none. */
   alibiSlopes?: VectorInput | undefined;
-  /** Scores are squashed to (-softcap, softcap). At most 2.3e38; 0 (the default) is none. */
+  /** Scores are squashed to (-softcap, softcap), as in Gemma 2 (arXiv:2408.00118). At most 2.3e38; 0 (the default) is none. */
   softcap?: number | undefined;
-  /** One more logit per head in the softmax's denominator, without a value; lse includes it. float32 [heads]. */
+  /**
+   * One more logit per head in the softmax's denominator, without a value, as in gpt-oss (arXiv:2508.10925); lse includes it.
+   * float32 [heads]. Default: none.
+   */
   sinks?: VectorInput | undefined;
   /** How many queries of each sequence exist: [batch]. Not with thd. Default: all. */
   queryLengths?: IntegerInput | undefined;
@@ -84,9 +90,12 @@ export interface AttentionOptions {
    * sequence's length are not read.
    */
   pageTable?: TensorInput | undefined;
-  /** Whether to return `lse`: ln(sum over j of exp(s)), float32 [batch, heads, queryLength] (thd: [heads, tokens]). */
+  /**
+   * Whether to return `lse`: ln(sum over j of exp(s)), float32 [batch, heads, queryLength] (thd: [heads, tokens]). "tiled"
+   * counts scores beyond 2.3e38 in size as that. Default false.
+   */
   returnLse?: boolean | undefined;
-  /** Whether to return `weights`, the softmax: float32 [batch, heads, queryLength, keyLength]. Not with thd. */
+  /** Whether to return `weights`, the softmax: float32 [batch, heads, queryLength, keyLength]. Not with thd. Default false. */
   returnWeights?: boolean | undefined;
   /**
    * Returns `scores` of that stage: float32 [batch, heads, queryLength, keyLength]. Not with thd or "tiled". Past a sequence's

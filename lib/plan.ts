@@ -3,6 +3,7 @@ import { native, nativeError } from "./native.js";
 
 /** All sequences of a call that run by one kernel. */
 export interface PlanPart {
+  /** "cpu.tiled", "cuda.decode" and the like. */
   readonly kernel: string;
   /** How many sequences; 0 for a kernel that has shared segments alone. */
   readonly sequences: number;
@@ -27,9 +28,11 @@ export interface PlanPart {
 
 /** How a call is computed. It depends on the sequences' sizes alone, not on threads or on what else is in the batch. */
 export interface Plan {
+  /** Where it runs. */
   readonly device: Device;
   /** What its kernels are compiled for: "avx2" or "baseline", on a GPU its compute capability ("sm_80"). */
   readonly instructionSet: string;
+  /** What "auto" became. */
   readonly algorithm: "standard" | "tiled";
   /** The part with the most operations; `queryBlock`, `keyBlock` and `splits` are its. "none" when there is nothing to do. */
   readonly kernel: string;
@@ -49,6 +52,7 @@ export interface Plan {
   /** Runs of keys (of a `PagedKVCache`) that are attended once for several sequences, and how many keys those are. */
   readonly sharedSegments: number;
   readonly sharedKeys: number;
+  /** One for each kernel in use. */
   readonly parts: readonly PlanPart[];
 }
 

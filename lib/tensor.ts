@@ -188,6 +188,7 @@ export class Tensor<D extends DType = DType> {
     return this.#view.strides;
   }
 
+  /** Type of the elements. */
   get dtype(): D {
     return this.#view.dtype as D;
   }
@@ -249,7 +250,10 @@ export class Tensor<D extends DType = DType> {
     return makeTensor(reshaped(view, shape, strides, view.offset)) as Tensor<D>;
   }
 
-  /** A view of the indices [start, end) of one dimension. As in `Array.slice`, a negative index counts from the end. */
+  /**
+   * A view of the indices [start, end) of one dimension; `end` is its length by default. As in `Array.slice`, a negative index
+   * counts from the end; so does a negative `dim` among the dimensions. A range that is not there is an ERR_FOVEA_SHAPE.
+   */
   slice(dim: number, start: number, end?: number): Tensor<D> {
     const view = this.#live("tensor");
     const along = checkDim(view, dim);
