@@ -6,6 +6,8 @@ const { spawnSync } = require("node:child_process");
 const given = process.argv.slice(2);
 const arch = given.find((argument) => argument.startsWith("--arch="))?.slice("--arch=".length);
 const rebuild = ["rebuild", "--config", given.includes("--debug") ? "Debug" : "Release", "--CDFOVEA_SIMULATOR=OFF"];
+// The test of the package does without machine code for GPUs, which takes minutes to assemble.
+if (process.env.FOVEA_CUDA_PTX_ONLY) rebuild.push("--CDFOVEA_CUDA_PTX_ONLY=ON");
 if (arch) rebuild.push("--arch", arch);
 const cmakeJs = require.resolve("cmake-js/bin/cmake-js");
 const { status } = spawnSync(process.execPath, [cmakeJs, ...rebuild], { stdio: "inherit" });

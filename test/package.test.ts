@@ -93,7 +93,8 @@ beforeAll(async () => {
   symlinkSync(path.join(root, "node_modules"), path.join(unpacked, "node_modules"));
   const shim = path.join(root, "scripts", "cmake-js-as-node-gyp.cjs");
   const prebuildify = path.join(root, "node_modules", "prebuildify", "bin.js");
-  await run(unpacked, process.execPath, [prebuildify, "--napi", "--strip", "--tag-libc", "--node-gyp", shim]);
+  const options = ["--napi", "--strip", "--tag-libc", "--node-gyp", shim];
+  await run(unpacked, process.execPath, [prebuildify, ...options], { ...environment, FOVEA_CUDA_PTX_ONLY: "1" });
   const second = await pack(unpacked, "--ignore-scripts");
   shipped = second.files.map((file) => file.path);
 
