@@ -99,7 +99,7 @@ const ring: readonly Mutant[] = [
     ...kernel,
     name: "tiled: queries past the last",
     find: "loadRows<tiledThreads>(shared.query, query, rowCount - firstRow,",
-    replace: "loadRows<tiledThreads>(shared.query, query, shape.rows(),",
+    replace: "loadRows<tiledThreads>(shared.query, query, 1 << 20,",
     tests: bounds("rows before heads, causal"),
     caughtBy: ["out-of-bounds-global"],
   },
