@@ -5,7 +5,7 @@ import { abortError } from "./errors.js";
 import { takeOff } from "./flight.js";
 import { shapeOnly, type FloatDTypeOf, type ShapeInput, type TensorInput } from "./input.js";
 import { native, nativeError, outcomeError } from "./native.js";
-import type { AttentionOptions, AttentionResult, ExplainOptions, Known } from "./options.js";
+import type { AttentionOptions, AttentionResult, ExplainOptions, KnownOptions } from "./options.js";
 import { planNumbers, readPlan, type Plan } from "./plan.js";
 import { writeProblem } from "./problem.js";
 import { begin, discardOutputs, resultOf } from "./results.js";
@@ -20,8 +20,8 @@ import { checkCall, inputsOf, placeOutputs, type Call } from "./shape.js";
  * float32, float16 or bfloat16; sums are float32. Any strides. See `AttentionOptions` for everything else.
  *
  * Computes where the query lives, or on the `device` that is named: on the processor by fovea's own threads, neither on the event
- * loop nor on libuv's pool; but problems below 0.25 MFLOP and 0.25 MB there at once, on the calling thread, since handing them over
- * costs more (so they overtake calls that are queued; their promises still settle later). Never throws: every failure rejects,
+ * loop nor on libuv's pool; but problems below 0.25 MFLOP (at least 64 for each score) and 0.25 MB there at once, on the calling
+ * thread, since handing them over costs more (so they overtake calls that are queued; their promises still settle later). Never throws: every failure rejects,
  * with a `FoveaError`. The arguments are checked and integers read when the call is made; until the promise settles, tensors must
  * not be changed, and ArrayBuffers of inputs and `out` that were given to `attention` once cannot be transferred any more, to
  * another thread or by their own `transfer` (copy them instead).
@@ -33,7 +33,7 @@ export function attention<Query extends TensorInput, const Options extends Atten
   query: Query,
   key: TensorInput,
   value: TensorInput,
-  options?: Options & Known<Options>,
+  options?: Options & KnownOptions<Options>,
 ): Promise<AttentionResult<Options, FloatDTypeOf<Query>>> {
   return new Promise((resolve, reject) => {
     const call = checkCall(query, key, value, options ?? {}, false);
@@ -52,7 +52,7 @@ export function attentionSync<Query extends TensorInput, const Options extends A
   query: Query,
   key: TensorInput,
   value: TensorInput,
-  options?: Options & Known<Options>,
+  options?: Options & KnownOptions<Options>,
 ): AttentionResult<Options, FloatDTypeOf<Query>> {
   const call = checkCall(query, key, value, options ?? {}, false);
   return runCall(call, options?.signal) as AttentionResult<Options, FloatDTypeOf<Query>>;

@@ -21,7 +21,7 @@ export type {
   AttentionResult,
   ExplainOptions,
   IntegerInput,
-  Known,
+  KnownOptions,
   Layout,
   ScoreStage,
   VectorInput,

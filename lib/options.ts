@@ -59,7 +59,8 @@ export interface AttentionOptions {
   /** How many keys before and after its place a query sees: integers >= 0; no limit where one is left out. */
   window?: { readonly left?: number | undefined; readonly right?: number | undefined } | undefined;
   /**
-   * bool; true may attend. Default: all may. Broadcast to [batch, heads, queryLength, keyLength], aligned at the right, from two dimensions on.
+   * bool; true may attend. Default: all may. Broadcast to [batch, heads, queryLength, keyLength], aligned at the right, from
+   * two dimensions on.
    * With thd: [sequences or 1, heads or 1, >= longest query, >= longest key], of which each sequence takes the top-left
    * corner.
    */
@@ -145,7 +146,7 @@ type Returned<Name extends string, Flag> = [Flag] extends [false | undefined]
     : { readonly [Key in Name]?: Tensor<"float32"> };
 
 /** Makes an option that does not exist a type error, although the options' type is inferred. */
-export type Known<Options> = { readonly [Key in Exclude<keyof Options, keyof AttentionOptions>]: never };
+export type KnownOptions<Options> = { readonly [Key in Exclude<keyof Options, keyof AttentionOptions>]: never };
 
 /** Every option, for the check of their names. */
 export const optionNames: ReadonlySet<string> = new Set(

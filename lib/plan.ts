@@ -127,12 +127,12 @@ export function readPlan(device: Device): Plan {
     });
     if (main < 0 || parts[i]!.flops > parts[main]!.flops) main = i;
   }
-  const part = parts[main];
+  const part = numbers[1] === 0 ? undefined : parts[main]; // without tasks there is nothing to do
   return {
     device,
     instructionSet: device === "cpu" ? instructionSetInUse() : `sm_${computeCapability(device).replace(".", "")}`,
     algorithm: algorithms[numbers[0]!]!,
-    kernel: numbers[1] === 0 ? "none" : part!.kernel,
+    kernel: part?.kernel ?? "none",
     queryBlock: part?.queryBlock ?? 0,
     keyBlock: part?.keyBlock ?? 0,
     splits: part?.splits ?? 0,

@@ -4,7 +4,7 @@ import { allocateFloat64, decode, encode, type FloatDType } from "./dtype.js";
 import { abortError } from "./errors.js";
 import { shapeOnly, type FloatDTypeOf, type TensorInput } from "./input.js";
 import { axes, place, type Placed } from "./layout.js";
-import type { AttentionOptions, AttentionResult, Known } from "./options.js";
+import type { AttentionOptions, AttentionResult, KnownOptions } from "./options.js";
 import type { Sequence } from "./sequences.js";
 import { checkMerge, type AttentionPart, type MergeCall, type MergeOptions } from "./merge.js";
 import { checkCall, placeOutputs, requireOnHost, type Call } from "./shape.js";
@@ -25,7 +25,7 @@ export function referenceAttention<Query extends TensorInput, const Options exte
   query: Query,
   key: TensorInput,
   value: TensorInput,
-  options?: Options & Known<Options>,
+  options?: Options & KnownOptions<Options>,
 ): ReferenceResult<Options, FloatDTypeOf<Query>> {
   const call = checkCall(query, key, value, options ?? {}, false);
   if (options?.signal?.aborted === true) throw abortError(options.signal);

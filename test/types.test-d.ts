@@ -4,7 +4,7 @@ import type {
   AttentionResult,
   DeviceInfo,
   FloatDTypeOf,
-  Known,
+  KnownOptions,
   Plan,
   TensorInput,
 } from "../lib/index.js";
@@ -169,8 +169,8 @@ describe("wrappers", () => {
   test("can name what a generic call returns", () => {
     const wrapped = <Q extends TensorInput, O extends AttentionOptions>(
       q: Q,
-      o: O & Known<O>,
-    ): AttentionResult<O & Known<O>, FloatDTypeOf<Q>> => attentionSync(q, q, q, o);
+      o: O & KnownOptions<O>,
+    ): AttentionResult<O & KnownOptions<O>, FloatDTypeOf<Q>> => attentionSync(q, q, q, o);
     expectTypeOf(wrapped(half, { returnLse: true }).output).toEqualTypeOf<Tensor<"float16">>();
   });
 });

@@ -2,7 +2,7 @@ import type { Device } from "../device.js";
 import { abortError, FoveaError, show } from "../errors.js";
 import { takeOff } from "../flight.js";
 import type { FloatDTypeOf, TensorInput } from "../input.js";
-import type { AttentionOptions, AttentionResult, Known } from "../options.js";
+import type { AttentionOptions, AttentionResult, KnownOptions } from "../options.js";
 import { checkNames } from "../rules.js";
 import { checkCall, inputsOf } from "../shape.js";
 import { Lane } from "./lane.js";
@@ -60,7 +60,7 @@ export class AttentionBatcher {
     query: Query,
     key: TensorInput,
     value: TensorInput,
-    options?: Options & Known<Options>,
+    options?: Options & KnownOptions<Options>,
   ): Promise<AttentionResult<Options, FloatDTypeOf<Query>>> {
     return new Promise((resolve, reject) => {
       this.#accept(query, key, value, options ?? {}, resolve as (result: AttentionResult) => void, reject);

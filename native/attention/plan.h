@@ -22,6 +22,9 @@ enum class Sm90Refusal : uint8_t { none, dtype, pages, strides };
 constexpr int64_t maxSplits = 32;
 /// kv heads of one task of decode, at most.
 constexpr int64_t maxHeadBlock = 8;
+/// Rows of one task of decode, at most: those of sequences that share its keys. Each row's bits are as if it were
+/// alone.
+constexpr int64_t maxDecodeBlock = 32;
 
 /// One sequence's share. "Rows" are (query, head of the group) pairs of one kv head: row = query * groupSize + head.
 struct SequencePlan {

@@ -31,8 +31,6 @@ int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 
 // Below this many rows per kv head, reading the keys costs more than the arithmetic: the decode kernel.
 constexpr int64_t decodeRows = 8;
-// Rows of a task of decode whose keys several sequences share; each row's bits are as if it were alone.
-constexpr int64_t decodeSharedRows = 32;
 // Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (about 5 %
 // of the time at 192 rows), but not so many that a short sequence leaves threads without work.
 constexpr int64_t rowsInPlace = 192, rowsStaged = 384;
@@ -93,7 +91,7 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const CpuTarge
   plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
   plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
   if (decode) {
-    plan.queryBlock = std::clamp(roundUp(plan.rows, decodeRows), decodeRows, decodeSharedRows);
+    plan.queryBlock = std::clamp(roundUp(plan.rows, decodeRows), decodeRows, maxDecodeBlock);
     if (hasHeadsInside(problem, sequence.key, problem.headDim, target) &&
         hasHeadsInside(problem, sequence.value, problem.valueDim, target))
       plan.headBlock = std::clamp<int64_t>(decodeRunBytes / (problem.headDim * byteSize(problem.kvDtype())), 1,

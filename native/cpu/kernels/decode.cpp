@@ -16,7 +16,6 @@
 namespace fovea::cpu::FOVEA_ISA {
 namespace {
 
-constexpr int64_t maxRows = 32;      // of a task, as the planner has it
 constexpr int64_t rowGroup = 8;      // at most, of one visit of a key
 constexpr int rowsTogether = 4;      // whose sums stay in registers
 constexpr int64_t keysTogether = 8;  // whose rows are read before the next head's
@@ -285,7 +284,7 @@ void decode(const Task& task, float* base) {
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
   std::memset(scratch.query, 0, sizeof(float) * size_t(task.kvHeads * held * headDims));
   std::memset(scratch.output, 0, sizeof(float) * size_t(task.kvHeads * held * valueDims));
-  float reference[maxHeadBlock][maxRows], sum[maxHeadBlock][maxRows] = {};
+  float reference[maxHeadBlock][maxDecodeBlock], sum[maxHeadBlock][maxDecodeBlock] = {};
   for (int64_t head = 0; head < task.kvHeads; head++)
     for (int64_t r = 0; r < rows; r++) {
       const RowOwner owner = ownerOf(ofHead(task, head), task.rowBegin + r);

@@ -215,7 +215,7 @@ FOVEA_DEVICE void mergeAttention(const MergeArguments& arguments) {
 
 #define FOVEA_MERGE(suffix, Element)                                                       \
   extern "C" __global__ void __launch_bounds__(decodeThreads)                              \
-      fovea_merge_splits_##suffix(const __grid_constant__ MergeSplitsArguments arguments) {     \
+      fovea_merge_splits_##suffix(const __grid_constant__ MergeSplitsArguments arguments) { \
     mergeSplits<Element>(arguments);                                                       \
   }                                                                                        \
   extern "C" __global__ void __launch_bounds__(decodeThreads)                              \
