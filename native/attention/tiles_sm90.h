@@ -8,6 +8,10 @@ namespace fovea::cuda {
 /// A warpgroup multiplies 64 rows at a time.
 constexpr int warpgroupThreads = 128, warpgroupRows = 64;
 
+/// Columns of a panel, in which matrices of so many (padded) columns lie in shared memory: rows of 128 bytes, or of 64
+/// where those do not go up.
+constexpr int sm90PanelColumns(int columns) { return columns % 64 == 0 ? 64 : 32; }
+
 /// Bytes of the workspace that describe one sequence to the copy engine, and of the counter of tasks.
 constexpr int64_t sm90MapBytes = 512, sm90CounterBytes = 64;
 
@@ -30,6 +34,7 @@ struct Sm90Shape {
 /// probabilities, output) and whose tiles fit into registers and shared memory. Rules (hasRules()) take registers.
 constexpr Sm90Shape sm90Shape(int headDim, int valueDim, bool ruled) {
   if (headDim <= 64 && valueDim <= 64) return {64, 64, ruled ? 2 : 3, 128, 2, true};
+  if (headDim <= 96 && valueDim <= 96) return {96, 96, ruled ? 2 : 3, ruled ? 128 : 112, 2, true};
   if (headDim <= 128 && valueDim <= 128) return {128, 128, 2, 128, 2, true};
   if (headDim <= 192 && valueDim <= 128) return {192, 128, 2, 128, 2, false};
   if (headDim <= 192 && valueDim <= 192) return {192, 192, 2, 112, 2, false};

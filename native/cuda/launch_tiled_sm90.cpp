@@ -31,15 +31,16 @@ class MapEncoder {
     if (!encode_) throw Error(ErrorKind::unavailable, "the NVIDIA driver has no cuTensorMapEncodeTiled. Update it.");
   }
 
-  /// Of a matrix of `columns` columns per row; boxes are panels of 64 columns.
-  TensorMap encode(const void* data, int64_t columns, std::initializer_list<Dimension> dimensions) const {
+  /// Of a matrix of `columns` columns per row; boxes are panels of the `padded` columns that shared memory has of it.
+  TensorMap encode(const void* data, int64_t columns, int padded, std::initializer_list<Dimension> dimensions) const {
     TensorMap map{};
     if (std::any_of(dimensions.begin(), dimensions.end(), [](const Dimension& part) { return part.count == 0; }))
       return map;  // an empty matrix, which no box is taken of
     static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
     CUtensorMap encoded;
     cuuint64_t sizes[5] = {cuuint64_t(columns)}, strides[4] = {};
-    cuuint32_t box[5] = {panelBytes / 2}, steps[5] = {1, 1, 1, 1, 1};
+    const int panelColumns = sm90PanelColumns(padded);
+    cuuint32_t box[5] = {cuuint32_t(panelColumns)}, steps[5] = {1, 1, 1, 1, 1};
     cuuint32_t rank = 1;
     for (const Dimension& part : dimensions) {
       sizes[rank] = cuuint64_t(part.count);
@@ -48,8 +49,9 @@ class MapEncoder {
       rank++;
     }
     const auto format = type_ == DType::float16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    const auto swizzle = panelColumns == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
     device_.check(encode_(&encoded, format, rank, const_cast<void*>(data), sizes, strides, box, steps,
-                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
                           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                   "describing a tensor to the copy engine");
     std::memcpy(&map, &encoded, sizeof map);
@@ -65,19 +67,20 @@ class MapEncoder {
 TensorMaps mapsOf(const MapEncoder& encoder, const Problem& problem, const Problem& packed, const Sm90Shape& shape,
                   const Sequence& sequence) {
   const int64_t group = packed.groupSize(), queries = warpgroupQueries(packed);
-  const auto rows = [&](const void* data, int64_t columns, int64_t count, int64_t headStride, int64_t rowStride) {
+  const auto rows = [&](const void* data, int64_t columns, int padded, int64_t count, int64_t headStride,
+                        int64_t rowStride) {
     return encoder.encode(
-        data, columns,
+        data, columns, padded,
         {{group, group, headStride}, {count, queries, rowStride}, {packed.kvHeads, 1, group * headStride}});
   };
-  const auto keys = [&](const View<const void>& view, int64_t columns) {
-    return encoder.encode(view.data, columns,
+  const auto keys = [&](const View<const void>& view, int64_t columns, int padded) {
+    return encoder.encode(view.data, columns, padded,
                           {{sequence.keyLength, shape.keys, view.rowStride}, {problem.kvHeads, 1, view.headStride}});
   };
   const auto& [query, output] = std::tie(sequence.query, sequence.output);
-  return {rows(query.data, problem.headDim, sequence.queryLength, query.headStride, query.rowStride),
-          rows(output.data, problem.valueDim, sequence.queryRows, output.headStride, output.rowStride),
-          keys(sequence.key, problem.headDim), keys(sequence.value, problem.valueDim)};
+  return {rows(query.data, problem.headDim, shape.dims, sequence.queryLength, query.headStride, query.rowStride),
+          rows(output.data, problem.valueDim, shape.valueDims, sequence.queryRows, output.headStride, output.rowStride),
+          keys(sequence.key, problem.headDim, shape.dims), keys(sequence.value, problem.valueDim, shape.valueDims)};
 }
 
 /// Whether some tasks take longer than others.

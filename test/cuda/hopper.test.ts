@@ -62,7 +62,7 @@ describe.runIf(onHopper)("cuda.tiled_sm90", () => {
     expect([paged.kernel, paged.parts[0]!.reason]).toEqual(["cuda.tiled", expect.stringMatching(/pages/)]);
   });
 
-  test.each([64, 128, 192, 256])("%i dims, 16k: hardly more than what is needed", (dim) => {
+  test.each([64, 96, 128, 192, 256])("%i dims, 16k: hardly more than what is needed", (dim) => {
     for (const causal of [false, true]) {
       const { flops, usefulFlops } = plan({ causal }, 16384, 16384, dim, dim, "float16");
       expect(flops / usefulFlops).toBeLessThanOrEqual(causal ? 1.04 : 1.02);

@@ -2,13 +2,15 @@
 import type { Mutant } from "./mutant.js";
 
 const image = "tiled_sm90";
-const kernel = { file: "tiled_sm90.cu", image };
-const scheduler = { file: "scheduler_sm90.cuh", image };
-const pipeline = { file: "pipeline_sm90.cuh", image };
-const tile = { file: "tile_sm90.cuh", image };
+const kernels = "64, 64";
+const kernel = { file: "tiled_sm90.cu", image, kernels };
+const scheduler = { file: "scheduler_sm90.cuh", image, kernels };
+const pipeline = { file: "pipeline_sm90.cuh", image, kernels };
+const tile = { file: "tile_sm90.cuh", image, kernels };
 
 const several = ["parity: tiled float16 several tiles of 64, 64"];
-const wide = ["parity: tiled float16 several tiles of 192, 128"];
+const ofPanels = { kernels: "96, 96", tests: ["parity: tiled float16 several tiles of 96, 96"] }; // of 32 columns
+const ofWide = { kernels: "192, 128", tests: ["parity: tiled float16 several tiles of 192, 128"] };
 
 export const hopperMutants: readonly Mutant[] = [
   {
@@ -122,7 +124,7 @@ export const hopperMutants: readonly Mutant[] = [
     name: "hopper: queries replace an output that is being stored",
     find: "ptx::waitStoresRead();\n        queryPlace.release(shared.queries);",
     replace: "queryPlace.release(shared.queries);",
-    tests: wide,
+    ...ofWide,
     caughtBy: ["copy-in-flight", "race-shared"],
   },
   {
@@ -200,17 +202,33 @@ export const hopperMutants: readonly Mutant[] = [
   {
     ...tile,
     name: "hopper: panels of values lie elsewhere",
-    find: "describe(value.address(), sizeof(Panel<keys>))",
-    replace: "describe(value.address(), sizeof(Panel<keys>) / 2)",
-    tests: wide,
+    find: "value.address(), sizeof(typename Value::Panel))",
+    replace: "value.address(), sizeof(typename Value::Panel) / 2)",
+    ...ofWide,
     caughtBy: ["numbers"],
   },
   {
     ...tile,
     name: "hopper: a step of the depth is half as long",
-    find: "step % 4 * (32 >> 4)",
-    replace: "step % 4 * (16 >> 4)",
+    find: "step % steps * (32 >> 4)",
+    replace: "step % steps * (16 >> 4)",
     tests: several,
+    caughtBy: ["numbers"],
+  },
+  {
+    ...tile,
+    ...ofPanels,
+    name: "hopper: narrow panels are described as wide ones",
+    find: "rowBytes == 128 ? 1 : 2,",
+    replace: "1,",
+    caughtBy: ["numbers", "race-shared"],
+  },
+  {
+    ...tile,
+    ...ofPanels,
+    name: "hopper: output in narrow panels is swizzled by every row",
+    find: "granule ^ (row / 2 % 4)",
+    replace: "granule ^ (row % 4)",
     caughtBy: ["numbers"],
   },
   {

@@ -140,6 +140,7 @@ FOVEA_DEVICE void holdOperands(uint32_t (&operands)[count][4]) {
 #define FOVEA_F16(s, i) FOVEA_F8(s, i), FOVEA_F8(s, (i) + 8)
 #define FOVEA_SUM_64(s) FOVEA_F8(s, 0)
 #define FOVEA_SUM_80(s) FOVEA_F8(s, 0), FOVEA_F2(s, 8)
+#define FOVEA_SUM_96(s) FOVEA_F8(s, 0), FOVEA_F4(s, 8)
 #define FOVEA_SUM_112(s) FOVEA_F8(s, 0), FOVEA_F4(s, 8), FOVEA_F2(s, 12)
 #define FOVEA_SUM_128(s) FOVEA_F16(s, 0)
 #define FOVEA_SUM_192(s) FOVEA_F16(s, 0), FOVEA_F8(s, 16)
@@ -147,7 +148,8 @@ FOVEA_DEVICE void holdOperands(uint32_t (&operands)[count][4]) {
 #define FOVEA_LIST_64 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
   "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define FOVEA_LIST_80 FOVEA_LIST_64 "," "%32,%33,%34,%35,%36,%37,%38,%39"
-#define FOVEA_LIST_112 FOVEA_LIST_80 "," "%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55"
+#define FOVEA_LIST_96 FOVEA_LIST_80 "," "%40,%41,%42,%43,%44,%45,%46,%47"
+#define FOVEA_LIST_112 FOVEA_LIST_96 "," "%48,%49,%50,%51,%52,%53,%54,%55"
 #define FOVEA_LIST_128 FOVEA_LIST_112 "," "%56,%57,%58,%59,%60,%61,%62,%63"
 #define FOVEA_LIST_192 FOVEA_LIST_128 "," "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79," \
   "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
@@ -182,9 +184,11 @@ template <class Element, int columns>
 FOVEA_DEVICE void multiplyRegisters(float (&sum)[columns / 8][4], const uint32_t (&left)[4], uint64_t right);
 
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 80, "40", "41", "42")
+FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 96, "48", "49", "50")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 112, "56", "57", "58")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 128, "64", "65", "66")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_REGISTERS, 64, "32", "33", "34", "35", "36")
+FOVEA_BOTH_TYPES(FOVEA_PRODUCT_REGISTERS, 96, "48", "49", "50", "51", "52")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_REGISTERS, 128, "64", "65", "66", "67", "68")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_REGISTERS, 192, "96", "97", "98", "99", "100")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_REGISTERS, 256, "128", "129", "130", "131", "132")

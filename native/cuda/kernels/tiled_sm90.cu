@@ -19,6 +19,7 @@
 //
 //   dims       tile       wgmma   exp2   shared memory: K and V by each warpgroup, Q   HBM, if K and V are not in L2
 //   64         192 x 128  1,536   1,536    3 x 32 KiB + 24 KiB: 960                     32 KiB: 2,340
+//   96         192 x 112  2,016   1,344    3 x 42 KiB + 36 KiB: 1,296                   42 KiB: 3,070
 //   128        128 x 128  2,048   1,024    2 x 64 KiB + 32 KiB: 1,280                   64 KiB: 4,680
 //   192, 128   128 x 128  2,560   1,024    2 x 80 KiB + 48 KiB: 1,664                   80 KiB: 5,850
 //   192        128 x 112  2,688     896    2 x 84 KiB + 48 KiB: 1,728                   84 KiB: 6,140
@@ -94,14 +95,15 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
     const uint32_t queryBarrier = queryPlace.filled(shared.queries);
     if (work.tiles == 0) ptx::arrive(queryBarrier);
     if (work.tiles > 0) {
-      const int rowBytes = queries * problem.groupSize() * panelBytes;
-      ptx::arriveExpecting(queryBarrier, shape.consumers * (shape.dims / 64) * rowBytes);
+      ptx::arriveExpecting(queryBarrier, shape.consumers * queries * problem.groupSize() * shape.dims * 2);
 #pragma unroll
-      for (int consumer = 0; consumer < shape.consumers; consumer++)
+      for (int consumer = 0; consumer < shape.consumers; consumer++) {
+        auto& to = shared.rows[consumer].query;
 #pragma unroll
-        for (int panel = 0; panel < shape.dims / 64; panel++)
-          ptx::loadBox(shared.rows[consumer].query.panel[panel].address(0, 0), &maps.query, queryBarrier, panel * 64, 0,
+        for (int panel = 0; panel < to.panels; panel++)
+          ptx::loadBox(to.panel[panel].address(0, 0), &maps.query, queryBarrier, panel * to.panelColumns, 0,
                        work.firstQuery + consumer * queries, work.group);
+      }
     }
 
     const int kvHead = work.group / arguments.groupsPerKvHead;
@@ -113,7 +115,7 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
         ptx::arriveExpecting(place.filled(ring), to.bytes);
 #pragma unroll
         for (int panel = 0; panel < to.panels; panel++)
-          ptx::loadBox(to.panel[panel].address(0, 0), &map, place.filled(ring), panel * 64, key, kvHead);
+          ptx::loadBox(to.panel[panel].address(0, 0), &map, place.filled(ring), panel * to.panelColumns, key, kvHead);
       };
       load(shared.keys, shared.key[place.stage()], maps.key);
       load(shared.values, shared.value[place.stage()], maps.value);
@@ -320,9 +322,10 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       const TensorMap& map = arguments.maps[work.entry].output;
       if (count == 0 || shared.outputMap[consumer] != work.entry) ptx::acquireMap(&map);
       shared.outputMap[consumer] = work.entry;
+      const auto& from = rowTiles.output;
 #pragma unroll
-      for (int panel = 0; panel < shape.valueDims / 64; panel++)
-        ptx::storeBox(&map, rowTiles.output.panel[panel].address(0, 0), panel * 64, 0, firstQuery(), work.group);
+      for (int panel = 0; panel < from.panels; panel++)
+        ptx::storeBox(&map, from.panel[panel].address(0, 0), panel * from.panelColumns, 0, firstQuery(), work.group);
       ptx::commitStores();
       if constexpr (!shape.ownOutput) {
         ptx::waitStoresRead();
@@ -353,8 +356,10 @@ FOVEA_DEVICE void tiledSm90(const TiledSm90Arguments& arguments) {
   const int used = warpgroupQueries(arguments.tiled.problem) * arguments.tiled.problem.groupSize();
   if (warpgroup > 0 && used < warpgroupRows) {  // no box brings the last rows
     auto& query = shared.rows[warpgroup - 1].query;
-    for (int slot = threadIdx.x % warpgroupThreads; slot < (warpgroupRows - used) * 8; slot += warpgroupThreads)
-      for (int panel = 0; panel < query.panels; panel++) query.panel[panel].granules[used * 8 + slot] = {0, 0, 0, 0};
+    constexpr int granules = query.rowBytes / 16;
+    for (int slot = threadIdx.x % warpgroupThreads; slot < (warpgroupRows - used) * granules; slot += warpgroupThreads)
+      for (int panel = 0; panel < query.panels; panel++)
+        query.panel[panel].granules[used * granules + slot] = {0, 0, 0, 0};
     ptx::fenceAsyncProxy();
   }
   __syncthreads();
@@ -375,6 +380,7 @@ FOVEA_DEVICE void tiledSm90(const TiledSm90Arguments& arguments) {
   }
 #define FOVEA_TILED_SM90_SHAPES(...)      \
   FOVEA_TILED_SM90(__VA_ARGS__, 64, 64)   \
+  FOVEA_TILED_SM90(__VA_ARGS__, 96, 96)   \
   FOVEA_TILED_SM90(__VA_ARGS__, 128, 128) \
   FOVEA_TILED_SM90(__VA_ARGS__, 192, 128) \
   FOVEA_TILED_SM90(__VA_ARGS__, 192, 192) \

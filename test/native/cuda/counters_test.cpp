@@ -1,6 +1,7 @@
-// What a fixed set of calls costs, counted by the simulator: held to what it must cost, and to counters.json, number by
-// number, so that no change of a kernel makes it dearer unnoticed. `fovea_cuda_test --count` writes that file. And that
-// as many thread blocks fit on a multiprocessor as kernels are made for.
+// What a fixed set of calls costs, counted by the simulator: held to what it must cost, and to counters.json (Hopper's
+// kernels: counters_sm90.json), number by number, so that no change of a kernel makes it dearer unnoticed.
+// `fovea_cuda_test --count` writes the file of the simulated GPU. And that as many thread blocks fit on a
+// multiprocessor as kernels are made for.
 #include "counters.h"
 
 #include <fstream>
@@ -22,6 +23,8 @@ constexpr int keys = 2048, queries = 128;
 const std::vector<std::string> counted{"sharedBytes",   "tensorFlops",      "exponentials",          "globalBytes",
                                        "globalSectors", "sharedWavefronts", "sharedWavefrontsIdeal", "barriers"};
 
+bool onHopper() { return cuda::info().devices.at(0).computeMajor == 9; }
+
 std::vector<Case> countedCases() {
   std::vector<Case> cases;
   const auto add = [&](Algorithm algorithm, DType dtype, int dims, bool causal) {
@@ -35,6 +38,11 @@ std::vector<Case> countedCases() {
                  (causal ? " causal" : " full");
     cases.push_back(about);
   };
+  if (onHopper()) {
+    for (const int dims : {64, 96, 128, 192, 256})
+      for (const bool causal : {false, true}) add(Algorithm::tiled, DType::float16, dims, causal);
+    return cases;
+  }
   for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
     for (const int dims : {64, 128, 256})
       for (const bool causal : {false, true})
@@ -98,8 +106,10 @@ double idealBytes(const Case& about, const Plan& plan) {
   return bytes;
 }
 
+std::string tablePath() { return FOVEA_COUNTERS + std::string(onHopper() ? "_sm90.json" : ".json"); }
+
 std::string readTable() {
-  std::ifstream file(FOVEA_COUNTERS);
+  std::ifstream file(tablePath());
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
@@ -136,7 +146,7 @@ void checkCase(const Case& about) {
   if (table.find("\"nvcc\": \"" FOVEA_NVCC "\"") == std::string::npos) return;  // it is of another compiler
   for (const CountedLaunch& launch : count.launches) {
     const std::string text = describe(about, launch);
-    check(table.find(text) != std::string::npos, "counters.json does not have (--count writes it)\n" + text);
+    check(table.find(text) != std::string::npos, "the table of counters does not have (--count writes it)\n" + text);
   }
 }
 
@@ -204,7 +214,7 @@ void checkOccupancy() {
 }  // namespace
 
 int writeCounters() {
-  std::ofstream file(FOVEA_COUNTERS);
+  std::ofstream file(tablePath());
   file << "{\n  \"nvcc\": \"" FOVEA_NVCC "\",\n  \"launches\": [";
   const Counters counters;
   const char* separator = "\n";
@@ -223,7 +233,7 @@ void addCounterTests(std::vector<Test>& tests) {
       tests.push_back({std::string("counters: whole tiles ") + nameOf(dtype) + " " + std::to_string(dims),
                        [=] { checkWholeTiles(dtype, dims); }});
   tests.push_back({"counters: occupancy", checkOccupancy});
-  if (!isSimulator() || cuda::info().devices.at(0).computeMajor != 8) return;  // the table is of those kernels
+  if (!isSimulator()) return;
   for (const Case& about : countedCases()) tests.push_back({"counters: " + about.name, [about] { checkCase(about); }});
 }
 

@@ -72,14 +72,14 @@ std::vector<Case> casesOf(DType dtype) {
       c.valueDim = valueDim;
     });
   if (dtype == DType::float16)
-    for (const auto& [headDim, valueDim] : {std::pair{64, 64}, {128, 128}, {192, 128}, {256, 256}})
+    for (const auto& [headDim, valueDim] : {std::pair{64, 64}, {96, 96}, {128, 128}, {192, 128}, {256, 256}})
       add("several tiles of " + std::to_string(headDim) + ", " + std::to_string(valueDim), [&](Case& c) {
         c.headDim = headDim, c.valueDim = valueDim,
         c.heads = headDim == 64    ? 7
                   : headDim == 192 ? 13
                                    : 5,
         c.causal = true;
-        lengths(c, headDim == 64 ? 200 : 70, 300);
+        lengths(c, headDim <= 96 ? 200 : 70, 300);
       });
   add("grouped heads", [&](Case& c) {
     c.heads = 6, c.kvHeads = 2;

@@ -110,25 +110,6 @@ void executedFlops(const Case& about) {
   check(executed == plan.flops, "executed " + std::to_string(executed) + ", planned " + std::to_string(plan.flops));
 }
 
-/// Hopper's kernel reads and writes shared memory without bank conflicts. (counters_test.cpp is about the others.)
-void hopperSharedMemory() {
-  const Counters counters;
-  Case about;
-  about.algorithm = Algorithm::tiled;
-  about.dtype = DType::float16;
-  about.queryLengths = about.keyLengths = {256};
-  about.headDim = about.valueDim = 128;
-  Tensors tensors(about);
-  const auto stream = cuda::open(0);
-  counters.clear();
-  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
-  check(result.outcome == cuda::Outcome::done, result.message);
-  const double actual = counters.sum("sharedWavefronts", "tiled_sm90"),
-               ideal = counters.sum("sharedWavefrontsIdeal", "tiled_sm90");
-  check(ideal > 0 && actual <= 1.02 * ideal,
-        std::to_string(actual) + " wavefronts, " + std::to_string(ideal) + " without conflicts");
-}
-
 /// Decode reads every key and value once for its group, whatever the group, and multiplies what the plan says.
 void decodeWork(DType dtype, int pageSize) {
   const Counters counters;
@@ -173,8 +154,6 @@ void addSimulatorTests(std::vector<Test>& tests) {
   add(Algorithm::standard, DType::float16);  // float32 takes no tensor cores there
   add(Algorithm::tiled, DType::float16);
   add(Algorithm::tiled, DType::float32);
-  if (cuda::info().devices.at(0).computeMajor == 9)
-    tests.push_back({"simulator: shared memory, tiled for Hopper", hopperSharedMemory});
   for (const int pageSize : {0, 16})
     tests.push_back({"simulator: decode" + std::string(pageSize > 0 ? " of pages" : ""),
                      [=] { decodeWork(DType::float16, pageSize); }});
