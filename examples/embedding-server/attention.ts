@@ -1,19 +1,12 @@
-// Attention of many texts by fovea: a call for each pass, and the calls of all passes in few launches.
+// Attention of many texts by fovea: one ragged call for all texts of a pass.
 
-import { AttentionBatcher, type BatcherMetrics } from "../../lib/index.js";
-
-/** What the tokens of a text attend to in one layer. */
-export interface LayerAttention {
-  readonly heads: number;
-  /** [heads, tokens, tokens] */
-  readonly weights: Float32Array;
-}
+import { attentionSync, Tensor } from "../../lib/index.js";
 
 export interface Attended {
-  /** [tokens, heads · headDim] */
+  /** [tokens, heads · headDim]; until the next call. */
   readonly attended: Float32Array;
-  /** Of the texts for which they are wanted. */
-  readonly weights: ReadonlyMap<number, LayerAttention>;
+  /** Of each wanted text, [heads, tokens, tokens]. */
+  readonly weights: readonly Float32Array[];
 }
 
 export interface Heads {
@@ -25,22 +18,28 @@ export interface Heads {
 export interface Attention {
   /**
    * Each text attends to itself. `queryKeyValue` is [tokens, 3 · heads · headDim], query, key and value side by side; text i has the
-   * rows from starts[i] up to starts[i + 1].
+   * rows from starts[i] up to starts[i + 1]. `wanted` are the texts whose weights are wanted, too.
    */
-  attend(queryKeyValue: Float32Array, starts: Int32Array, heads: Heads, wanted: readonly number[]): Promise<Attended>;
-  close(): Promise<void>;
+  attend(
+    queryKeyValue: Float32Array,
+    starts: Int32Array,
+    heads: Heads,
+    wanted: readonly number[],
+  ): Attended | Promise<Attended>;
 }
 
+/** It computes before it returns: the thread that asks has nothing else to do, and may free `queryKeyValue` then. */
 export class FoveaAttention implements Attention {
-  readonly #batcher = new AttentionBatcher();
+  /** Used again and again; as long as the longest pass so far. */
+  #output = new Float32Array(0);
 
-  async attend(
+  attend(
     queryKeyValue: Float32Array,
     starts: Int32Array,
     { heads, headDim }: Heads,
     wanted: readonly number[],
-  ): Promise<Attended> {
-    const width = heads * headDim;
+  ): Attended {
+    const [count, width] = [starts.at(-1)!, heads * headDim];
     /** Part 0 is the query, 1 the key, 2 the value: used where they lie. */
     const view = (part: number, first: number, end: number, ...batch: 1[]) => ({
       data: queryKeyValue,
@@ -48,27 +47,18 @@ export class FoveaAttention implements Attention {
       strides: [...batch.map(() => 0), 3 * width, headDim, 1],
       offset: first * 3 * width + part * width,
     });
-    const count = starts.at(-1)!;
-    const all = this.#batcher.attention(view(0, 0, count), view(1, 0, count), view(2, 0, count), {
+    if (this.#output.length < count * width) this.#output = new Float32Array(count * width);
+    const attended = this.#output.subarray(0, count * width);
+    attentionSync(view(0, 0, count), view(1, 0, count), view(2, 0, count), {
       layout: "thd",
       cuSeqlensQuery: starts,
       cuSeqlensKey: starts,
+      out: Tensor.from(attended, [count, heads, headDim]),
     });
-    const weights = wanted.map(async (i): Promise<[number, LayerAttention]> => {
+    const weights = wanted.map((i): Float32Array => {
       const part = (which: number) => view(which, starts[i]!, starts[i + 1]!, 1);
-      const options = { layout: "bshd", returnWeights: true } as const;
-      const result = await this.#batcher.attention(part(0), part(1), part(2), options);
-      return [i, { heads, weights: result.weights.data }];
+      return attentionSync(part(0), part(1), part(2), { layout: "bshd", returnWeights: true }).weights.data;
     });
-    const [{ output }, list] = await Promise.all([all, Promise.all(weights)]);
-    return { attended: output.data as Float32Array, weights: new Map(list) };
-  }
-
-  metrics(): BatcherMetrics {
-    return this.#batcher.metrics();
-  }
-
-  close(): Promise<void> {
-    return this.#batcher.close();
+    return { attended, weights };
   }
 }

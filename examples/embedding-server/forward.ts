@@ -1,9 +1,15 @@
-// The encoder's forward pass over many texts at once: dense layers in worker threads, attention between them.
+// The encoder's forward passes over many texts at once, each by a worker thread.
 
-import type { Attention, LayerAttention } from "./attention.js";
-import type { DenseReplies, DenseRequest } from "./dense-worker.js";
+import type { EncodeReply, EncodeRequest } from "./encoder-worker.js";
 import { embeddingSize, layers } from "./encoder-weights.js";
 import { WorkerPool } from "./worker-pool.js";
+
+/** What the tokens of a text attend to in one layer. */
+export interface LayerAttention {
+  readonly heads: number;
+  /** [heads, tokens, tokens] */
+  readonly weights: Float32Array;
+}
 
 export interface TextRequest {
   readonly text: string;
@@ -32,7 +38,7 @@ export interface Encoder {
 }
 
 export interface ForwardOptions {
-  /** Threads that compute dense layers. */
+  /** Threads that compute. */
   readonly workers: number;
   /** Tokens of a text that are read. */
   readonly maxTokens: number;
@@ -41,57 +47,51 @@ export interface ForwardOptions {
 export class Forward implements Encoder {
   readonly lanes: number;
   readonly #pool: WorkerPool;
-  readonly #attention: Attention;
+  #attentionMilliseconds = 0;
 
-  private constructor(pool: WorkerPool, lanes: number, attention: Attention) {
+  private constructor(pool: WorkerPool, lanes: number) {
     this.#pool = pool;
     this.lanes = lanes;
-    this.#attention = attention;
   }
 
-  /** `attention` is closed with it. */
-  static async start({ workers, maxTokens }: ForwardOptions, attention: Attention): Promise<Forward> {
-    const program = new URL("dense-worker.ts", import.meta.url);
-    return new Forward(await WorkerPool.start(program, workers, { maxTokens }), workers, attention);
+  /** `program` calls `serveEncoder`. */
+  static async start(
+    { workers, maxTokens }: ForwardOptions,
+    program = new URL("fovea-worker.ts", import.meta.url),
+  ): Promise<Forward> {
+    return new Forward(await WorkerPool.start(program, workers, { maxTokens }), workers);
   }
 
   get healthy(): boolean {
     return this.#pool.alive > 0;
   }
 
+  /** That all passes together took for attention. */
+  get attentionMilliseconds(): number {
+    return this.#attentionMilliseconds;
+  }
+
   async run(texts: readonly TextRequest[]): Promise<EncodedText[]> {
-    const withPieces = texts.some(({ withWeights }) => withWeights);
-    const begun = await this.#dense({ stage: "begin", texts: texts.map(({ text }) => text), withPieces });
-    const { lengths, truncated, pieces } = begun;
-    const starts = Int32Array.from({ length: lengths.length + 1 }, (_, i) => sum(lengths.slice(0, i)));
     const wanted = [...texts.keys()].filter((i) => texts[i]!.withWeights);
-
-    const first = await this.#attention.attend(begun.queryKeyValue, starts, layers[0], wanted);
-    const middle = await this.#dense({ stage: "middle", attended: first.attended, residual: begun.residual });
-    const second = await this.#attention.attend(middle.queryKeyValue, starts, layers[1], wanted);
-    const { embeddings } = await this.#dense({
-      stage: "end",
-      attended: second.attended,
-      residual: middle.residual,
-      lengths,
+    const request: EncodeRequest = { texts: texts.map(({ text }) => text), wanted };
+    const reply = (await this.#pool.call(request)) as EncodeReply;
+    this.#attentionMilliseconds += reply.attentionMilliseconds;
+    return texts.map((_, i): EncodedText => {
+      const place = wanted.indexOf(i);
+      return {
+        embedding: reply.embeddings.subarray(i * embeddingSize, (i + 1) * embeddingSize),
+        tokens: reply.lengths[i]!,
+        truncated: reply.truncated[i]!,
+        pieces: reply.pieces[place] ?? [],
+        attention:
+          place < 0
+            ? []
+            : layers.map(({ heads }, l) => ({ heads, weights: reply.weights[place * layers.length + l]! })),
+      };
     });
-    return texts.map((_, i) => ({
-      embedding: embeddings.subarray(i * embeddingSize, (i + 1) * embeddingSize),
-      tokens: lengths[i]!,
-      truncated: truncated[i]!,
-      pieces: wanted.includes(i) ? pieces[i]! : [],
-      attention: [first, second].flatMap(({ weights }) => weights.get(i) ?? []),
-    }));
   }
 
-  async close(): Promise<void> {
-    await this.#attention.close();
-    await this.#pool.close();
-  }
-
-  async #dense<Request extends DenseRequest>(request: Request): Promise<DenseReplies[Request["stage"]]> {
-    return (await this.#pool.call(request)) as DenseReplies[Request["stage"]];
+  close(): Promise<void> {
+    return this.#pool.close();
   }
 }
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

@@ -3,7 +3,6 @@
 
 import { availableParallelism } from "node:os";
 import { defineCommand, runMain } from "citty";
-import { FoveaAttention } from "./attention.js";
 import { Forward } from "./forward.js";
 import { Metrics } from "./metrics.js";
 import { createServer, defaults, serveUntilSignal, type ServerOptions } from "./server.js";
@@ -26,7 +25,7 @@ const command = defineCommand({
   args: {
     host: { type: "string", default: "127.0.0.1", description: "address to listen on" },
     port: { type: "string", default: "8080", description: "port to listen on; 0 takes a free one" },
-    workers: { type: "string", default: `${availableParallelism()}`, description: "threads for dense layers" },
+    workers: { type: "string", default: `${availableParallelism()}`, description: "threads that compute" },
     ...Object.fromEntries(
       names.map((name) => [
         kebab(name),
@@ -43,9 +42,8 @@ const command = defineCommand({
     const options = Object.fromEntries(names.map((name) => [name, number(kebab(name))])) as unknown as ServerOptions;
     const port = number("port", 0);
     const metrics = new Metrics();
-    const attention = new FoveaAttention();
-    metrics.watchAttention(() => attention.metrics());
-    const encoder = await Forward.start({ workers: number("workers"), maxTokens: options.maxTokens }, attention);
+    const encoder = await Forward.start({ workers: number("workers"), maxTokens: options.maxTokens });
+    metrics.watchAttention(() => encoder.attentionMilliseconds);
     const app = createServer(encoder, options, metrics);
 
     await serveUntilSignal(app, { host: args.host, port, timeout: options.timeout });

@@ -1,7 +1,6 @@
 // What the server tells Prometheus.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { BatcherMetrics } from "../../lib/index.js";
 import type { TextQueue } from "./text-queue.js";
 
 export class Metrics {
@@ -50,11 +49,9 @@ export class Metrics {
     this.#gauge("embedding_queued_tokens", "About how many tokens wait for a forward pass", () => queue.queuedTokens);
   }
 
-  watchAttention(read: () => BatcherMetrics): void {
-    this.#gauge("fovea_attention_calls", "Calls of attention that were completed", () => read().completed);
-    this.#gauge("fovea_attention_launches", "Launches that computed them", () => read().launches);
-    this.#gauge("fovea_attention_queued", "Calls of attention that wait for their launch", () => read().queued);
-    this.#gauge("fovea_attention_service_p99_seconds", "From launch to result", () => read().serviceTime.p99 / 1000);
+  watchAttention(milliseconds: () => number): void {
+    const help = "That forward passes spent in attention";
+    this.#gauge("embedding_attention_seconds", help, () => milliseconds() / 1000);
   }
 
   #gauge(name: string, help: string, read: () => number): void {

@@ -35,6 +35,20 @@ class GraphBuilder {
     return this.op("LayerNormalization", [input, this.constant(scale), this.constant(bias)], attributes);
   }
 
+  /** [rows, 1]: 1 / sqrt(variance + epsilon), by which a normalization multiplies. */
+  inverseDeviation(input: string): string {
+    const [normal, name] = [`value_${this.#nodes.length}`, `deviation_${this.#nodes.length}`];
+    const scale = this.constant({ data: Float32Array.of(1), shape: [1] });
+    const attributes = { axis: { i: -1 }, epsilon: { f: epsilon } };
+    this.#nodes.push({
+      op: "LayerNormalization",
+      inputs: [input, scale],
+      outputs: [normal, "", name],
+      attributes,
+    });
+    return name;
+  }
+
   model(inputs: readonly Value[], outputs: readonly Value[]): Uint8Array {
     return encodeModel({ nodes: this.#nodes, inputs, outputs, constants: this.#constants });
   }
@@ -51,19 +65,50 @@ const afterAttention = (graph: GraphBuilder, { attentionOutput }: LayerWeights):
 const expanded = (graph: GraphBuilder, sum: string, { feedForwardNorm, expand }: LayerWeights): string =>
   graph.op("Relu", [graph.dense(graph.normalize(sum, feedForwardNorm), expand)]);
 
-/** The encoder adds a token's embedding twice, once of them with its place. */
+/**
+ * A token's row is the sum of one for its piece and one for its place, and both products are linear in it but for the normalization's
+ * deviation. So they are taken of all pieces and places when the model is loaded (products of constants are folded then), and a run
+ * gathers and adds.
+ */
 function begin({ embedding, frequencies, widen, layers }: EncoderWeights, maxTokens: number): Uint8Array {
   const graph = new GraphBuilder();
-  const twice = { data: embedding.data.map((x) => 2 * x), shape: embedding.shape };
-  const token = graph.op("Gather", [graph.constant(twice), "ids"]);
-  const place = graph.op("Gather", [graph.constant(placesOf(frequencies, maxTokens)), "places"]);
-  const input = graph.op("Add", [token, place]);
-  graph.dense(graph.normalize(input, layers[0].attentionNorm), layers[0].queryKeyValue, "queryKeyValue");
-  graph.dense(input, widen, "sum");
+  // The encoder adds a token's embedding twice, once of them with its place.
+  const pieces = graph.constant({ data: embedding.data.map((x) => 2 * x), shape: embedding.shape });
+  const places = graph.constant(placesOf(frequencies, maxTokens));
+  const gathered = (ofPieces: string, ofPlaces: string): string =>
+    graph.op("Add", [graph.op("Gather", [ofPieces, "ids"]), graph.op("Gather", [ofPlaces, "places"])]);
+  const product = (weight: Weights): string => {
+    const factor = graph.constant(weight);
+    return gathered(graph.op("MatMul", [pieces, factor]), graph.op("MatMul", [places, factor]));
+  };
+
+  const { weight, bias } = afterNormalization(layers[0].queryKeyValue, layers[0].attentionNorm);
+  const deviation = graph.inverseDeviation(gathered(pieces, places));
+  const scaled = graph.op("Mul", [product(weight), deviation]);
+  graph.op("Add", [scaled, graph.constant(bias)], {}, "queryKeyValue");
+  graph.op("Add", [product(widen.weight), graph.constant(widen.bias)], {}, "sum");
   return graph.model(
     [tokens("ids"), tokens("places")],
     [rows("queryKeyValue", widthOf(layers[0].queryKeyValue)), rows("sum", widthOf(widen))],
   );
+}
+
+/** What gives dense(normalize(x)) as (x · weight) / deviation(x) + bias. */
+function afterNormalization({ weight, bias }: Dense, norm: Normalization): Dense {
+  const [inputs, outputs] = weight.shape as [number, number];
+  const scaled = weight.data.map((x, at) => x * norm.scale.data[Math.floor(at / outputs)]!);
+  const ofColumn = (factor: (row: number) => number, data: Float32Array) => (column: number) => {
+    let sum = 0;
+    for (let row = 0; row < inputs; row++) sum += factor(row) * data[row * outputs + column]!;
+    return sum;
+  };
+  // Rows lose their mean when columns do.
+  const means = Float64Array.from({ length: outputs }, (_, column) => ofColumn(() => 1 / inputs, scaled)(column));
+  const shift = ofColumn((row) => norm.bias.data[row]!, weight.data);
+  return {
+    weight: { data: scaled.map((x, at) => x - means[at % outputs]!), shape: weight.shape },
+    bias: { data: bias.data.map((x, column) => x + shift(column)), shape: bias.shape },
+  };
 }
 
 /** [maxTokens, width]: sin(place · frequency), then cos, in float32 as the encoder has it. */

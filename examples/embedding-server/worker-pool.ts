@@ -54,7 +54,7 @@ export class WorkerPool {
     return [...this.#members].filter(({ ready }) => ready).length;
   }
 
-  /** The reply of the worker with the fewest calls. The memory of typed arrays in request and reply changes hands. */
+  /** The reply of the worker with the fewest calls. The memory of typed arrays in request and reply, also in arrays, changes hands. */
   call(request: object): Promise<object> {
     const [member] = [...this.#members].filter(({ ready }) => ready).sort((a, b) => a.pending.size - b.pending.size);
     if (member === undefined) return Promise.reject(new Error("no worker is running"));
@@ -141,4 +141,6 @@ export function serve(answer: (request: never) => object | Promise<object>): voi
 }
 
 const buffersOf = (message: object): ArrayBuffer[] =>
-  Object.values(message).flatMap((value) => (ArrayBuffer.isView(value) ? [value.buffer as ArrayBuffer] : []));
+  Object.values(message)
+    .flat()
+    .flatMap((value) => (ArrayBuffer.isView(value) ? [value.buffer as ArrayBuffer] : []));

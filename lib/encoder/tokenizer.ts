@@ -53,16 +53,20 @@ export class Tokenizer {
     const ids = new Int32Array(characters.length + 1).fill(unknown);
     best[0] = 0;
     for (let begin = 0; begin < characters.length; begin++) {
-      const relax = (end: number, id: number, score: number): void => {
-        if (best[begin]! + score <= best[end]!) return;
-        best[end] = best[begin]! + score;
-        from[end] = begin;
-        ids[end] = id;
-      };
-      relax(begin + 1, unknown, this.#unknownScore);
+      const unknownScore = best[begin]! + this.#unknownScore;
+      if (unknownScore > best[begin + 1]!) {
+        best[begin + 1] = unknownScore;
+        from[begin + 1] = begin;
+        ids[begin + 1] = unknown;
+      }
       let prefix = this.#pieces.next.get(characters[begin]!);
       for (let end = begin + 1; prefix !== undefined; end++) {
-        if (prefix.id >= 0) relax(end, prefix.id, this.#scores[prefix.id]!);
+        const score = prefix.id < 0 ? -Infinity : best[begin]! + this.#scores[prefix.id]!;
+        if (score > best[end]!) {
+          best[end] = score;
+          from[end] = begin;
+          ids[end] = prefix.id;
+        }
         prefix = end < characters.length ? prefix.next.get(characters[end]!) : undefined;
       }
     }

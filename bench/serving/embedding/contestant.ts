@@ -1,7 +1,6 @@
 // The embedding server with one of its parts replaced: what examples/embedding-server/main.ts runs is "fovea".
 //   npx tsx bench/serving/embedding/contestant.ts NAME OPTIONS_AS_JSON
 
-import { FoveaAttention } from "../../../examples/embedding-server/attention.js";
 import { Forward, type Encoder } from "../../../examples/embedding-server/forward.js";
 import {
   createServer,
@@ -9,7 +8,6 @@ import {
   serveUntilSignal,
   type ServerOptions,
 } from "../../../examples/embedding-server/server.js";
-import { OnnxAttention } from "./onnx-attention.js";
 import { TensorFlowEncoder } from "./tensorflow.js";
 
 export type Name = "fovea" | "plain attention" | "tensorflow" | "tensorflow, one instance";
@@ -23,8 +21,10 @@ const { maxTokens } = options;
 async function encoder(): Promise<Encoder> {
   if (name === "tensorflow") return TensorFlowEncoder.start(workers, maxTokens);
   if (name === "tensorflow, one instance") return TensorFlowEncoder.start(1, maxTokens);
-  const attention = name === "fovea" ? new FoveaAttention() : await OnnxAttention.start(workers);
-  return Forward.start({ workers, maxTokens }, attention);
+  if (name === "plain attention") {
+    return Forward.start({ workers, maxTokens }, new URL("onnx-worker.ts", import.meta.url));
+  }
+  return Forward.start({ workers, maxTokens });
 }
 
 await serveUntilSignal(createServer(await encoder(), options), {
