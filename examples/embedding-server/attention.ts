@@ -1,6 +1,6 @@
 // Attention of many texts by fovea: one ragged call for all texts of a pass.
 
-import { attentionSync, Tensor } from "../../lib/index.js";
+import { attentionSync, Tensor, type Device } from "../../lib/index.js";
 
 export interface Attended {
   /** [tokens, heads · headDim]; until the next call. */
@@ -30,8 +30,13 @@ export interface Attention {
 
 /** It computes before it returns: the thread that asks has nothing else to do, and may free `queryKeyValue` then. */
 export class FoveaAttention implements Attention {
+  readonly #device: Device;
   /** Used again and again; as long as the longest pass so far. */
   #output = new Float32Array(0);
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
 
   attend(
     queryKeyValue: Float32Array,
@@ -39,7 +44,7 @@ export class FoveaAttention implements Attention {
     { heads, headDim }: Heads,
     wanted: readonly number[],
   ): Attended {
-    const [count, width] = [starts.at(-1)!, heads * headDim];
+    const [count, width, device] = [starts.at(-1)!, heads * headDim, this.#device];
     /** Part 0 is the query, 1 the key, 2 the value: used where they lie. */
     const view = (part: number, first: number, end: number, ...batch: 1[]) => ({
       data: queryKeyValue,
@@ -53,11 +58,12 @@ export class FoveaAttention implements Attention {
       layout: "thd",
       cuSeqlensQuery: starts,
       cuSeqlensKey: starts,
+      device,
       out: Tensor.from(attended, [count, heads, headDim]),
     });
     const weights = wanted.map((i): Float32Array => {
       const part = (which: number) => view(which, starts[i]!, starts[i + 1]!, 1);
-      return attentionSync(part(0), part(1), part(2), { layout: "bshd", returnWeights: true }).weights.data;
+      return attentionSync(part(0), part(1), part(2), { layout: "bshd", returnWeights: true, device }).weights.data;
     });
     return { attended, weights };
   }

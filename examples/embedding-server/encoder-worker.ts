@@ -5,13 +5,9 @@ import { workerData } from "node:worker_threads";
 import { Tokenizer } from "../../lib/encoder/tokenizer.js";
 import type { Attention } from "./attention.js";
 import { readWeights } from "./encoder-weights.js";
+import type { ForwardOptions } from "./forward.js";
 import { Transformer, type Transformed } from "./transformer.js";
 import { serve } from "./worker-pool.js";
-
-export interface EncoderOptions {
-  /** Tokens of a text that are read; the rest is cut off. */
-  readonly maxTokens: number;
-}
 
 export interface EncodeRequest {
   readonly texts: readonly string[];
@@ -28,12 +24,13 @@ export interface EncodeReply extends Transformed {
   readonly pieces: readonly (readonly string[])[];
 }
 
-/** Serves, from now on. */
+/** Serves, from now on, once it has computed something: what cannot work fails at the start. */
 export async function serveEncoder(attention: Attention): Promise<void> {
-  const { maxTokens } = workerData as EncoderOptions;
+  const { maxTokens } = workerData as ForwardOptions;
   const { weights, vocabulary } = await readWeights();
   const tokenizer = new Tokenizer(vocabulary);
   const transformer = await Transformer.create(weights, maxTokens, attention);
+  await transformer.run([[0]], []);
 
   serve(async ({ texts, wanted }: EncodeRequest): Promise<EncodeReply> => {
     const all = texts.map((text) => tokenizer.tokenize(text));

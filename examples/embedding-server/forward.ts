@@ -1,5 +1,6 @@
 // The encoder's forward passes over many texts at once, each by a worker thread.
 
+import type { Device } from "../../lib/index.js";
 import type { EncodeReply, EncodeRequest } from "./encoder-worker.js";
 import { embeddingSize, layers } from "./encoder-weights.js";
 import { WorkerPool } from "./worker-pool.js";
@@ -40,8 +41,10 @@ export interface Encoder {
 export interface ForwardOptions {
   /** Threads that compute. */
   readonly workers: number;
-  /** Tokens of a text that are read. */
+  /** Tokens of a text that are read; the rest is cut off. */
   readonly maxTokens: number;
+  /** Where attention is computed. */
+  readonly device: Device;
 }
 
 export class Forward implements Encoder {
@@ -55,11 +58,8 @@ export class Forward implements Encoder {
   }
 
   /** `program` calls `serveEncoder`. */
-  static async start(
-    { workers, maxTokens }: ForwardOptions,
-    program = new URL("fovea-worker.ts", import.meta.url),
-  ): Promise<Forward> {
-    return new Forward(await WorkerPool.start(program, workers, { maxTokens }), workers);
+  static async start(options: ForwardOptions, program = new URL("fovea-worker.ts", import.meta.url)): Promise<Forward> {
+    return new Forward(await WorkerPool.start(program, options.workers, options), options.workers);
   }
 
   get healthy(): boolean {

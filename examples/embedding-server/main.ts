@@ -3,6 +3,7 @@
 
 import { availableParallelism } from "node:os";
 import { defineCommand, runMain } from "citty";
+import type { Device } from "../../lib/index.js";
 import { Forward } from "./forward.js";
 import { Metrics } from "./metrics.js";
 import { createServer, defaults, serveUntilSignal, type ServerOptions } from "./server.js";
@@ -26,6 +27,7 @@ const command = defineCommand({
     host: { type: "string", default: "127.0.0.1", description: "address to listen on" },
     port: { type: "string", default: "8080", description: "port to listen on; 0 takes a free one" },
     workers: { type: "string", default: `${availableParallelism()}`, description: "threads that compute" },
+    device: { type: "string", default: "cpu", description: "where attention is computed: cpu, cuda or cuda:N" },
     ...Object.fromEntries(
       names.map((name) => [
         kebab(name),
@@ -42,7 +44,8 @@ const command = defineCommand({
     const options = Object.fromEntries(names.map((name) => [name, number(kebab(name))])) as unknown as ServerOptions;
     const port = number("port", 0);
     const metrics = new Metrics();
-    const encoder = await Forward.start({ workers: number("workers"), maxTokens: options.maxTokens });
+    const { maxTokens } = options;
+    const encoder = await Forward.start({ workers: number("workers"), maxTokens, device: args.device as Device });
     metrics.watchAttention(() => encoder.attentionMilliseconds);
     const app = createServer(encoder, options, metrics);
 

@@ -35,10 +35,10 @@ class GraphBuilder {
     return this.op("LayerNormalization", [input, this.constant(scale), this.constant(bias)], attributes);
   }
 
-  /** [rows, 1]: 1 / sqrt(variance + epsilon), by which a normalization multiplies. */
-  inverseDeviation(input: string): string {
+  /** [rows, 1] for [rows, width]: 1 / sqrt(variance + epsilon), by which a normalization multiplies. */
+  inverseDeviation(input: string, width: number): string {
     const [normal, name] = [`value_${this.#nodes.length}`, `deviation_${this.#nodes.length}`];
-    const scale = this.constant({ data: Float32Array.of(1), shape: [1] });
+    const scale = this.constant({ data: new Float32Array(width).fill(1), shape: [width] });
     const attributes = { axis: { i: -1 }, epsilon: { f: epsilon } };
     this.#nodes.push({
       op: "LayerNormalization",
@@ -83,7 +83,7 @@ function begin({ embedding, frequencies, widen, layers }: EncoderWeights, maxTok
   };
 
   const { weight, bias } = afterNormalization(layers[0].queryKeyValue, layers[0].attentionNorm);
-  const deviation = graph.inverseDeviation(gathered(pieces, places));
+  const deviation = graph.inverseDeviation(gathered(pieces, places), embedding.shape[1]!);
   const scaled = graph.op("Mul", [product(weight), deviation]);
   graph.op("Add", [scaled, graph.constant(bias)], {}, "queryKeyValue");
   graph.op("Add", [product(widen.weight), graph.constant(widen.bias)], {}, "sum");

@@ -56,10 +56,14 @@ export class Server implements AsyncDisposable {
   }
 
   /** Resolves when it listens. */
-  static async start(...args: string[]): Promise<Server> {
+  static start(...args: string[]): Promise<Server> {
+    return Server.startWith(process.env, ...args);
+  }
+
+  static async startWith(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Server> {
     const main = fileURLToPath(new URL("main.ts", example));
     const program = ["--import", "tsx", main, "--port", "0", ...args];
-    const child = spawn(process.execPath, program, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, program, { env, stdio: ["ignore", "pipe", "pipe"] });
     const exit = once(child, "exit");
     const output: string[] = [];
     const url = await new Promise<string>((resolve, reject) => {

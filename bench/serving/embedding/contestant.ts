@@ -21,10 +21,8 @@ const { maxTokens } = options;
 async function encoder(): Promise<Encoder> {
   if (name === "tensorflow") return TensorFlowEncoder.start(workers, maxTokens);
   if (name === "tensorflow, one instance") return TensorFlowEncoder.start(1, maxTokens);
-  if (name === "plain attention") {
-    return Forward.start({ workers, maxTokens }, new URL("onnx-worker.ts", import.meta.url));
-  }
-  return Forward.start({ workers, maxTokens });
+  const plain = name === "plain attention" ? new URL("onnx-worker.ts", import.meta.url) : undefined;
+  return Forward.start({ workers, maxTokens, device: "cpu" }, plain);
 }
 
 await serveUntilSignal(createServer(await encoder(), options), {
