@@ -105,7 +105,7 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
       return reply
         .type(json)
         .send(
-          `{"embeddings":[${embeddings}],"tokens":${JSON.stringify(tokens)},"truncated":${JSON.stringify(truncated)}}`,
+          `{"embeddings":[${embeddings.join()}],"tokens":${JSON.stringify(tokens)},"truncated":${JSON.stringify(truncated)}}`,
         );
     },
   );
@@ -168,7 +168,7 @@ function* attentionJson({ pieces, tokens, truncated, attention }: EncodedText): 
         const begin = (head * tokens + row) * tokens;
         return jsonNumbers(weights.subarray(begin, begin + tokens));
       });
-      yield `${head === 0 ? "" : ","}[${rows}]`;
+      yield `${head === 0 ? "" : ","}[${rows.join()}]`;
     }
     yield "]}";
   }
