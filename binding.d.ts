@@ -117,6 +117,9 @@ export interface Binding {
   /** Drops or stops a call; it still settles (aborted, or done if it had finished). Unknown ids are ignored. */
   cancel(id: number): void;
 
+  /** The address of the first byte of a view, by which two SharedArrayBuffers can be told to be the same memory. */
+  address(storage: ArrayBufferView): number;
+
   /**
    * Moves rows of tensors into pages, or into a copy, converted, rotated and quantised on the way: `stores` is for each group
    * of rows the fields of `storeFields`. Token t's row of a head goes to row slots[t] % pageSize of page slots[t] / pageSize,

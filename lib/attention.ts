@@ -36,7 +36,7 @@ export function attention<Query extends TensorInput, const Options extends Atten
   options?: Options & KnownOptions<Options>,
 ): Promise<AttentionResult<Options, FloatDTypeOf<Query>>> {
   return new Promise((resolve, reject) => {
-    const call = checkCall(query, key, value, options ?? {}, false);
+    const call = checkCall(query, key, value, options);
     startCall(call, options?.signal, resolve as (result: AttentionResult) => void, reject);
   });
 }
@@ -54,7 +54,7 @@ export function attentionSync<Query extends TensorInput, const Options extends A
   value: TensorInput,
   options?: Options & KnownOptions<Options>,
 ): AttentionResult<Options, FloatDTypeOf<Query>> {
-  const call = checkCall(query, key, value, options ?? {}, false);
+  const call = checkCall(query, key, value, options);
   return runCall(call, options?.signal) as AttentionResult<Options, FloatDTypeOf<Query>>;
 }
 
@@ -63,7 +63,7 @@ export function attentionSync<Query extends TensorInput, const Options extends A
  * tensors. (Lengths and offsets, `cuSeqlens` and the like, it does need.)
  */
 export function explain(query: ShapeInput, key: ShapeInput, value: ShapeInput, options?: ExplainOptions): Plan {
-  const call = checkCall(query, key, value, (options ?? {}) as AttentionOptions, true);
+  const call = checkCall(query, key, value, options as AttentionOptions | undefined, true);
   return explainCall(call);
 }
 

@@ -57,5 +57,5 @@ export function nativeError(error: unknown): unknown {
 export function outcomeError(how: How, message: string): FoveaError {
   const codes = { 2: "ERR_FOVEA_OUT_OF_MEMORY", 3: "ERR_FOVEA_DEVICE_LOST" } as const;
   const code = how === 2 || how === 3 ? codes[how] : "ERR_FOVEA_DEVICE";
-  return new FoveaError(code, message || "attention: not enough memory for the workspace");
+  return new FoveaError(code, message);
 }

@@ -27,7 +27,7 @@ export function referenceAttention<Query extends TensorInput, const Options exte
   value: TensorInput,
   options?: Options & KnownOptions<Options>,
 ): ReferenceResult<Options, FloatDTypeOf<Query>> {
-  const call = checkCall(query, key, value, options ?? {}, false);
+  const call = checkCall(query, key, value, options);
   if (options?.signal?.aborted === true) throw abortError(options.signal);
   const { output, lse, weights, scores } = compute(call);
   const float32 = (values: Float64Array, shape: readonly number[]) => wrap(encode(values, "float32"), "float32", shape);
@@ -55,7 +55,7 @@ export function referenceAttentionFloat64(
   value: TensorInput,
   options: AttentionOptions = {},
 ): Float64Results {
-  return compute(checkCall(query, key, value, options, false));
+  return compute(checkCall(query, key, value, options));
 }
 
 /** As `mergeAttention`, in float64 and without any rounding. For tests. */

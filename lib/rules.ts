@@ -72,7 +72,9 @@ export function checkLayout(layout: Layout | undefined): Layout {
 }
 
 export function checkNames(name: string, options: object, known: ReadonlySet<string>): void {
-  if (typeof options !== "object" || options === null) throw optionError(name, "an object", options);
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw optionError(name, "an object", options);
+  }
   for (const option in options) {
     if (known.has(option)) continue;
     const message = `${name}: there is no option ${show(option)}${suggest(option, known)}`;

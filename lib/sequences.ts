@@ -1,6 +1,7 @@
 import { FoveaError, list, show } from "./errors.js";
 import { integers } from "./input.js";
 import type { AttentionOptions } from "./options.js";
+import { optionError } from "./rules.js";
 
 /** One sequence: its queries among its keys. */
 export interface Sequence {
@@ -139,15 +140,11 @@ function starts(name: string, input: unknown, tokens: number, batch?: number): I
 function queryOffsets(input: AttentionOptions["queryOffset"], batch: number): ArrayLike<number> | undefined {
   if (input === undefined) return undefined;
   let values: ArrayLike<number>;
-  if (typeof input === "number") values = new Array<number>(batch).fill(input);
+  if (Number.isSafeInteger(input)) values = new Array<number>(batch).fill(input as number);
   else if (Array.isArray(input)) values = input as number[];
-  else values = integers("queryOffset", input);
-  if (typeof input === "number" && !Number.isSafeInteger(input)) {
-    throw new FoveaError(
-      "ERR_FOVEA_OPTION",
-      `queryOffset: expected an integer or one per sequence, got ${show(input)}`,
-    );
-  }
+  else if (typeof input === "object" && input !== null) values = integers("queryOffset", input);
+  else
+    throw optionError("queryOffset", "an integer, or an array, Int32Array or int32 tensor of one per sequence", input);
   checkCount("queryOffset", values, batch, "batch");
   for (let i = 0; i < values.length; i++) {
     if (!Number.isSafeInteger(values[i])) {

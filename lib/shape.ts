@@ -65,8 +65,8 @@ export function checkCall(
   queryInput: unknown,
   keyInput: unknown,
   valueInput: unknown,
-  options: AttentionOptions,
-  bare: boolean,
+  options: AttentionOptions = {},
+  bare = false,
 ): Call {
   const rules = checkRules(options);
   const { layout } = rules;

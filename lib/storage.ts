@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { markAsUntransferable } from "node:worker_threads";
 import type { DeviceMemory, Storage as NativeStorage } from "../binding.js";
 import type { Device } from "./device.js";
@@ -11,7 +12,7 @@ import { native } from "./native.js";
  */
 export abstract class Storage {
   /** What addresses count within: storages overlap only in the same space. */
-  abstract readonly space: ArrayBufferLike | Device;
+  abstract readonly space: ArrayBuffer | number | Device;
   /** Address of the first element, in bytes. */
   abstract readonly byteOffset: number;
   readonly device: Device;
@@ -49,7 +50,8 @@ export abstract class Storage {
 
 /** An array. Dropped, the garbage collector can take it even while disposed handles are still about. */
 export class HostStorage extends Storage {
-  readonly space: ArrayBufferLike;
+  /** A SharedArrayBuffer is a handle, of which a clone shows the same memory: that begins at this address. */
+  readonly space: ArrayBuffer | number;
   readonly byteOffset: number;
   #array: DataArray | undefined;
   #pinned = false;
@@ -57,8 +59,9 @@ export class HostStorage extends Storage {
   constructor(array: DataArray) {
     super("cpu", array.BYTES_PER_ELEMENT, array.length);
     this.#array = array;
-    this.space = array.buffer;
-    this.byteOffset = array.byteOffset;
+    const { buffer, byteOffset } = array;
+    this.space = types.isSharedArrayBuffer(buffer) ? native().address(array) - byteOffset : buffer;
+    this.byteOffset = byteOffset;
   }
 
   handle(name: string): NativeStorage {
@@ -89,7 +92,7 @@ export class HostStorage extends Storage {
   pin(): void {
     if (this.#pinned) return;
     this.#pinned = true;
-    if (this.space instanceof ArrayBuffer && !pinnedBuffers.has(this.space)) {
+    if (typeof this.space !== "number" && !pinnedBuffers.has(this.space)) {
       markAsUntransferable(this.space);
       forbidTransfer(this.space);
       pinnedBuffers.add(this.space);

@@ -235,7 +235,7 @@ export class Tensor<D extends DType = DType> {
   transpose(...dims: number[]): Tensor<D> {
     const view = this.#live("tensor");
     const rank = view.shape.length;
-    const named = dims.map((dim) => checkDim(view, dim));
+    const named = dims.map((dim) => checkDim("transpose", view, dim));
     let order = named;
     if (named.length === 2) {
       order = view.shape.map((_, i) => i);
@@ -256,7 +256,7 @@ export class Tensor<D extends DType = DType> {
    */
   slice(dim: number, start: number, end?: number): Tensor<D> {
     const view = this.#live("tensor");
-    const along = checkDim(view, dim);
+    const along = checkDim("slice", view, dim);
     const length = view.shape[along]!;
     const from = start < 0 ? start + length : start;
     const to = end === undefined ? length : end < 0 ? end + length : end;
@@ -384,10 +384,13 @@ function readable(view: View): DataArray {
   return view.storage!.array("tensor");
 }
 
-function checkDim({ shape }: View, dim: number): number {
-  const index = dim < 0 ? dim + shape.length : dim;
-  if (!Number.isInteger(index) || index < 0 || index >= shape.length) {
-    throw new FoveaError("ERR_FOVEA_SHAPE", `tensor: ${list(shape)} has no dimension ${show(dim)}`);
+function checkDim(method: string, { shape }: View, dim: number): number {
+  const rank = shape.length;
+  const index = dim < 0 ? dim + rank : dim;
+  if (!Number.isInteger(index) || index < 0 || index >= rank) {
+    const wanted =
+      rank === 0 ? "no dimension, as it has none" : `a dimension from ${-rank} to ${rank - 1} of ${list(shape)}`;
+    throw new FoveaError("ERR_FOVEA_SHAPE", `${method}: expected ${wanted}, got ${show(dim)}`);
   }
   return index;
 }
@@ -396,6 +399,9 @@ function checkDim({ shape }: View, dim: number): number {
 function completeShape({ shape: from, size }: View, shape: readonly number[]): number[] {
   const open = Array.isArray(shape) ? shape.indexOf(-1) : -1;
   const wanted = open < 0 ? shape : shape.with(open, 1);
+  if (wanted.includes(-1)) {
+    throw new FoveaError("ERR_FOVEA_SHAPE", `reshape: expected at most one -1, got ${list(shape)}`);
+  }
   checkShape("reshape", wanted);
   const complete = open < 0 ? wanted : wanted.with(open, size / product(wanted));
   if (product(complete) !== size || !complete.every(Number.isInteger)) {

@@ -49,6 +49,7 @@ describe("surface", () => {
       attention: "function",
       mergeAttentionSync: "function",
       mergeAttention: "function",
+      address: "function",
       cancel: "function",
       storeSync: "function",
       store: "function",
@@ -304,6 +305,7 @@ describe("processes", () => {
     ["FOVEA_CPU_ISA", "mmx"],
     ["FOVEA_NUM_THREADS", "0"],
     ["FOVEA_NUM_THREADS", "many"],
+    ["FOVEA_NUM_THREADS", " 2"],
   ])("refuse %s=%s", async (name, value) => {
     const { stdout } = await runModule(
       `import native from "${binding}";

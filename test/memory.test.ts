@@ -1,7 +1,7 @@
 // Extra memory: what plans say, and what a process grows by.
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { attentionSync, explain, Tensor } from "../lib/index.js";
+import { attention, attentionSync, explain, Tensor } from "../lib/index.js";
 import { runChild } from "./support/child.js";
 import type { Grown, MemoryTask } from "./support/memory-child.js";
 
@@ -17,6 +17,17 @@ describe("plans", () => {
       expect(new Set(bytes).size).toBe(1);
       expect(bytes[0]).toBeLessThan(8 * megabyte);
     }
+  });
+
+  test("what does not fit is an error that says how much it was", async () => {
+    const tall = () => Tensor.zeros([1, 1, 2 ** 23, 1]);
+    const call = [tall(), tall(), tall(), { algorithm: "standard" }] as const;
+    const expected = {
+      code: "ERR_FOVEA_OUT_OF_MEMORY",
+      message: `attention: not enough memory for ${2 ** 48} bytes of workspace and the scratch of each thread`,
+    };
+    expect(() => attentionSync(...call)).toThrow(expect.objectContaining(expected));
+    await expect(attention(...call)).rejects.toMatchObject(expected);
   });
 
   test("follows strides, and names no kernel where there is nothing to do", () => {

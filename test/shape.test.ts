@@ -16,7 +16,7 @@ const fieldNames = sequenceFields.map((name, i) =>
 
 /** The problem by name, and the memory it is about. */
 function problemOf(query: unknown, key: unknown, value: unknown, options: AttentionOptions = {}) {
-  const call = checkCall(query, key, value, options, false);
+  const call = checkCall(query, key, value, options);
   const output = call.out?.view ?? shapeOnly("output", call.dtype, "cpu", call.outputShape);
   const outputs = placeOutputs(call, output, (shape) => shapeOnly("output", "float32", "cpu", shape));
   const storages: ArrayBufferView[] = [];
@@ -363,6 +363,17 @@ describe("inputs that are not tensors of this library", () => {
       problemOf(Tensor.from(shared, [1, 2, 3, 4]), { data, shape: [1, 2, 3, 4] }, { data, shape: [1, 2, 3, 4] })
         .storages[0],
     ).toBe(shared);
+  });
+
+  test("memory shared by a clone of its SharedArrayBuffer is seen as the same", () => {
+    const shared = new SharedArrayBuffer(192);
+    const input = { data: new Float32Array(shared, 0, 24), shape: [1, 2, 3, 4] };
+    const clone = structuredClone(shared);
+    const out = (offset: number) => Tensor.from(new Float32Array(clone, offset, 24), [1, 2, 3, 4]);
+    expect(() => problemOf(input, input, input, { out: out(96) })).not.toThrow();
+    expect(() => problemOf(input, input, input, { out: out(92) })).toThrow(
+      expect.objectContaining({ code: "ERR_FOVEA_OPTION", message: expect.stringContaining("shares some with query") }),
+    );
   });
 });
 

@@ -11,6 +11,8 @@ export interface Point {
   bandwidthBound?: boolean;
 }
 
+const lengths = [1024, 2048, 4096, 8192];
+
 const square = (name: string, length: number, heads = 8, headDim = 64): Point[] =>
   [false, true].map((causal) => ({
     name: causal ? `${name}-causal` : name,
@@ -23,8 +25,12 @@ const square = (name: string, length: number, heads = 8, headDim = 64): Point[] 
   }));
 
 export const points: Point[] = [
-  ...[512, 1024, 2048, 4096, 8192].flatMap((length) => square(`s${length}`, length)),
-  ...square("h16d128", 2048, 16, 128),
+  ...[512, ...lengths].flatMap((length) => square(`s${length}`, length)),
+  ...lengths.flatMap((length) => [
+    ...square(`h16d64-s${length}`, length, 16, 64),
+    ...square(`h8d128-s${length}`, length, 8, 128),
+    ...square(`h16d128-s${length}`, length, 16, 128),
+  ]),
   { name: "cross", batch: 1, heads: 8, queryLength: 512, keyLength: 2048, headDim: 64, causal: false },
   {
     name: "decode",

@@ -63,7 +63,7 @@ export class AttentionBatcher {
     options?: Options & KnownOptions<Options>,
   ): Promise<AttentionResult<Options, FloatDTypeOf<Query>>> {
     return new Promise((resolve, reject) => {
-      this.#accept(query, key, value, options ?? {}, resolve as (result: AttentionResult) => void, reject);
+      this.#accept(query, key, value, options, resolve as (result: AttentionResult) => void, reject);
     });
   }
 
@@ -104,7 +104,7 @@ export class AttentionBatcher {
     query: TensorInput,
     key: TensorInput,
     value: TensorInput,
-    options: AttentionOptions,
+    options: AttentionOptions | undefined,
     resolve: (result: AttentionResult) => void,
     reject: (error: unknown) => void,
   ): void {
@@ -114,8 +114,8 @@ export class AttentionBatcher {
       const message = `the batcher's queue is full: ${this.#maxQueue} calls wait (maxQueue); await ready() first`;
       throw new FoveaError("ERR_FOVEA_OVERLOADED", message);
     }
-    const call = checkCall(query, key, value, options, false);
-    const { signal } = options;
+    const call = checkCall(query, key, value, options);
+    const signal = options?.signal;
     if (signal?.aborted === true) throw abortError(signal);
     const land = takeOff(inputsOf(call), call.out?.view);
     const waiting = new WaitingCall(call, signal, (how) => {

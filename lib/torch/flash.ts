@@ -91,7 +91,7 @@ export async function flashAttention<Query extends TensorInput, const Options ex
   v: TensorInput,
   options?: Options,
 ): Promise<FlashResult<Options, FloatDTypeOf<Query>>> {
-  const given: FlashAttentionOptions = options ?? {};
+  const given: FlashAttentionOptions = options === undefined ? {} : options;
   checkNames("options", given, flashNames);
   return run(q, k, v, { ...flashRules(given), layout: "bshd" }) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
 }

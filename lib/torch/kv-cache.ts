@@ -70,7 +70,7 @@ export async function flashAttentionWithKvCache<
   vCache: TensorInput,
   options?: Options,
 ): Promise<FlashResult<Options, FloatDTypeOf<Query>>> {
-  const given: FlashAttentionWithKvCacheOptions = options ?? {};
+  const given: FlashAttentionWithKvCacheOptions = options === undefined ? {} : options;
   checkNames("options", given, names);
   const query = inputView("q", q, false);
   const keys = inputView("kCache", kCache, false);

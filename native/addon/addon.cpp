@@ -76,6 +76,13 @@ How howOf(cpu::Outcome outcome) {
   return How::outOfMemory;
 }
 
+std::string lackOf(int64_t workspaceBytes) {
+  return "attention: not enough memory for " + std::to_string(workspaceBytes) +
+         " bytes of workspace and the scratch of each thread";
+}
+
+constexpr const char* lackOfRow = "not enough memory for the scratch of each thread, a row in float32";
+
 /// What to store on `device`, where tensors and pages are.
 OwnedStores storesOf(Napi::Env env, napi_value fields, const std::vector<napi_value>& storages, int device) {
   OwnedStores owned = readStores(numbersOf(env, fields, "stores"), memoryOf(env, storages));
@@ -124,6 +131,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports) : gpus_(env), calls_(env) {
                            InstanceMethod("mergeAttentionSync", &Addon::mergeAttentionSync, napi_enumerable),
                            InstanceMethod("mergeAttention", &Addon::mergeAttention, napi_enumerable),
                            InstanceMethod("cancel", &Addon::cancel, napi_enumerable),
+                           InstanceMethod("address", &Addon::address, napi_enumerable),
                            InstanceMethod("storeSync", &Addon::storeSync, napi_enumerable),
                            InstanceMethod("store", &Addon::store, napi_enumerable),
                            InstanceMethod("cuda", &Addon::cuda, napi_enumerable),
@@ -176,7 +184,7 @@ void Addon::attentionSync(const Arguments& call) {
     const Plan plan = planFor(device, owned.problem);
     writePlan(plan, numbersOf(env, call[3], "plan"));
     if (device == host) {
-      if (cpu::run(owned.problem, plan) == cpu::Outcome::outOfMemory) throw std::bad_alloc();
+      if (cpu::run(owned.problem, plan) == cpu::Outcome::outOfMemory) throw OutOfMemory(lackOf(plan.workspaceBytes));
     } else if (owned.tensors == host) {
       throwUnlessDone(cuda::run(gpus_.stream(device), owned.problem, plan, residenceOf(owned)));
     } else {
@@ -201,7 +209,9 @@ Napi::Value Addon::attention(const Arguments& call) {
 
     // What is told the end keeps the problem until then.
     const auto onCpu = [&](Calls::Report report) -> std::function<void()> {
-      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) { report(howOf(outcome), {}); };
+      auto settled = [owned, report = std::move(report), bytes = plan.workspaceBytes](cpu::Outcome outcome) {
+        report(howOf(outcome), outcome == cpu::Outcome::outOfMemory ? lackOf(bytes) : std::string());
+      };
       return [execution = cpu::start(problem, std::move(plan), std::move(settled), ahead)] { execution->cancel(); };
     };
     const auto onGpu = [&](Calls::Report report) -> std::function<void()> {
@@ -224,7 +234,7 @@ void Addon::mergeAttentionSync(const Arguments& call) {
   withCodes(env, [&] {
     const OwnedMerge owned = mergeOf(env, call[0], elementsOf(env, call[1], "storages"));
     if (owned.device != host) return cuda::enqueue(gpus_.stream(owned.device), owned.merge);
-    if (cpu::run(owned.merge) == cpu::Outcome::outOfMemory) throw std::bad_alloc();
+    if (cpu::run(owned.merge) == cpu::Outcome::outOfMemory) throw OutOfMemory(lackOfRow);
   });
 }
 
@@ -243,9 +253,7 @@ Napi::Value Addon::mergeAttention(const Arguments& call) {
           cuda::cancel(*execution);
         };
       }
-      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) {
-        report(howOf(outcome), "mergeAttention: not enough memory for a row of output");
-      };
+      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) { report(howOf(outcome), lackOfRow); };
       return [execution = cpu::start(owned->merge, std::move(settled))] { execution->cancel(); };
     };
     return Napi::Number::New(env, calls_.start(env, storages, call[2].As<Napi::Function>(), begin));
@@ -253,6 +261,14 @@ Napi::Value Addon::mergeAttention(const Arguments& call) {
 }
 
 void Addon::cancel(const Arguments& call) { calls_.cancel(call[0].ToNumber().Uint32Value()); }
+
+Napi::Value Addon::address(const Arguments& call) {
+  const Napi::Env env = call.Env();
+  return withCodes(env, [&] {
+    const auto first = reinterpret_cast<uintptr_t>(bytesOf(env, call[0], "storage").data());
+    return Napi::Number::New(env, static_cast<double>(first));  // user space has 47 bits, or 52: a double holds them
+  });
+}
 
 void Addon::storeSync(const Arguments& call) {
   const Napi::Env env = call.Env();
@@ -262,7 +278,7 @@ void Addon::storeSync(const Arguments& call) {
     if (device != host)
       cuda::enqueue(gpus_.stream(device), owned.stores);
     else if (cpu::run(owned.stores) == cpu::Outcome::outOfMemory)
-      throw std::bad_alloc();
+      throw OutOfMemory(lackOfRow);
   });
 }
 
@@ -275,7 +291,7 @@ Napi::Value Addon::store(const Arguments& call) {
     if (!call[3].IsFunction()) throw BoundsError("settled: expected a function");
     // What is told the end keeps the stores until then.
     const auto onCpu = [&](Calls::Report report) -> std::function<void()> {
-      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) { report(howOf(outcome), {}); };
+      auto settled = [owned, report = std::move(report)](cpu::Outcome outcome) { report(howOf(outcome), lackOfRow); };
       return [execution = cpu::start(owned->stores, std::move(settled))] { execution->cancel(); };
     };
     const auto onGpu = [&](Calls::Report report) -> std::function<void()> {

@@ -32,6 +32,7 @@ class Addon : public Napi::Addon<Addon> {
   void mergeAttentionSync(const Arguments& call);
   Napi::Value mergeAttention(const Arguments& call);
   void cancel(const Arguments& call);
+  Napi::Value address(const Arguments& call);
   void storeSync(const Arguments& call);
   Napi::Value store(const Arguments& call);
 
@@ -77,8 +78,10 @@ auto withCodes(Napi::Env env, Body body) {
     throw codedError(env, "ERR_FOVEA_BOUNDS", error.what());
   } catch (const cuda::Error& error) {
     throw codedError(env, codeOf(error.kind), error.what());
+  } catch (const OutOfMemory& error) {
+    throw codedError(env, "ERR_FOVEA_OUT_OF_MEMORY", error.what());
   } catch (const std::bad_alloc&) {
-    throw codedError(env, "ERR_FOVEA_OUT_OF_MEMORY", "out of memory");
+    throw codedError(env, "ERR_FOVEA_OUT_OF_MEMORY", "not enough memory for what the call is written down in");
   } catch (const std::length_error& error) {
     throw codedError(env, "ERR_FOVEA_OUT_OF_MEMORY", error.what());
   } catch (const std::invalid_argument& error) {

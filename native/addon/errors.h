@@ -12,4 +12,10 @@ class BoundsError : public std::runtime_error {
   explicit BoundsError(const std::string& message) : std::runtime_error(message) {}
 };
 
+/// The processor's memory ran out. The message says what for.
+class OutOfMemory : public std::runtime_error {
+ public:
+  explicit OutOfMemory(const std::string& message) : std::runtime_error(message) {}
+};
+
 }  // namespace fovea::addon

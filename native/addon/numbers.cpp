@@ -1,6 +1,8 @@
 #include "numbers.h"
 
+#include <charconv>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 #include "errors.h"
@@ -9,8 +11,10 @@ namespace fovea::addon {
 namespace {
 
 [[noreturn]] void failInteger(const char* name, double value, int64_t low, int64_t high) {
+  char digits[32];
+  const auto end = std::to_chars(digits, std::end(digits), value).ptr;
   throw BoundsError(std::string(name) + ": expected an integer from " + std::to_string(low) + " to " +
-                    std::to_string(high) + ", got " + std::to_string(value));
+                    std::to_string(high) + ", got " + std::string(digits, end));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "thread_pool.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -28,12 +30,13 @@ ThreadPool& ThreadPool::instance() {
   static const Instance* instance = new Instance([] {
     const char* wanted = std::getenv("FOVEA_NUM_THREADS");
     if (!wanted || !*wanted) return Instance{new ThreadPool(processorCount()), ""};
-    char* end = nullptr;
-    const long count = std::strtol(wanted, &end, 10);
-    if (*end || count < 1 || count > maxThreads)
+    const char* end = wanted + std::strlen(wanted);
+    int count = 0;
+    const auto [rest, error] = std::from_chars(wanted, end, count);
+    if (rest != end || error != std::errc() || count < 1 || count > maxThreads)
       return Instance{nullptr,
                       std::string("FOVEA_NUM_THREADS: expected a number from 1 to 1024, got \"") + wanted + "\""};
-    return Instance{new ThreadPool(int(count)), ""};
+    return Instance{new ThreadPool(count), ""};
   }());
   if (!instance->pool) throw std::runtime_error(instance->error);
   return *instance->pool;
