@@ -120,6 +120,9 @@ export interface Binding {
   /** The address of the first byte of a view, by which two SharedArrayBuffers can be told to be the same memory. */
   address(storage: ArrayBufferView): number;
 
+  /** Asks the system for huge pages where the view's memory has not been touched yet. */
+  preferHugePages(storage: ArrayBufferView): void;
+
   /**
    * Moves rows of tensors into pages, or into a copy, converted, rotated and quantised on the way: `stores` is for each group
    * of rows the fields of `storeFields`. Token t's row of a head goes to row slots[t] % pageSize of page slots[t] / pageSize,

@@ -1,5 +1,6 @@
 import { Float16Array as Float16Polyfill } from "@petamoriken/float16";
 import { FoveaError, list, show } from "./errors.js";
+import { preferHugePages } from "./native.js";
 
 /** Element types of queries, keys, values and outputs. */
 export type FloatDType = "float32" | "float16" | "bfloat16";
@@ -54,8 +55,13 @@ export function isFloatDType(dtype: DType): dtype is FloatDType {
 
 /** A zeroed array of `length` elements; running out of memory is an ERR_FOVEA_OUT_OF_MEMORY. */
 export function allocate<D extends DType>(dtype: D, length: number): DataOf<D> {
-  return orOutOfMemory(length, dtype, () => new arrayTypes[dtype](length) as DataOf<D>);
+  const array = orOutOfMemory(length, dtype, () => new arrayTypes[dtype](length) as DataOf<D>);
+  if (array.byteLength >= hugeBytes) preferHugePages(array);
+  return array;
 }
+
+/** From here on huge pages are asked for: whoever reads the memory misses fewer translations of addresses. */
+const hugeBytes = 4 * 2 ** 20;
 
 /** The same of numbers that are not a tensor's. */
 export function allocateFloat64(length: number): Float64Array {

@@ -10,6 +10,15 @@ export function native(): Binding {
   return (loaded ??= load());
 }
 
+/** Asks for huge pages for new memory. Where the native module does not load, whoever computes is told so; this is a wish. */
+export function preferHugePages(memory: ArrayBufferView): void {
+  try {
+    native().preferHugePages(memory);
+  } catch (error) {
+    if (!(error instanceof FoveaError)) throw error;
+  }
+}
+
 /**
  * The addon in build/Release when it was compiled here, else the prebuilt one for this platform. `require`, because an import
  * could not wait until it is needed without making callers wait too.

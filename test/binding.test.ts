@@ -50,6 +50,7 @@ describe("surface", () => {
       mergeAttentionSync: "function",
       mergeAttention: "function",
       address: "function",
+      preferHugePages: "function",
       cancel: "function",
       storeSync: "function",
       store: "function",

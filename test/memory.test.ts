@@ -1,12 +1,29 @@
 // Extra memory: what plans say, and what a process grows by.
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { attention, attentionSync, explain, Tensor } from "../lib/index.js";
+import { native } from "../lib/native.js";
 import { runChild } from "./support/child.js";
 import type { Grown, MemoryTask } from "./support/memory-child.js";
 
 const megabyte = 2 ** 20;
 const shaped = (length: number, heads = 8) => ({ shape: [1, heads, length, 64], dtype: "float32" }) as const;
+
+test.skipIf(!existsSync("/sys/kernel/mm/transparent_hugepage"))("large tensors ask for huge pages", () => {
+  const flagsOf = (megabytes: number): string => {
+    const { data } = Tensor.empty([megabytes * 2 ** 18]);
+    const middle = native().address(data) + data.byteLength / 2;
+    for (const mapping of readFileSync("/proc/self/smaps", "utf8").split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/)) {
+      const [begin, end] = mapping
+        .split(" ", 1)[0]!
+        .split("-")
+        .map((address) => Number(`0x${address}`));
+      if (begin! <= middle && middle < end!) return /VmFlags: (.*)/.exec(mapping)![1]!;
+    }
+    return "no mapping";
+  };
+  expect(flagsOf(64).split(" ")).toContain("hg");
+});
 
 describe("plans", () => {
   test("tiled takes nothing that grows with the length", () => {

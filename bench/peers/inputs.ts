@@ -1,4 +1,5 @@
 // The same numbers in both memory orders, so that each library is given the one it likes.
+import { Tensor } from "../../lib/index.js";
 import type { Point } from "./points.js";
 
 /** bhsd: [batch, heads, length, headDim]; bshd: [batch, length, heads, headDim]. */
@@ -10,9 +11,12 @@ export interface Inputs {
   value: Float32Array<ArrayBuffer>;
 }
 
+/** In huge pages, where the system has them, for both libraries. */
+const memory = (length: number) => Tensor.empty([length]).data as Float32Array<ArrayBuffer>;
+
 /** Numbers of mean 0 and variance 1, the same for every run (xorshift; a sum of four bytes comes close to a normal). */
 function random(length: number, seed: number): Float32Array<ArrayBuffer> {
-  const numbers = new Float32Array(length);
+  const numbers = memory(length);
   const scale = 1 / Math.sqrt((4 * (256 * 256 - 1)) / 12);
   let state = seed;
   for (let i = 0; i < length; i++) {
@@ -39,7 +43,7 @@ export function swapMiddle(
   source: Float32Array,
   [outer, first, second, inner]: readonly [number, number, number, number],
 ): Float32Array<ArrayBuffer> {
-  const result = new Float32Array(source.length);
+  const result = memory(source.length);
   for (let o = 0; o < outer; o++) {
     for (let f = 0; f < first; f++) {
       for (let s = 0; s < second; s++) {

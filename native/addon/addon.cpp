@@ -132,6 +132,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports) : gpus_(env), calls_(env) {
                            InstanceMethod("mergeAttention", &Addon::mergeAttention, napi_enumerable),
                            InstanceMethod("cancel", &Addon::cancel, napi_enumerable),
                            InstanceMethod("address", &Addon::address, napi_enumerable),
+                           InstanceMethod("preferHugePages", &Addon::preferHugePages, napi_enumerable),
                            InstanceMethod("storeSync", &Addon::storeSync, napi_enumerable),
                            InstanceMethod("store", &Addon::store, napi_enumerable),
                            InstanceMethod("cuda", &Addon::cuda, napi_enumerable),
@@ -268,6 +269,10 @@ Napi::Value Addon::address(const Arguments& call) {
     const auto first = reinterpret_cast<uintptr_t>(bytesOf(env, call[0], "storage").data());
     return Napi::Number::New(env, static_cast<double>(first));  // user space has 47 bits, or 52: a double holds them
   });
+}
+
+void Addon::preferHugePages(const Arguments& call) {
+  withCodes(call.Env(), [&] { cpu::preferHugePages(bytesOf(call.Env(), call[0], "storage")); });
 }
 
 void Addon::storeSync(const Arguments& call) {

@@ -33,6 +33,7 @@ class Addon : public Napi::Addon<Addon> {
   Napi::Value mergeAttention(const Arguments& call);
   void cancel(const Arguments& call);
   Napi::Value address(const Arguments& call);
+  void preferHugePages(const Arguments& call);
   void storeSync(const Arguments& call);
   Napi::Value store(const Arguments& call);
 

@@ -4,6 +4,7 @@
 
 #include "../attention/planner.h"
 #include "attention_job.h"
+#include "memory.h"
 #include "merge_job.h"
 #include "processor.h"
 #include "store_job.h"
@@ -31,6 +32,8 @@ double bytesOf(const Merge& merge) {
 Info info() {
   return {processorName(), processorCount(), ThreadPool::instance().threads(), kernels().name, instructionSets()};
 }
+
+void preferHugePages(std::span<std::byte> memory) { preferHugePages(memory.data(), memory.size()); }
 
 void setThreads(int count) { ThreadPool::instance().setThreads(count); }
 

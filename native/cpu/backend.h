@@ -1,7 +1,9 @@
 // The CPU backend: runs a Problem by a Plan on the process's thread pool. No Node here.
 #pragma once
+#include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,10 @@ Info info();
 
 /// Resizes the process's pool (count >= 1).
 void setThreads(int count);
+
+/// Asks for huge pages where `memory` has no pages yet: few of 2 MiB take one fault, and one entry of the processor's
+/// table of addresses, where 4 KiB take 512.
+void preferHugePages(std::span<std::byte> memory);
 
 /// The plan for this machine's instruction set.
 Plan plan(const Problem& problem);

@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <utility>
@@ -7,6 +8,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace fovea::cpu {
@@ -21,9 +23,7 @@ float* allocateAligned(size_t bytes) {
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   if (rounded < bytes) return nullptr;
   void* data = std::aligned_alloc(alignment, rounded);
-#if defined(__linux__)
-  if (data && alignment == hugePage) madvise(data, rounded, MADV_HUGEPAGE);
-#endif
+  if (data && alignment == hugePage) preferHugePages(data, rounded);
   return static_cast<float*>(data);
 }
 
@@ -51,6 +51,15 @@ Kept& kept() {
 }
 
 }  // namespace
+
+void preferHugePages([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE)), address = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t begin = (address + page - 1) / page * page, end = (address + bytes) / page * page;
+  if (begin < end)
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish: no matter if it fails
+#endif
+}
 
 float* threadScratch(size_t floats) {
   thread_local Scratch scratch;

@@ -4,6 +4,9 @@
 
 namespace fovea::cpu {
 
+/// A wish for huge pages, for all whole pages of [data, data + bytes).
+void preferHugePages(void* data, size_t bytes);
+
 /// This thread's scratch, at least `floats` long, 64-byte aligned; grows and stays until the thread ends. Null when
 /// memory is out.
 float* threadScratch(size_t floats);
