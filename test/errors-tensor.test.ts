@@ -1,6 +1,6 @@
 // Wrong uses of tensors, devices and plans, each with its code and message; and what the native module's errors become.
 import { describe, expect, test } from "vitest";
-import { attentionSync, devices, explain, setThreads, Tensor } from "../lib/index.js";
+import { devices, explain, setThreads, Tensor } from "../lib/index.js";
 import { loadError, nativeError } from "../lib/native.js";
 import { anyText, resizable } from "./support/wrong.js";
 
