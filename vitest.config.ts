@@ -17,26 +17,23 @@ const alone = ["event-loop", "leaks", "memory", "package", "server/*", "workers"
 /** The other projects are about the processor, on any machine. */
 const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
 
-const cudaProject = {
+/** On the simulator: a GPU of each of these, of which every test draws one; in a sweep they are projects of their own. */
+const capabilities = process.env["FOVEA_SIM_COMPUTE_CAPABILITY"] ?? "8.0,8.6,9.0";
+const sweep = process.env["FOVEA_SWEEP_RUNS"] !== undefined && driver === simulator;
+
+const cudaProject = (name: string, FOVEA_SIM_COMPUTE_CAPABILITY: string) => ({
   extends: true as const,
   test: {
-    name: "cuda",
+    name,
     include: [...computing, "test/batcher.test.ts", "test/cache-program.test.ts", "test/cuda/**/*.test.ts"],
     setupFiles: "test/support/cuda-setup.ts",
-    env: { FOVEA_CUDA_DRIVER: driver, FOVEA_TEST_DEVICE: "cuda" },
+    env: { FOVEA_CUDA_DRIVER: driver, FOVEA_TEST_DEVICE: "cuda", FOVEA_SIM_COMPUTE_CAPABILITY },
   },
-};
+});
 
-/** Hopper GPUs have a kernel of their own, so a simulated one computes what decides most. */
-const hopperProject = {
-  extends: true as const,
-  test: {
-    ...cudaProject.test,
-    name: "hopper",
-    include: ["test/cuda/extremes.test.ts", "test/cuda/hopper.test.ts", "test/parity/rules.test.ts"],
-    env: { ...cudaProject.test.env, FOVEA_SIM_COMPUTE_CAPABILITY: "9.0" },
-  },
-};
+const cudaProjects = sweep
+  ? capabilities.split(",").map((capability) => cudaProject(`cuda ${capability}`, capability))
+  : [cudaProject("cuda", capabilities)];
 
 export default defineConfig({
   test: {
@@ -62,8 +59,7 @@ export default defineConfig({
         test: { name: "alone", env: noGpu, include: alone, maxWorkers: 1, sequence: { groupOrder: 1 } },
       },
       { extends: true, test: { name: "baseline", include: computing, env: { ...noGpu, FOVEA_CPU_ISA: "baseline" } } },
-      ...(cuda ? [cudaProject] : []),
-      ...(cuda && driver === simulator ? [hopperProject] : []),
+      ...(cuda ? cudaProjects : []),
     ],
   },
 });

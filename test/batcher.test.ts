@@ -44,7 +44,7 @@ const endless = (queries: number, keys: number): Inputs => {
   return [one(queries), one(keys), one(keys)];
 };
 
-describe.each(backends)("$name", ({ device }) => {
+describe.each(backends)("$name", (backend) => {
   const kinds: SomeSpec[] = [
     { queries: [1], keys: [onCuda ? 70 : 1500], lse: true },
     { queries: [5, 0, 3], keys: [40, 7, 0], causal: true, lse: true },
@@ -57,6 +57,7 @@ describe.each(backends)("$name", ({ device }) => {
   ];
 
   test("every call has the bits that it has alone", async () => {
+    const { device } = backend;
     const call = fc.record({ kind: fc.nat(kinds.length - 1), seed: fc.nat(3), pause: fc.nat(3) });
     const expected = new Map<string, (string | undefined)[]>();
     const prepare = async (kind: number, seed: number) => {
@@ -93,6 +94,7 @@ describe.each(backends)("$name", ({ device }) => {
   });
 
   test("calls of one turn are launched together", async () => {
+    const { device } = backend;
     const batcher = new AttentionBatcher();
     const calls = Array.from({ length: 20 }, (_, i) => batcher.attention(...inputs(10 + i), { causal: true, device }));
     const [first, second] = await Promise.all(calls);
@@ -103,6 +105,7 @@ describe.each(backends)("$name", ({ device }) => {
   });
 
   test("calls with other rules are not", async () => {
+    const { device } = backend;
     const batcher = new AttentionBatcher();
     const options = [{}, { causal: true }, { scale: 2 }, { window: { left: 3 } }, { softcap: 1 }, {}];
     await Promise.all(options.map((each) => batcher.attention(...inputs(12), { ...each, device })));

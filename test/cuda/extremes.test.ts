@@ -3,6 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { attention, Tensor, type AttentionOptions } from "../../lib/index.js";
 import { referenceAttentionFloat64 } from "../../lib/reference.js";
+import { testDevice } from "../support/backends.js";
 import { compareEach } from "../support/compare.js";
 import { drawn, spoiled } from "../support/spoil.js";
 
@@ -32,7 +33,7 @@ describe.each(["float16", "bfloat16"] as const)("%s", (dtype) => {
           ...options,
           ...everything,
           algorithm,
-          device: "cuda",
+          device: testDevice(),
         });
         const limit = (x: number) => 4 * rounding * Math.max(1, Math.abs(x));
         expect(compareEach("output", actual.output.toNumbers(), expected.output, limit)).toBeUndefined();
@@ -64,7 +65,7 @@ describe.each(["float16", "bfloat16"] as const)("%s", (dtype) => {
         const spoil = (tensor: Tensor<"float32">) => spoiled(tensor, keys, NaN).cast(dtype);
         for (const options of nothing) {
           for (const sinks of [undefined, Float32Array.of(3, -200)]) {
-            const all = { ...options, sinks, algorithm, device: "cuda", returnLse: true, returnWeights: true } as const;
+            const all = { ...options, sinks, algorithm, device: testDevice(), returnLse: true, returnWeights: true } as const;
             const { output, lse, weights } = await attention(query.cast(dtype), spoil(key), spoil(value), all);
             expect(output.toNumbers().every((x) => x === 0)).toBe(true);
             expect(weights.toNumbers().every((x) => x === 0)).toBe(true);

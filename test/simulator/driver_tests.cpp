@@ -47,6 +47,43 @@ const Register kFailures[] = {
          expectEqual<std::string::value_type>(static_cast<char>('0' + minor), machine.name[2], "minor");
        }
      }},
+    {"driver/devices of several compute capabilities", [] {
+       expectEqual(driver.configure("FOVEA_SIM_DEVICES", "2"), 0, "configure");
+       EXPECT_OK(cuInit(0));
+       const auto expectMajors = [](int first, int second) {
+         for (const auto& [device, expected] : {std::pair{0, first}, {1, second}}) {
+           int major = 0, shared = 0;
+           EXPECT_OK(cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device));
+           EXPECT_OK(cuDeviceGetAttribute(&shared, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device));
+           expectEqual(major, expected, "major");
+           expectEqual(shared, (expected == 9 ? 227 : 99) * 1024, "shared memory");
+         }
+       };
+       CUcontext first = nullptr, second = nullptr;
+       EXPECT_OK(cuCtxGetCurrent(&first));
+       EXPECT_OK(cuDevicePrimaryCtxRetain(&second, 1));
+       {
+         const Setting capabilities("FOVEA_SIM_COMPUTE_CAPABILITY", "8.6,9.0", "8.0");
+         expectMajors(8, 9);
+         for (const CUcontext context : {first, second}) {
+           EXPECT_OK(cuCtxSetCurrent(context));
+           const bool isHopper = context == second;
+           CUmodule module = nullptr;
+           EXPECT_RESULT(cuModuleLoadData(&module, kernelText("", "", "sm_90a").c_str()), isHopper ? CUDA_SUCCESS : CUDA_ERROR_NO_BINARY_FOR_GPU);
+           if (module) EXPECT_OK(cuModuleUnload(module));
+           LoadedKernel add(kAdd);
+           EXPECT_RESULT(cuFuncSetAttribute(add.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 200 * 1024), isHopper ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE);
+         }
+       }
+       {
+         const Setting one("FOVEA_SIM_COMPUTE_CAPABILITY", "9.0", "8.0");
+         expectMajors(9, 9);
+       }
+       EXPECT_OK(cuCtxSetCurrent(first));
+       EXPECT_OK(cuDevicePrimaryCtxRelease(1));
+       for (const char* wrong : {"", "8.0,", "8.7", "8.0 9.0"})
+         expect(driver.configure("FOVEA_SIM_COMPUTE_CAPABILITY", wrong) != 0, wrong);
+     }},
     {"driver/the stack of contexts", [] {
        expectEqual(driver.configure("FOVEA_SIM_DEVICES", "2"), 0, "configure");
        EXPECT_OK(cuInit(0));

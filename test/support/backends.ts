@@ -13,7 +13,7 @@ import {
 } from "../../lib/index.js";
 import { inputView } from "../../lib/input.js";
 import { makeTensor } from "../../lib/tensor.js";
-import { caseNumber } from "./simulator.js";
+import { caseNumber, gpuNumber } from "./simulator.js";
 
 /** How exact a backend must be at scores of ordinary size, beside the rounding of the output. */
 export type Bounds = Readonly<Record<FloatDType, Bound>>;
@@ -41,21 +41,28 @@ const cudaBounds: Bounds = {
 
 export interface Backend {
   readonly name: string;
+  /** Another one in each test (`testDevice`). */
   readonly device: Device;
   readonly bounds: Bounds;
 }
 
 export const onCuda = process.env["FOVEA_TEST_DEVICE"] === "cuda";
 
-/** Every device of the kind to test. */
-export const backends: readonly Backend[] = devices()
+const usable = devices()
   .filter((info) => info.available)
-  .filter(({ device }) => (device !== "cpu") === onCuda)
-  .map((info) => ({
-    name: info.device === "cpu" ? `cpu ${info.instructionSet}` : `${info.device} ${info.name}`,
-    device: info.device,
-    bounds: info.device === "cpu" ? cpuBounds : cudaBounds,
-  }));
+  .filter(({ device }) => (device !== "cpu") === onCuda);
+
+/** The device to test: of several GPUs the one that the running test draws. Simulated ones have a compute capability each. */
+export const testDevice = (): Device => usable[gpuNumber() % usable.length]!.device;
+
+/** What to test, if it is here. */
+export const backends: readonly Backend[] = usable.slice(0, 1).map((info) => ({
+  name: info.device === "cpu" ? `cpu ${info.instructionSet}` : "cuda",
+  get device() {
+    return testDevice();
+  },
+  bounds: info.device === "cpu" ? cpuBounds : cudaBounds,
+}));
 
 /** A GPU's "auto" is one of the others once more, and the simulator is slow. */
 export const algorithms = (["standard", "tiled", "auto"] as const).filter(

@@ -3,7 +3,7 @@ import { algorithms, backends, has, run } from "./backends.js";
 import { build, type Problem } from "./build.js";
 import { complaint } from "./compare.js";
 import { oracle, type Expected } from "./oracle.js";
-import { schedules, setSchedule } from "./simulator.js";
+import { drawGpu, schedules, setSchedule } from "./simulator.js";
 import { complete, show, type SomeSpec } from "./spec.js";
 
 /** Runs a problem by every algorithm of every backend, and compares with the right answer. */
@@ -11,6 +11,7 @@ export async function check(some: SomeSpec): Promise<void> {
   const spec = complete(some);
   const problem = build(spec);
   const expected = oracle(problem);
+  drawGpu(show(some));
   for (const schedule of schedules(show(some))) {
     setSchedule(schedule);
     const wrong = await firstComplaint(problem, expected);
@@ -27,7 +28,7 @@ async function firstComplaint(problem: Problem, expected: Expected): Promise<str
       if (algorithm === "tiled" && spec.scores !== undefined) continue;
       if (!has(algorithm, spec.headDim, spec.valueDim)) continue;
       const wrong = await tryOne(problem, expected, { algorithm }, backend);
-      if (wrong !== undefined) return `${backend.name}, ${algorithm}: ${wrong}`;
+      if (wrong !== undefined) return `${backend.name} (${backend.device}), ${algorithm}: ${wrong}`;
     }
   }
   return undefined;

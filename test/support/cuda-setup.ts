@@ -3,10 +3,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeEach } from "vitest";
-import { drawSchedule } from "./simulator.js";
+import { drawGpu, drawSchedule } from "./simulator.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "fovea-simulator-"));
 process.env["FOVEA_SIM_SETTINGS"] = path.join(folder, "settings");
 afterAll(() => rmSync(folder, { recursive: true }));
 
-beforeEach(({ task }) => drawSchedule(`${task.file.name} ${task.fullName ?? task.name}`));
+beforeEach(({ task }) => {
+  const name = `${task.file.name} ${task.fullName ?? task.name}`;
+  drawGpu(name);
+  drawSchedule(name);
+});

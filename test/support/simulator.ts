@@ -1,4 +1,5 @@
-// What the simulated GPU does, for tests on it. Each test has a schedule and a completion mode of its own, drawn from its name.
+// What the simulated GPUs do, for tests on them. Each test has a GPU, a schedule and a completion mode of its own, drawn from
+// its name.
 import { writeFileSync } from "node:fs";
 import { seedOf } from "./seed.js";
 
@@ -6,6 +7,15 @@ let number = 0;
 
 /** A number that the name of the running test gives. */
 export const caseNumber = (): number => number;
+
+let gpu = 0;
+
+/** A number that says which of several GPUs is tested. */
+export const gpuNumber = (): number => gpu;
+
+export function drawGpu(name: string): void {
+  gpu = seedOf(2, name);
+}
 
 /** Settings of the simulator, from the next launch or allocation on. On a GPU they change nothing. */
 export function simulate(settings: Readonly<Record<string, string | number>>): void {

@@ -32,6 +32,8 @@ struct LoadedKernel {
   uint32_t registers = 0;
   int maxDynamicShared = 48 * 1024;
   int carveout = -1;
+
+  int computeCapability() const { return owner->device->computeCapability(); }
 };
 
 // The shared-memory and thread limits of a compute capability.

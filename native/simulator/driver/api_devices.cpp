@@ -81,9 +81,9 @@ FOVEA_CUDA_API CUresult cuInit(unsigned flags) {
   if (flags) return CUDA_ERROR_INVALID_VALUE;
   std::lock_guard lock(initMutex);
   if (settings().failInit != CUDA_SUCCESS) return settings().failInit;
-  if (settings().devices == 0) return CUDA_ERROR_NO_DEVICE;
-  while (devices().size() < static_cast<size_t>(settings().devices))
-    devices().push_back(std::make_unique<Device>(static_cast<int>(devices().size())));
+  const auto count = static_cast<size_t>(settings().devices.value_or(settings().computeCapabilities.size()));
+  if (count == 0) return CUDA_ERROR_NO_DEVICE;
+  while (devices().size() < count) devices().push_back(std::make_unique<Device>(static_cast<int>(devices().size())));
   initialized = true;
   return CUDA_SUCCESS;
 }
@@ -109,7 +109,7 @@ FOVEA_CUDA_API CUresult cuDeviceGet(CUdevice* device, int ordinal) {
 
 FOVEA_CUDA_API CUresult cuDeviceGetName(char* name, int size, CUdevice device) {
   if (!deviceAt(device)) return CUDA_ERROR_INVALID_DEVICE;
-  const int capability = settings().computeCapability;
+  const int capability = deviceAt(device)->computeCapability();
   std::snprintf(name, static_cast<size_t>(size), "fovea simulator (sm_%d)", capability);
   return CUDA_SUCCESS;
 }
@@ -130,7 +130,7 @@ FOVEA_CUDA_API CUresult cuDeviceTotalMem(size_t* bytes, CUdevice device) {
 
 FOVEA_CUDA_API CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice device) {
   if (!deviceAt(device)) return CUDA_ERROR_INVALID_DEVICE;
-  const int capability = settings().computeCapability;
+  const int capability = deviceAt(device)->computeCapability();
   const Limits limits = limitsOf(capability);
   switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:

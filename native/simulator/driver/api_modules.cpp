@@ -83,7 +83,7 @@ CUresult loadModule(CUmodule* module, const void* data) {
   Device* device = nullptr;
   FOVEA_CUDA_TRY(current(&device));
   if (!module || !data) return CUDA_ERROR_INVALID_VALUE;
-  Image image = readImage(data, settings().computeCapability);
+  Image image = readImage(data, device->computeCapability());
   if (image.error != Image::Error::kNone) {
     complain("cannot load a module: " + image.message);
     switch (image.error) {
@@ -154,7 +154,7 @@ CUresult checkConfiguration(const LoadedKernel& function, const CUlaunchConfig& 
   for (size_t i = 0; hasRequirement && i < 3; i++)
     if (block[i] != static_cast<uint32_t>(std::max(kernel.requiredThreads[i], 1))) return CUDA_ERROR_INVALID_VALUE;
   if (threads > static_cast<uint64_t>(kernel.maxThreads)) return CUDA_ERROR_INVALID_VALUE;
-  const auto optin = static_cast<uint64_t>(limitsOf(settings().computeCapability).sharedPerBlockOptin);
+  const auto optin = static_cast<uint64_t>(limitsOf(function.computeCapability()).sharedPerBlockOptin);
   const uint64_t shared = config.sharedMemBytes + static_cast<uint64_t>(kernel.staticSharedBytes);
   if (config.sharedMemBytes > static_cast<uint64_t>(function.maxDynamicShared) || shared > optin)
     return CUDA_ERROR_INVALID_VALUE;
@@ -226,7 +226,7 @@ CUresult launchKernel(const CUlaunchConfig& config, CUfunction handle, void** ar
 }  // namespace
 
 int occupancy(const LoadedKernel& function, uint32_t threads, uint64_t dynamicShared) {
-  const Limits limits = limitsOf(settings().computeCapability);
+  const Limits limits = limitsOf(function.computeCapability());
   const uint64_t warps = (threads + 31) / 32;
   const uint64_t registers = roundUp(std::max(function.registers, 1u) * 32ull, kRegisterUnit) * warps;
   const uint64_t shared = roundUp(
@@ -312,7 +312,7 @@ FOVEA_CUDA_API CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attr
       break;
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
     case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
-      *value = settings().computeCapability;
+      *value = loaded.computeCapability();
       break;
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
       *value = loaded.maxDynamicShared;
@@ -330,7 +330,7 @@ FOVEA_CUDA_API CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attri
   if (!function) return CUDA_ERROR_INVALID_HANDLE;
   LoadedKernel& loaded = kernelOf(function);
   if (attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) {
-    const int optin = limitsOf(settings().computeCapability).sharedPerBlockOptin;
+    const int optin = limitsOf(loaded.computeCapability()).sharedPerBlockOptin;
     if (value < 0 || value + loaded.kernel->staticSharedBytes > optin) return CUDA_ERROR_INVALID_VALUE;
     loaded.maxDynamicShared = value;
     return CUDA_SUCCESS;

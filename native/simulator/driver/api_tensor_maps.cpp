@@ -51,7 +51,9 @@ FOVEA_CUDA_API CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorM
                                                const cuuint32_t* box, const cuuint32_t* elementStrides,
                                                CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
                                                CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
-  if (settings().computeCapability < 90) return notSimulated("a device below compute capability 9.0 with tensor maps");
+  const Device* device = currentOrNull();
+  if (device && device->computeCapability() < 90)
+    return notSimulated("a device below compute capability 9.0 with tensor maps");
   if (!tensorMap || reinterpret_cast<uintptr_t>(tensorMap) % kTensorMapAlignment)
     return invalid("the map must be aligned to 64 bytes");
   TensorMap map;

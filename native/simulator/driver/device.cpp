@@ -29,6 +29,11 @@ Device::Device(int ordinal)
   engine_.detach();
 }
 
+int Device::computeCapability() const {
+  const auto& all = settings().computeCapabilities;
+  return all[std::min(static_cast<size_t>(ordinal), all.size() - 1)];
+}
+
 // ---------------------------------------------------------------------------------------------- streams
 
 Stream* Device::createStream(unsigned flags, int priority) {

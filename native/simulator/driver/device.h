@@ -82,6 +82,7 @@ class Device {
 
   const int ordinal;
   GlobalMemory memory;
+  int computeCapability() const;  // 80 for 8.0
 
   // Streams ------------------------------------------------------------------------------------------------
   Stream* defaultStream() { return default_.get(); }

@@ -27,12 +27,16 @@ uint64_t number(const std::string& text) {
   return value;
 }
 
-int capability(const std::string& text) {
-  if (text == "7.5") return 75;
-  if (text == "8.0") return 80;
-  if (text == "8.6") return 86;
-  if (text == "9.0") return 90;
-  throw std::invalid_argument("must be 7.5, 8.0, 8.6 or 9.0");
+std::vector<int> capabilities(const std::string& text) {
+  static const std::map<std::string, int> known = {{"7.5", 75}, {"8.0", 80}, {"8.6", 86}, {"9.0", 90}};
+  std::vector<int> all;
+  std::istringstream items(text + ',');
+  for (std::string item; std::getline(items, item, ',');) {
+    const auto found = known.find(item);
+    if (found == known.end()) throw std::invalid_argument("must be 7.5, 8.0, 8.6 or 9.0, or several of them: 8.0,9.0");
+    all.push_back(found->second);
+  }
+  return all;
 }
 
 Completion completion(const std::string& text) {
@@ -47,7 +51,8 @@ using Setter = std::function<void(Settings&, const std::string&)>;
 const std::map<std::string, Setter>& setters() {
   static const std::map<std::string, Setter> all = {
       {"FOVEA_SIM_DEVICES", [](Settings& s, const std::string& v) { s.devices = static_cast<int>(number(v)); }},
-      {"FOVEA_SIM_COMPUTE_CAPABILITY", [](Settings& s, const std::string& v) { s.computeCapability = capability(v); }},
+      {"FOVEA_SIM_COMPUTE_CAPABILITY",
+       [](Settings& s, const std::string& v) { s.computeCapabilities = capabilities(v); }},
       {"FOVEA_SIM_MEMORY", [](Settings& s, const std::string& v) { s.memoryBytes = number(v); }},
       {"FOVEA_SIM_MULTIPROCESSORS",
        [](Settings& s, const std::string& v) { s.multiprocessors = std::max(1, static_cast<int>(number(v))); }},

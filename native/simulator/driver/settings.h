@@ -5,15 +5,17 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "exec/launch.h"
 
 namespace fovea::simulator {
 
 struct Settings {
-  int devices = 1;
-  int computeCapability = 80;  // 75, 80, 86 or 90
+  std::optional<int> devices;                   // default: as many as there are compute capabilities
+  std::vector<int> computeCapabilities = {80};  // of each device, the last for the rest: 75, 80, 86 or 90
   uint64_t memoryBytes = 16ull << 30;
   int multiprocessors = 4;
   int driverVersion = 13000;

@@ -20,7 +20,7 @@ Case smallCase(DType dtype = DType::float16) {
 }
 
 void deviceTensors() {
-  const auto stream = cuda::open(0);
+  const auto stream = cuda::open(testDevice());
   DeviceCase tensors(*stream, smallCase());
   finish(
       [&](cuda::Settled settled) { cuda::start(*stream, tensors.problem(), tensors.plan(), {}, std::move(settled)); });
@@ -28,7 +28,7 @@ void deviceTensors() {
 }
 
 void enqueued() {
-  const auto stream = cuda::open(0);
+  const auto stream = cuda::open(testDevice());
   DeviceCase tensors(*stream, smallCase(DType::bfloat16));
   cuda::enqueue(*stream, tensors.problem(), tensors.plan(), {});
   tensors.compare();
@@ -57,14 +57,14 @@ void copiesInOrder() {
 
 /// A sequence has the same bits alone and among others.
 void batchInvariance(DType dtype, Algorithm algorithm) {
-  const auto stream = cuda::open(0);
+  const auto stream = cuda::open(testDevice());
   Case batch = smallCase(dtype);
   batch.algorithm = algorithm;
   batch.weights = true;
   batch.queryLengths = {3, 150, 40}, batch.keyLengths = {90, 200, 70};
   Tensors together(batch);
   const auto run = [&](const Problem& problem) {
-    const cuda::Result result = cuda::run(*stream, problem, cuda::plan(0, problem), cuda::allOnHost);
+    const cuda::Result result = cuda::run(*stream, problem, cuda::plan(testDevice(), problem), cuda::allOnHost);
     check(result.outcome == cuda::Outcome::done, result.message);
   };
   const auto bytesOf = [&](const Sequence& sequence) {
@@ -92,22 +92,23 @@ void batchInvariance(DType dtype, Algorithm algorithm) {
 
 /// More than fit into the parameters of one launch.
 void manySequences() {
-  const auto stream = cuda::open(0);
+  const auto stream = cuda::open(testDevice());
   Case about = smallCase();
   about.heads = 1;
   about.queryLengths.assign(150, 1);
   about.keyLengths.assign(150, 0);
   for (size_t i = 0; i < about.keyLengths.size(); i++) about.keyLengths[i] = 1 + int(i % 40);
   Tensors tensors(about);
-  const cuda::Result result = cuda::run(*stream, tensors.problem(), cuda::plan(0, tensors.problem()), cuda::allOnHost);
+  const cuda::Result result =
+      cuda::run(*stream, tensors.problem(), cuda::plan(testDevice(), tensors.problem()), cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, result.message);
   const std::string wrong = compare(tensors.problem());
   check(wrong.empty(), wrong);
 }
 
 /// launch() can be captured, and its graph replayed on new contents of the same memory.
-void graphs() {
-  const auto stream = cuda::open(0);
+void graphs(int index) {
+  const auto stream = cuda::open(index);
   cuda::Device& device = stream->device();
   DeviceCase tensors(*stream, smallCase());
   const auto workspace = cuda::allocate(*stream, tensors.plan().workspaceBytes);
@@ -147,7 +148,7 @@ void graphs() {
 
 /// Every call settles once; what was cancelled before it reached the GPU is aborted.
 void cancelling() {
-  const auto stream = cuda::open(0);
+  const auto stream = cuda::open(testDevice());
   std::vector<std::unique_ptr<Tensors>> tensors;
   std::vector<std::shared_ptr<cuda::Execution>> executions;
   std::atomic<int> done{0}, aborted{0}, other{0};
@@ -159,8 +160,8 @@ void cancelling() {
   for (int i = 0; i < calls; i++) {
     tensors.push_back(std::make_unique<Tensors>(smallCase()));
     const Problem& problem = tensors.back()->problem();
-    executions.push_back(
-        cuda::start(*stream, problem, cuda::plan(0, problem), cuda::allOnHost, [&](const cuda::Result& result) {
+    executions.push_back(cuda::start(
+        *stream, problem, cuda::plan(testDevice(), problem), cuda::allOnHost, [&](const cuda::Result& result) {
           (result.outcome == cuda::Outcome::done ? done : result.outcome == cuda::Outcome::aborted ? aborted : other)++;
         }));
   }
@@ -185,10 +186,10 @@ void accounting() {
 }
 
 /// As tiled, with a message that has `part`.
-void expectRefused(Problem problem, const std::string& part) {
+void expectRefused(int device, Problem problem, const std::string& part) {
   problem.algorithm = Algorithm::tiled;
   try {
-    cuda::plan(0, problem);
+    cuda::plan(device, problem);
   } catch (const std::invalid_argument& error) {
     check(std::string(error.what()).find("algorithm") == 0 && std::string(error.what()).find(part) != std::string::npos,
           error.what());
@@ -197,28 +198,35 @@ void expectRefused(Problem problem, const std::string& part) {
   throw Failure("tiled is not refused");
 }
 
-void plans() {
+void plans(int device) {
   Tensors tensors(smallCase());
   Problem problem = tensors.problem();
-  const Plan plan = cuda::plan(0, problem);
-  const bool hopper = cuda::info().devices.at(0).computeMajor == 9;
+  const Plan plan = cuda::plan(device, problem);
+  const bool hopper = cuda::info().devices.at(size_t(device)).computeMajor == 9;
   const Kernel expected = hopper ? Kernel::cudaTiledSm90 : Kernel::cudaTiled;
   check(plan.algorithm == Algorithm::tiled && plan.sequences.at(0).kernel == expected, "not the tiled kernel");
   check(!plan.sequences[0].plainLoads && plan.workspaceBytes > 0 && plan.flops >= plan.usefulFlops,
         "not a sensible plan");
   Case shifted = smallCase();
   shifted.shift = 1;
-  const SequencePlan odd = cuda::plan(0, Tensors(shifted).problem()).sequences[0];
+  const SequencePlan odd = cuda::plan(device, Tensors(shifted).problem()).sequences[0];
   check(odd.plainLoads && odd.kernel == Kernel::cudaTiled, "plain loads do not show");
   check(odd.refusal == (hopper ? Sm90Refusal::strides : Sm90Refusal::none), "no reason is given");
 
   problem.scoreStage = ScoreStage::scaled;
-  check(cuda::plan(0, problem).algorithm == Algorithm::standard, "scores are wanted: not the standard kernel");
-  expectRefused(problem, "returnScores");
+  check(cuda::plan(device, problem).algorithm == Algorithm::standard, "scores are wanted: not the standard kernel");
+  expectRefused(device, problem, "returnScores");
   problem = tensors.problem();
   problem.valueDim = 257;
-  check(cuda::plan(0, problem).algorithm == Algorithm::standard, "wide heads: not the standard kernel");
-  expectRefused(problem, "256");
+  check(cuda::plan(device, problem).algorithm == Algorithm::standard, "wide heads: not the standard kernel");
+  expectRefused(device, problem, "256");
+}
+
+/// Once on every device.
+std::function<void()> everywhere(void (*test)(int device)) {
+  return [test] {
+    for (size_t device = 0; device < cuda::info().devices.size(); device++) test(int(device));
+  };
 }
 
 }  // namespace
@@ -232,10 +240,10 @@ void addBackendTests(std::vector<Test>& tests) {
       tests.push_back({std::string("backend: batch invariance ") + nameOf(dtype) + " " + nameOf(algorithm),
                        [=] { batchInvariance(dtype, algorithm); }});
   tests.push_back({"backend: many sequences", manySequences});
-  tests.push_back({"backend: graphs", graphs});
+  tests.push_back({"backend: graphs", everywhere(graphs)});
   tests.push_back({"backend: cancelling", cancelling});
   tests.push_back({"backend: accounting", accounting});
-  tests.push_back({"backend: plans", plans});
+  tests.push_back({"backend: plans", everywhere(plans)});
 }
 
 }  // namespace fovea::test

@@ -35,7 +35,7 @@ class SeparateTensors {
   }
 
   void runAndCompare() {
-    const cuda::Result result = cuda::run(stream_, problem_, cuda::plan(0, problem_), {});
+    const cuda::Result result = cuda::run(stream_, problem_, cuda::plan(testDevice(), problem_), {});
     check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
     for (const auto& [to, from, bytes] : outputs_)
       finish([&](cuda::Settled settled) { cuda::read(stream_, from, to, bytes, std::move(settled)); });
@@ -101,7 +101,7 @@ class SeparateTensors {
 };
 
 void runCase(const Case& about) {
-  const auto stream = cuda::open(0);
+  const auto stream = cuda::open(testDevice());
   SeparateTensors(*stream, about).runAndCompare();
 }
 

@@ -1,7 +1,7 @@
 // What a fixed set of calls costs, counted by the simulator: held to what it must cost, and to counters.json (Hopper's
 // kernels: counters_sm90.json), number by number, so that no change of a kernel makes it dearer unnoticed.
-// `fovea_cuda_test --count` writes the file of the simulated GPU. And that as many thread blocks fit on a
-// multiprocessor as kernels are made for.
+// `fovea_cuda_test --count` writes them, each where there is a simulated GPU for it. And that as many thread blocks fit
+// on a multiprocessor as kernels are made for.
 #include "counters.h"
 
 #include <fstream>
@@ -23,9 +23,25 @@ constexpr int keys = 2048, queries = 128;
 const std::vector<std::string> counted{"sharedBytes",   "tensorFlops",      "exponentials",          "globalBytes",
                                        "globalSectors", "sharedWavefronts", "sharedWavefrontsIdeal", "barriers"};
 
-bool onHopper() { return cuda::info().devices.at(0).computeMajor == 9; }
+/// One device of each kind that has a table.
+struct Counted {
+  int device;
+  bool isHopper;
+  std::string table() const { return FOVEA_COUNTERS + std::string(isHopper ? "_sm90.json" : ".json"); }
+};
 
-std::vector<Case> countedCases() {
+std::vector<Counted> countedDevices() {
+  std::vector<Counted> all;
+  const auto devices = cuda::info().devices;
+  for (const int major : {8, 9}) {
+    const auto found =
+        std::find_if(devices.begin(), devices.end(), [&](const auto& each) { return each.computeMajor == major; });
+    if (found != devices.end()) all.push_back({int(found - devices.begin()), major == 9});
+  }
+  return all;
+}
+
+std::vector<Case> countedCases(const Counted& on) {
   std::vector<Case> cases;
   const auto add = [&](Algorithm algorithm, DType dtype, int dims, bool causal) {
     Case about;
@@ -38,7 +54,7 @@ std::vector<Case> countedCases() {
                  (causal ? " causal" : " full");
     cases.push_back(about);
   };
-  if (onHopper()) {
+  if (on.isHopper) {
     for (const int dims : {64, 96, 128, 192, 256})
       for (const bool causal : {false, true}) add(Algorithm::tiled, DType::float16, dims, causal);
     return cases;
@@ -63,10 +79,10 @@ struct Count {
   std::vector<CountedLaunch> launches;  // but the one that writes the table
 };
 
-Count countCase(const Counters& counters, const Case& about) {
+Count countCase(const Counters& counters, const Counted& on, const Case& about) {
   Tensors tensors(about);
-  const auto stream = cuda::open(0);
-  Count count{cuda::plan(0, tensors.problem()), {}};
+  const auto stream = cuda::open(on.device);
+  Count count{cuda::plan(on.device, tensors.problem()), {}};
   counters.clear();
   const cuda::Result result = cuda::run(*stream, tensors.problem(), count.plan, cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, result.message);
@@ -106,16 +122,14 @@ double idealBytes(const Case& about, const Plan& plan) {
   return bytes;
 }
 
-std::string tablePath() { return FOVEA_COUNTERS + std::string(onHopper() ? "_sm90.json" : ".json"); }
-
-std::string readTable() {
-  std::ifstream file(tablePath());
+std::string readTable(const Counted& on) {
+  std::ifstream file(on.table());
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-void checkCase(const Case& about) {
+void checkCase(const Counted& on, const Case& about) {
   const Counters counters;
-  const Count count = countCase(counters, about);
+  const Count count = countCase(counters, on, about);
   double flops = 0;
   for (const CountedLaunch& launch : count.launches) {
     flops += launch.number("tensorFlops");
@@ -136,17 +150,17 @@ void checkCase(const Case& about) {
     Case shorter = about;
     shorter.keyLengths = {keys / 2};
     const double whole = 32 * counters.sum("globalSectors"), ideal = idealBytes(about, count.plan);
-    const Count half = countCase(counters, shorter);
+    const Count half = countCase(counters, on, shorter);
     const double moved = whole - 32 * counters.sum("globalSectors"), expected = ideal - idealBytes(shorter, half.plan);
     check(moved <= 1.05 * expected, "half of the keys take " + std::to_string(moved) +
                                         " bytes of global memory, expected " + std::to_string(expected));
     check(whole <= 1.05 * ideal, std::to_string(whole) + " bytes of global memory, expected " + std::to_string(ideal));
   }
-  const std::string table = readTable();
+  const std::string table = readTable(on);
   if (table.find("\"nvcc\": \"" FOVEA_NVCC "\"") == std::string::npos) return;  // it is of another compiler
   for (const CountedLaunch& launch : count.launches) {
     const std::string text = describe(about, launch);
-    check(table.find(text) != std::string::npos, "the table of counters does not have (--count writes it)\n" + text);
+    check(table.find(text) != std::string::npos, on.table() + " does not have (--count writes it)\n" + text);
   }
 }
 
@@ -214,17 +228,20 @@ void checkOccupancy() {
 }  // namespace
 
 int writeCounters() {
-  std::ofstream file(tablePath());
-  file << "{\n  \"nvcc\": \"" FOVEA_NVCC "\",\n  \"launches\": [";
   const Counters counters;
-  const char* separator = "\n";
-  for (const Case& about : countedCases())
-    for (const CountedLaunch& launch : countCase(counters, about).launches) {
-      file << separator << describe(about, launch);
-      separator = ",\n";
-    }
-  file << "\n  ]\n}\n";
-  return file.flush() ? 0 : 1;
+  for (const Counted& on : countedDevices()) {
+    std::ofstream file(on.table());
+    file << "{\n  \"nvcc\": \"" FOVEA_NVCC "\",\n  \"launches\": [";
+    const char* separator = "\n";
+    for (const Case& about : countedCases(on))
+      for (const CountedLaunch& launch : countCase(counters, on, about).launches) {
+        file << separator << describe(about, launch);
+        separator = ",\n";
+      }
+    file << "\n  ]\n}\n";
+    if (!file.flush()) return 1;
+  }
+  return 0;
 }
 
 void addCounterTests(std::vector<Test>& tests) {
@@ -234,7 +251,10 @@ void addCounterTests(std::vector<Test>& tests) {
                        [=] { checkWholeTiles(dtype, dims); }});
   tests.push_back({"counters: occupancy", checkOccupancy});
   if (!isSimulator()) return;
-  for (const Case& about : countedCases()) tests.push_back({"counters: " + about.name, [about] { checkCase(about); }});
+  for (const Counted& on : countedDevices())
+    for (const Case& about : countedCases(on))
+      tests.push_back(
+          {std::string("counters: ") + (on.isHopper ? "Hopper, " : "") + about.name, [=] { checkCase(on, about); }});
 }
 
 }  // namespace fovea::test

@@ -11,26 +11,21 @@ namespace {
 
 using cuda::decodeSplits;
 
-cuda::Stream& stream() {
-  static auto& opened = *new std::shared_ptr<cuda::Stream>(cuda::open(0));
-  return *opened;
-}
-
 /// Whether sequences of a dtype are split: where all of them have kernels that store no scores.
 bool isSplit(DType dtype) {
   Case about;
   about.dtype = dtype;
   about.queryLengths = {1}, about.keyLengths = {600};
   const Tensors tensors(about);
-  return cuda::plan(0, tensors.problem()).algorithm == Algorithm::tiled;
+  return cuda::plan(testDevice(), tensors.problem()).algorithm == Algorithm::tiled;
 }
 
 void runCase(const Case& about) {
   Tensors tensors(about);
-  const Plan plan = cuda::plan(0, tensors.problem());
+  const Plan plan = cuda::plan(testDevice(), tensors.problem());
   check(plan.sequences[0].kernel == Kernel::cudaDecode, "its first sequence is not split");
   check(plan.sequences[0].splits > 1 && plan.workspaceBytes > 0, "its plan has no splits");
-  const cuda::Result result = cuda::run(stream(), tensors.problem(), plan, cuda::allOnHost);
+  const cuda::Result result = cuda::run(testStream(), tensors.problem(), plan, cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
   const std::string wrong = compare(tensors.problem());
   check(wrong.empty(), wrong);
@@ -101,7 +96,7 @@ void invariance(DType dtype) {
     return result;
   };
   const auto run = [&](const Problem& problem) {
-    const cuda::Result result = cuda::run(stream(), problem, cuda::plan(0, problem), cuda::allOnHost);
+    const cuda::Result result = cuda::run(testStream(), problem, cuda::plan(testDevice(), problem), cuda::allOnHost);
     check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
     return bits(problem);
   };
@@ -140,7 +135,7 @@ void merging(DType dtype, bool aligned) {
   const int64_t batch = 2, heads = 3, rows = 5, parts = 40, dims = aligned ? 136 : 133, all = batch * heads * rows;
   Random random(dims + int(dtype));
   const int64_t element = byteSize(dtype);
-  const auto buffer = cuda::allocate(stream(), (parts + 1) * all * (dims * element + 4));
+  const auto buffer = cuda::allocate(testStream(), (parts + 1) * all * (dims * element + 4));
   std::vector<std::byte> host(size_t((parts + 1) * all * (dims * element + 4)));
   const uint64_t base = cuda::address(*buffer);
   const auto outputAt = [&](int64_t part) { return part * all * dims * element; };
@@ -164,12 +159,12 @@ void merging(DType dtype, bool aligned) {
   merge.output = {reinterpret_cast<void*>(base + uint64_t(outputAt(parts))), heads * rows * dims, rows * dims, dims, 1};
   merge.lse = {reinterpret_cast<float*>(base + uint64_t(lseAt(parts))), heads * rows, rows, 1, 0};
   finish([&](cuda::Settled settled) {
-    return cuda::write(stream(), base, host.data(), int64_t(host.size()), std::move(settled));
+    return cuda::write(testStream(), base, host.data(), int64_t(host.size()), std::move(settled));
   });
-  finish([&](cuda::Settled settled) { return cuda::start(stream(), merge, std::move(settled)); });
+  finish([&](cuda::Settled settled) { return cuda::start(testStream(), merge, std::move(settled)); });
   const std::vector<std::byte> before = host;
   finish([&](cuda::Settled settled) {
-    return cuda::read(stream(), base, host.data(), int64_t(host.size()), std::move(settled));
+    return cuda::read(testStream(), base, host.data(), int64_t(host.size()), std::move(settled));
   });
   for (int64_t row = 0; row < all; row++) {
     double total = 0;

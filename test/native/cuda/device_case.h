@@ -1,4 +1,4 @@
-// A case whose tensors live on the device.
+// The device of a test, and a case whose tensors live there.
 #pragma once
 #include <future>
 #include <memory>
@@ -9,6 +9,11 @@
 #include "check.h"
 
 namespace fovea::test {
+
+/// The device that the running test draws from its name. Simulated ones have a compute capability each.
+int testDevice();
+/// A stream there, for all tests that need none of their own.
+cuda::Stream& testStream();
 
 /// Waits for something that calls `settled`, and for its success.
 inline void finish(const std::function<void(cuda::Settled)>& begin) {
@@ -26,7 +31,7 @@ class DeviceCase {
     finish([&](cuda::Settled settled) {
       return stream_.post({[this] { device_.upload(stream_); }, nullptr, std::move(settled)});
     });
-    plan_ = cuda::plan(0, problem());
+    plan_ = cuda::plan(stream_.device().info().index, problem());
   }
   const Problem& problem() const { return device_.get(); }
   const Problem& host() const { return host_.problem(); }

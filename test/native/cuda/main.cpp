@@ -6,13 +6,20 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
-#include "../../../native/cuda/backend.h"
-#include "check.h"
+#include "device_case.h"
 
 using namespace fovea::test;
 
 namespace {
+
+int drawnDevice = 0;
+
+void drawDevice(const std::string& name) {
+  const size_t count = fovea::cuda::info().devices.size();
+  drawnDevice = int(std::hash<std::string>{}(name) % count);
+}
 
 int scenario(const char* name) {
   try {
@@ -30,6 +37,15 @@ bool isWanted(const std::string& name, const std::vector<std::string>& filters) 
 }
 
 }  // namespace
+
+int fovea::test::testDevice() { return drawnDevice; }
+
+fovea::cuda::Stream& fovea::test::testStream() {
+  static auto& opened = *new std::map<int, std::shared_ptr<cuda::Stream>>;
+  auto& stream = opened[drawnDevice];
+  if (!stream) stream = cuda::open(drawnDevice);
+  return *stream;
+}
 
 int main(int count, char** arguments) {
   if (count > 2 && std::strcmp(arguments[1], "--scenario") == 0) return scenario(arguments[2]);
@@ -56,12 +72,13 @@ int main(int count, char** arguments) {
   const auto begin = std::chrono::steady_clock::now();
   for (const Test& test : tests) {
     if (!isWanted(test.name, filters)) continue;
+    drawDevice(test.name);
     try {
       test.run();
       passed++;
     } catch (const std::exception& error) {
       failed++;
-      std::printf("FAILED %s\n  %s\n", test.name.c_str(), error.what());
+      std::printf("FAILED %s (device %d)\n  %s\n", test.name.c_str(), drawnDevice, error.what());
       std::fflush(stdout);
       if (std::strstr(error.what(), "lost to this process")) break;  // nothing more can run
     }

@@ -9,11 +9,6 @@
 namespace fovea::test {
 namespace {
 
-cuda::Stream& stream() {
-  static auto& opened = *new std::shared_ptr<cuda::Stream>(cuda::open(0));
-  return *opened;
-}
-
 /// Rows to store: 5 tokens of 3 heads, in pages of 4 rows, in every other column of a longer row.
 struct Rows {
   static constexpr int tokens = 5, heads = 3, pageSize = 4, pages = 4, columnStride = 2;
@@ -90,8 +85,8 @@ void storing(const Rows& given, bool enqueued) {
   void* memory[] = {got.source.data(), got.target.data(), got.scales.data()};
   std::vector<std::shared_ptr<cuda::DeviceBuffer>> buffers;
   for (int i = 0; i < 3; i++) {
-    buffers.push_back(cuda::allocate(stream(), sizes[i]));
-    cuda::writeNow(stream(), cuda::address(*buffers.back()), memory[i], sizes[i]);
+    buffers.push_back(cuda::allocate(testStream(), sizes[i]));
+    cuda::writeNow(testStream(), cuda::address(*buffers.back()), memory[i], sizes[i]);
   }
   const auto at = [&](int i) { return reinterpret_cast<void*>(uintptr_t(cuda::address(*buffers[size_t(i)]))); };
   RowStore store;
@@ -102,12 +97,12 @@ void storing(const Rows& given, bool enqueued) {
   store.to = at(1), store.scales = static_cast<float*>(at(2)), store.slots = got.slots.data();
   store.rotation = {got.rotated, got.interleaved, got.frequencies.data(), got.positions.data()};
   if (enqueued)
-    cuda::enqueue(stream(), {store});
+    cuda::enqueue(testStream(), {store});
   else
-    finish([&](cuda::Settled settled) { return cuda::start(stream(), {store}, std::move(settled)); });
+    finish([&](cuda::Settled settled) { return cuda::start(testStream(), {store}, std::move(settled)); });
   for (int i = 1; i < 3; i++)
     finish([&](cuda::Settled settled) {
-      return cuda::read(stream(), cuda::address(*buffers[size_t(i)]), memory[i], sizes[i], std::move(settled));
+      return cuda::read(testStream(), cuda::address(*buffers[size_t(i)]), memory[i], sizes[i], std::move(settled));
     });
   check(got.target == expected.target, "pages with other bits");
   check(std::memcmp(got.scales.data(), expected.scales.data(), got.scales.size() * 4) == 0, "other scales");
@@ -138,10 +133,10 @@ std::vector<Case> int8Cases(DType dtype) {
 }
 
 void attending(const Case& about) {
-  DeviceCase tensors(stream(), about);
+  DeviceCase tensors(testStream(), about);
   const bool decode = about.name.find("decode") != std::string::npos;
   check(tensors.plan().sequences[0].kernel == (decode ? Kernel::cudaDecode : Kernel::cudaTiled), "another kernel");
-  cuda::enqueue(stream(), tensors.problem(), tensors.plan(), {});
+  cuda::enqueue(testStream(), tensors.problem(), tensors.plan(), {});
   tensors.compare();
 }
 
@@ -193,8 +188,8 @@ void sharing(const Case& about) {
   const auto run = [&](int64_t from, int64_t count) {
     Problem some = all;
     some.sequences += from, some.segments += from, some.sequenceCount = count;
-    const Plan plan = cuda::plan(0, some);
-    const cuda::Result result = cuda::run(stream(), some, plan, cuda::allOnHost);
+    const Plan plan = cuda::plan(testDevice(), some);
+    const cuda::Result result = cuda::run(testStream(), some, plan, cuda::allOnHost);
     check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
     return std::pair{bitsOf(some), plan};
   };

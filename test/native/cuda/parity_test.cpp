@@ -1,16 +1,9 @@
 // The kernels against the reference, over options, dtypes and shapes.
 #include "../../../native/attention/tiles_cuda.h"
-#include "../../../native/cuda/backend.h"
-#include "cases.h"
-#include "check.h"
+#include "device_case.h"
 
 namespace fovea::test {
 namespace {
-
-cuda::Stream& stream() {
-  static auto& opened = *new std::shared_ptr<cuda::Stream>(cuda::open(0));
-  return *opened;
-}
 
 constexpr uint64_t randomCases = 60;  // of each dtype and algorithm
 
@@ -21,8 +14,8 @@ bool canBeTiled(const Case& about) {
 
 void runCase(const Case& about) {
   Tensors tensors(about);
-  const Plan plan = cuda::plan(0, tensors.problem());
-  const cuda::Result result = cuda::run(stream(), tensors.problem(), plan, cuda::allOnHost);
+  const Plan plan = cuda::plan(testDevice(), tensors.problem());
+  const cuda::Result result = cuda::run(testStream(), tensors.problem(), plan, cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
   const std::string wrong = compare(tensors.problem());
   check(wrong.empty(), wrong);

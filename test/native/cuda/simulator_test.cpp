@@ -97,12 +97,12 @@ std::vector<Case> flopCases(Algorithm algorithm, DType dtype) {
   return cases;
 }
 
-/// The tensor cores do exactly what the plan says.
-void executedFlops(const Case& about) {
+/// The tensor cores do exactly what the plan says, on every device.
+void executedFlops(const Case& about, int device) {
   const Counters counters;
   Tensors tensors(about);
-  const auto stream = cuda::open(0);
-  const Plan plan = cuda::plan(0, tensors.problem());
+  const auto stream = cuda::open(device);
+  const Plan plan = cuda::plan(device, tensors.problem());
   counters.clear();
   const cuda::Result result = cuda::run(*stream, tensors.problem(), plan, cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, result.message);
@@ -145,11 +145,14 @@ void addSimulatorTests(std::vector<Test>& tests) {
   tests.push_back({"plans: visited blocks", visitedBlocks});
   tests.push_back({"plans: order of tiles", order});
   if (!isSimulator()) return;
+  const int deviceCount = int(cuda::info().devices.size());
   const auto add = [&](Algorithm algorithm, DType dtype) {
     for (const Case& about : flopCases(algorithm, dtype))
       tests.push_back(
           {std::string("plans: executed flops ") + nameOf(algorithm) + " " + nameOf(dtype) + " " + about.name,
-           [about] { executedFlops(about); }});
+           [about, deviceCount] {
+             for (int device = 0; device < deviceCount; device++) executedFlops(about, device);
+           }});
   };
   add(Algorithm::standard, DType::float16);  // float32 takes no tensor cores there
   add(Algorithm::tiled, DType::float16);
