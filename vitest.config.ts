@@ -17,23 +17,32 @@ const alone = ["event-loop", "leaks", "memory", "package", "server/*", "workers"
 /** The other projects are about the processor, on any machine. */
 const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
 
-/** On the simulator: a GPU of each of these, of which every test draws one; in a sweep they are projects of their own. */
+/** On the simulator: a GPU of each of these. Every test draws one, a completion mode and a schedule. */
 const capabilities = process.env["FOVEA_SIM_COMPUTE_CAPABILITY"] ?? "8.0,8.6,9.0";
-const sweep = process.env["FOVEA_SWEEP_RUNS"] !== undefined && driver === simulator;
+const completions = ["early", "late", "random"];
 
-const cudaProject = (name: string, FOVEA_SIM_COMPUTE_CAPABILITY: string) => ({
+const cudaProject = (name: string, env: Record<string, string>) => ({
   extends: true as const,
   test: {
     name,
     include: [...computing, "test/batcher.test.ts", "test/cache-program.test.ts", "test/cuda/**/*.test.ts"],
     setupFiles: "test/support/cuda-setup.ts",
-    env: { FOVEA_CUDA_DRIVER: driver, FOVEA_TEST_DEVICE: "cuda", FOVEA_SIM_COMPUTE_CAPABILITY },
+    env: { FOVEA_CUDA_DRIVER: driver, FOVEA_TEST_DEVICE: "cuda", ...env },
   },
 });
 
-const cudaProjects = sweep
-  ? capabilities.split(",").map((capability) => cudaProject(`cuda ${capability}`, capability))
-  : [cudaProject("cuda", capabilities)];
+/** A sweep has a project for each capability and completion mode, by two schedules: "cuda 9.0 late 1". */
+const sweptProjects = capabilities.split(",").flatMap((FOVEA_SIM_COMPUTE_CAPABILITY) =>
+  completions.flatMap((FOVEA_TEST_COMPLETION) =>
+    ["0", "1"].map((FOVEA_TEST_SEED) => {
+      const env = { FOVEA_SIM_COMPUTE_CAPABILITY, FOVEA_TEST_COMPLETION, FOVEA_TEST_SEED };
+      return cudaProject(["cuda", ...Object.values(env)].join(" "), env);
+    }),
+  ),
+);
+
+const sweep = process.env["FOVEA_SWEEP_RUNS"] !== undefined && driver === simulator;
+const cudaProjects = sweep ? sweptProjects : [cudaProject("cuda", { FOVEA_SIM_COMPUTE_CAPABILITY: capabilities })];
 
 export default defineConfig({
   test: {

@@ -1,8 +1,7 @@
 // Random problems, all options in combination, against the reference. A failure is shrunk, and says what to paste into a test.
 //
-// Every run tries the same problems; `npm run sweep` tries many others, and on a GPU each of them by every completion mode,
-// with tensors of the host and of the GPU. FOVEA_SWEEP_RUNS and FOVEA_SWEEP_SEED say how many, and which. The simulator of a
-// GPU is slow, so it gets fewer.
+// Every run tries the same problems; `npm run sweep` tries many others. FOVEA_SWEEP_RUNS and FOVEA_SWEEP_SEED say how many,
+// and which. The simulator of a GPU is slow, so it gets fewer.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { referenceAttentionFloat64 } from "../lib/reference.js";
@@ -15,7 +14,7 @@ import { oracle } from "./support/oracle.js";
 import { complete, show, type SomeSpec } from "./support/spec.js";
 
 const sweep = process.env["FOVEA_SWEEP_RUNS"];
-const runs = onCuda ? Math.ceil(Number(sweep ?? 480) / 8) : Number(sweep ?? 120);
+const runs = onCuda ? Math.ceil(Number(sweep ?? 1440) / 24) : Number(sweep ?? 120);
 const seed = Number(process.env["FOVEA_SWEEP_SEED"] ?? 20250701);
 const timeout = 60_000 + (onCuda ? 10_000 : 500) * runs;
 

@@ -55,7 +55,12 @@ const rules: Record<string, AttentionOptions> = {
   "lse and weights": { returnLse: true, returnWeights: true },
   "a scale below 0": { scale: -1 },
   everything: {
-    ...{ causal: true, window: { left: 70, right: 9 }, softcap: 5, scale: 0.3, queryOffset: 3, returnLse: true },
+    causal: true,
+    window: { left: 70, right: 9 },
+    softcap: 5,
+    scale: 0.3,
+    queryOffset: 3,
+    returnLse: true,
     sinks: Float32Array.of(1, 2, 3, 4),
     alibiSlopes: Float32Array.of(1, 2, 3, 4),
     mask: Tensor.zeros([queries, keys], { dtype: "bool" }),

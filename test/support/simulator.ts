@@ -27,31 +27,12 @@ export function simulate(settings: Readonly<Record<string, string | number>>): v
 
 let writes = 0;
 
-const completions = ["early", "late", "random"] as const;
+const completions = ["early", "late", "random"];
 
-/** When asynchronous work happens, and in which order: each seed sets `caseNumber` too. */
-export interface Schedule {
-  readonly seed: number;
-  readonly completion: (typeof completions)[number];
-}
-
-function draw(name: string): Schedule {
-  const seed = seedOf(1, name);
-  return { seed, completion: completions[(seed >>> 8) % completions.length]! };
-}
-
-export function setSchedule({ seed, completion }: Schedule): void {
-  number = seed;
-  simulate({ SEED: seed, COMPLETION: completion });
-}
-
+/** When asynchronous work happens, and in which order; and `caseNumber`. Projects of a sweep set what they vary. */
 export function drawSchedule(name: string): void {
-  setSchedule(draw(name));
-}
-
-/** The schedule that a name draws; in a sweep on a GPU every completion mode, with an even and an odd seed each. */
-export function schedules(name: string): Schedule[] {
-  const drawn = draw(name);
-  if (process.env["FOVEA_SWEEP_RUNS"] === undefined || process.env["FOVEA_TEST_DEVICE"] !== "cuda") return [drawn];
-  return completions.flatMap((completion) => [0, 1].map((step) => ({ seed: drawn.seed + step, completion })));
+  const drawn = seedOf(1, name);
+  number = drawn + Number(process.env["FOVEA_TEST_SEED"] ?? 0);
+  const completion = process.env["FOVEA_TEST_COMPLETION"] ?? completions[(drawn >>> 8) % completions.length]!;
+  simulate({ SEED: number, COMPLETION: completion });
 }
