@@ -65,7 +65,14 @@ describe.each(["float16", "bfloat16"] as const)("%s", (dtype) => {
         const spoil = (tensor: Tensor<"float32">) => spoiled(tensor, keys, NaN).cast(dtype);
         for (const options of nothing) {
           for (const sinks of [undefined, Float32Array.of(3, -200)]) {
-            const all = { ...options, sinks, algorithm, device: testDevice(), returnLse: true, returnWeights: true } as const;
+            const all = {
+              ...options,
+              sinks,
+              algorithm,
+              device: testDevice(),
+              returnLse: true,
+              returnWeights: true,
+            } as const;
             const { output, lse, weights } = await attention(query.cast(dtype), spoil(key), spoil(value), all);
             expect(output.toNumbers().every((x) => x === 0)).toBe(true);
             expect(weights.toNumbers().every((x) => x === 0)).toBe(true);
