@@ -21,7 +21,7 @@ enum class Sm90Refusal : uint8_t { none, dtype, pages, strides };
 /// splits.
 constexpr int64_t maxSplits = 32;
 /// kv heads of one task of decode, at most.
-constexpr int64_t maxHeadBlock = 8;
+constexpr int64_t maxHeadBlock = 16;
 /// Rows of one task of decode, at most: those of sequences that share its keys. Each row's bits are as if it were
 /// alone.
 constexpr int64_t maxDecodeBlock = 32;

@@ -201,6 +201,13 @@ void multiplyByScales(const Task& task, const float* scales, int64_t begin, int6
   }
 }
 
+/// Asks for rows [begin, end) ahead of their turn, into the L2 cache: the processor does not see a pattern in runs of
+/// many heads, a few keys each.
+FOVEA_INLINE void prefetchRows(Rows rows, int64_t bytes, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(rows.data + i * rows.strideBytes + at, 0, 2);
+}
+
 /// Calls use(head, rows, type, first, count) for keys [begin, end) of every head of the task, each head's rows as
 /// forRuns has them, in the order in which they lie in memory.
 template <class Use>
@@ -211,7 +218,9 @@ void forHeads(const Task& task, const View<const void>& view, int64_t pageStride
     for (int64_t key = 0; key < count; key += keysTogether)  // the plan has several heads where rows are in place
       for (int64_t head = 0; head < task.kvHeads; head++) {
         const char* data = rows.data + key * rows.strideBytes + head * view.headStride * byteSize(type);
-        use(head, Rows{data, rows.strideBytes}, type, first + key, least(keysTogether, count - key));
+        const Rows own{data, rows.strideBytes};
+        prefetchRows(own, dims * byteSize(type), keysTogether, least(2 * keysTogether, count - key));
+        use(head, own, type, first + key, least(keysTogether, count - key));
       }
   });
 }
