@@ -93,6 +93,7 @@ const reasons = [
   "it takes float16 and bfloat16",
   "it takes no pages",
   "it takes rows at multiples of 16 bytes, one after the other, with their columns side by side",
+  "it does not split keys, so few rows would leave most of the GPU idle",
 ] as const;
 
 const algorithms = [undefined, "standard", "tiled"] as const;

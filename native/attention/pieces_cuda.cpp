@@ -15,11 +15,11 @@ class Collector {
     for (const SegmentPlan& segment : plan_.segments) addSegment(segment);
     for (size_t i = 0; i < plan_.sequences.size(); i++) {
       const SequencePlan& part = plan_.sequences[i];
-      if (part.kernel != Kernel::cudaDecode && part.keyBegin == 0) continue;  // it writes its output itself
+      if (!isMerged(part)) continue;
       const Sequence& sequence = problem_.sequences[i];
       const Sequence rest =
           part.keyBegin > 0 ? cutSequence(problem_, sequence, part.keyBegin, sequence.keyLength) : sequence;
-      addOwn(rest, part.keyBegin, part.kernel, int32_t(i));
+      addOwn(rest, part, int32_t(i));
       MergedSequence& merged = pieces_.merged.emplace_back();
       merged.sequence = int32_t(i);
       merged.firstRun = int32_t(pieces_.runs.size());
@@ -45,55 +45,52 @@ class Collector {
     return at;
   }
 
-  /// Room for the results of `splits` splits of a piece.
-  void takeResults(Piece& piece, int64_t splits) {
-    const int64_t rows = piece.rows * problem_.kvHeads * splits;
+  /// Room for the results of a piece.
+  void takeResults(Piece& piece) {
+    const int64_t rows = piece.rows * problem_.kvHeads * piece.splits.count;
     piece.results = take(rows * roundUp(problem_.valueDim, 4) * int64_t(sizeof(float)));
     piece.statistics = take(rows * int64_t(2 * sizeof(float)));
   }
 
+  /// Where the results of a piece lie that are of rows from `firstRow` on, [kvHeads][splits][rows].
+  ResultRun runOf(const Piece& piece, int64_t firstRow) const {
+    const auto& [keys, first, splits] = piece.splits;
+    return {piece.results, piece.statistics, splits * piece.rows, piece.rows, int32_t(splits), int32_t(firstRow)};
+  }
+
   /// Rows of one sequence against keys that no other shares.
-  void addOwn(const Sequence& cut, int64_t begin, Kernel kernel, int32_t index) {
+  void addOwn(const Sequence& cut, const SequencePlan& plan, int32_t index) {
     Piece piece;
     piece.sequence = cut;
+    piece.sequence.queryRows = cut.queryLength;  // the merge writes those past it
     piece.rows = cut.queryLength * problem_.groupSize();
-    const bool decode = kernel == Kernel::cudaDecode;
-    if (decode) piece.splits = decodeSplits(problem_, cut);
-    const int64_t splits = piece.splits.count;
-    if (piece.rows == 0 || cut.keyLength == 0 || splits == 0) return;
-    takeResults(piece, splits);
-    const int64_t perHead = splits * piece.rows;
-    runs_[size_t(index)].push_back({begin, {piece.results, piece.statistics, perHead, piece.rows, int32_t(splits), 0}});
-    (decode ? pieces_.decode : pieces_.tiled).push_back(std::move(piece));
+    piece.splits = {plan.keySplit, plan.firstSplit, plan.splits};
+    if (piece.rows == 0 || cut.keyLength == 0 || piece.splits.count == 0) return;
+    takeResults(piece);
+    runs_[size_t(index)].push_back({plan.keyBegin, runOf(piece, 0)});
+    (plan.kernel == Kernel::cudaDecode ? pieces_.decode : pieces_.tiled).push_back(std::move(piece));
   }
 
   void addSegment(const SegmentPlan& segment) {
     const int64_t begin = segment.plan.keyBegin, end = segment.keyEnd;
     const Sequence& first = problem_.sequences[segment.sequences[0]];
-    if (!segment.shareable)
-      return addOwn(cutSequence(problem_, first, begin, end), begin, segment.plan.kernel, segment.sequences[0]);
+    if (!segment.shareable) return addOwn(cutSequence(problem_, first, begin, end), segment.plan, segment.sequences[0]);
     Piece piece;
     piece.owners = segment.sequences;
     int64_t queries = 0;
     for (const int32_t owner : segment.sequences) queries += problem_.sequences[owner].queryLength;
     piece.rows = queries * problem_.groupSize();
-    const int64_t splits = segment.plan.splits, kvRows = problem_.kvHeads * piece.rows;
-    takeResults(piece, splits);
-    int32_t firstRow = 0;
+    piece.sequence = cutSequence(problem_, first, begin, end);
+    piece.sequence.queryLength = piece.sequence.queryRows = queries;
+    piece.splits = {segment.plan.keySplit, 0, segment.plan.splits};
+    takeResults(piece);
+    int64_t firstRow = 0;
     for (const int32_t owner : segment.sequences) {
-      runs_[size_t(owner)].push_back(
-          {begin, {piece.results, piece.statistics, piece.rows, kvRows, int32_t(splits), firstRow}});
-      firstRow += int32_t(problem_.sequences[owner].queryLength * problem_.groupSize());
+      runs_[size_t(owner)].push_back({begin, runOf(piece, firstRow)});
+      firstRow += problem_.sequences[owner].queryLength * problem_.groupSize();
     }
-    for (int64_t split = 0; split < splits; split++) {
-      const int64_t from = begin + split * segment.plan.keySplit;
-      piece.sequence = cutSequence(problem_, first, from, std::min(from + segment.plan.keySplit, end));
-      piece.sequence.queryLength = piece.sequence.queryRows = queries;
-      pieces_.shared.push_back(piece);
-      pieces_.owners += queries;
-      piece.results += kvRows * roundUp(problem_.valueDim, 4) * int64_t(sizeof(float));
-      piece.statistics += kvRows * int64_t(2 * sizeof(float));
-    }
+    pieces_.owners += queries;
+    pieces_.shared.push_back(std::move(piece));
   }
 
   const Problem& problem_;
@@ -130,14 +127,6 @@ bool sharesWith(const Sequence& sequence, const Sequence& first) {
   return !sequence.mask && !sequence.bias && sequence.alibiSlopes == first.alibiSlopes &&
          sequence.query.headStride == first.query.headStride && sequence.query.rowStride == first.query.rowStride &&
          sequence.query.columnStride == first.query.columnStride;
-}
-
-int64_t segmentSplit(const Problem& problem, int64_t keys, bool few) {
-  if (!few) return keys;
-  constexpr int64_t most = 64, shortest = 256, unit = 64;
-  const int64_t count = clampTo(keys / shortest, 1, most);
-  const int64_t whole = problem.pageSize > 0 ? roundUp(unit, problem.pageSize) : unit;  // pages are not cut
-  return roundUp(ceilDivide(keys, count), whole);
 }
 
 Pieces piecesOf(const Problem& problem, const Plan& plan) { return Collector(problem, plan).collect(); }

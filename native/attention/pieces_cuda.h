@@ -1,10 +1,10 @@
-// The pieces of a call whose results are merged: decode's sequences, whose keys are split, and sequences of a cache
-// that was forked, whose keys are cut into segments. Pure functions, which planner and launch share.
+// The pieces of a call whose results are merged: sequences whose keys are split, by decode or by the tiled kernel, and
+// those of a cache that was forked, whose keys are cut into segments. Pure functions, which planner and launch share.
 #pragma once
 #include <vector>
 
 #include "plan.h"
-#include "tiles_cuda.h"
+#include "splits_cuda.h"
 
 namespace fovea::cuda {
 
@@ -16,7 +16,7 @@ struct Piece {
   Sequence sequence;            // cut to these keys. Of a shared one: the first owner's, with the rows of all of them
   std::vector<int32_t> owners;  // of a shared one: sequences whose rows follow each other, which see all these keys
   int64_t rows = 0;             // of each kv head
-  KeySplits splits{0, 0, 1};    // decode
+  KeySplits splits{0, 0, 1};
   int64_t results = 0, statistics = 0;  // byte offsets in the workspace's results
 };
 
@@ -54,10 +54,10 @@ constexpr bool hasFewRows(const Problem& problem, const Sequence& sequence) {
 /// Whether `sequence` may join those that share a segment with `first`: their rows become one matrix.
 bool sharesWith(const Sequence& sequence, const Sequence& first);
 
-/// Keys of each split of a shared segment. By its length and the number of rows of one sequence, few or many, alone:
-/// what is split, and where, must not depend on who shares it. Few rows: as decode has it, at least 256. Many: all of
-/// them, as their results are no small part of what is read.
-int64_t segmentSplit(const Problem& problem, int64_t keys, bool few);
+/// Whether a sequence's results are merged, by its plan: else it writes its output itself.
+constexpr bool isMerged(const SequencePlan& part) {
+  return part.kernel == Kernel::cudaDecode || part.keyBegin > 0 || part.splits > 1;
+}
 
 /// `plan` has the sequences' and the segments' kernels.
 Pieces piecesOf(const Problem& problem, const Plan& plan);

@@ -14,8 +14,8 @@ constexpr int kernelCount = 7;
 const char* kernelName(Kernel kernel);
 
 /// Why a sequence on a Hopper GPU is not cuda.tiled_sm90's: what is not float16 or bfloat16, keys and values in pages,
-/// matrices that the copy engine cannot describe.
-enum class Sm90Refusal : uint8_t { none, dtype, pages, strides };
+/// matrices that the copy engine cannot describe, few rows against keys that are worth splitting.
+enum class Sm90Refusal : uint8_t { none, dtype, pages, strides, splits };
 
 /// More splits than this bring no further thread to work, but their results take memory: longer keys make longer
 /// splits.
@@ -34,7 +34,7 @@ struct SequencePlan {
   int64_t keyBlock = 0;       // keys packed (or scored) at a time
   int64_t stages = 0;         // CUDA: tiles of keys or values in a ring of shared memory, copied while others are used
   int64_t headBlock = 1;      // kv heads per task
-  int64_t keySplit = 0;       // keys per split; splits start at its multiples
+  int64_t keySplit = 0;       // keys per split; splits start at its multiples (cuda.tiled's: splits_cuda.h)
   int64_t firstSplit = 0;     // number of the first split that some row sees
   int64_t splits = 1;         // splits from there on, merged in order
   int64_t partialFloats = 0;  // workspace of one split of one kv head

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "costs_cuda.h"
 #include "planner.h"
 #include "tiles_sm90.h"
 
@@ -50,86 +51,6 @@ void checkSupported(const Problem& problem) {
   }
 }
 
-/// What the warps of the scores and product kernels multiply for one head: 2 operations per element of their tiles.
-double executedFlops(const Problem& problem, const Sequence& sequence, const StandardWork& work) {
-  const int64_t columns = valueTile(problem.valueDim), warpColumns = columns / 2;
-  const int64_t depth = roundUp(problem.headDim, problem.dtype == DType::float32 ? 1 : 16);
-  const int64_t width = roundUp(problem.valueDim, warpColumns);
-  double products = 0;
-  for (int64_t tile = 0; tile < work.queryTiles; tile++) {
-    const int64_t left = sequence.queryLength - tile * standardQueryTile;
-    const auto rows = double(roundUp(clampTo(left, 0, standardQueryTile), warpRows));
-    const TileRange scored = scoredKeyTiles(problem, sequence, tile),
-                    visible = visibleKeyTiles(problem, sequence, tile);
-    const int64_t keysEnd = std::min(scored.end * standardKeyTile, roundUp(sequence.keyLength, standardKeyBlock));
-    products += rows * double(std::max<int64_t>(keysEnd - scored.begin * standardKeyTile, 0)) * double(depth);
-    products += rows * double((visible.end - visible.begin) * standardKeyTile) * double(width);
-  }
-  return 2 * products;
-}
-
-/// Every visited input element once and every output element once.
-double bytesTouched(const Problem& problem, const Sequence& sequence) {
-  const double size = double(byteSize(problem.dtype)), heads = problem.heads;
-  double bytes = size * heads * double(sequence.queryLength) * problem.headDim;
-  bytes += size * heads * double(sequence.queryRows) * problem.valueDim;
-  const KeyRange keys =
-      sequence.queryLength > 0 ? visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1) : KeyRange{0, 0};
-  bytes += keyBytes(problem, keys.end - keys.begin);
-  if (sequence.lse) bytes += 4 * heads * double(sequence.queryRows);
-  const double pairs = heads * visiblePairs(problem, sequence);
-  if (sequence.mask) bytes += pairs;
-  if (sequence.bias) bytes += double(byteSize(problem.biasDtype)) * pairs;
-  return bytes;
-}
-
-/// What the standard kernels write and read again, and the matrices that are wanted.
-double matrixBytes(const Problem& problem, const Sequence& sequence, const StandardWork& work) {
-  const double size = double(byteSize(problem.dtype)), heads = problem.heads;
-  const double matrix = heads * double(sequence.queryRows) * double(sequence.keyColumns);
-  double bytes = 0;
-  for (int64_t tile = 0; tile < work.queryTiles; tile++) {
-    const TileRange visible = visibleKeyTiles(problem, sequence, tile);
-    const double elements = double(visible.end - visible.begin) * double(work.tileRows) * standardKeyTile;
-    bytes += 2 * heads * elements * (size + 8.0 / standardKeyBlock);
-  }
-  if (sequence.weights) bytes += 3 * 4 * matrix;  // written as scores, read, written as weights
-  if (sequence.scores) bytes += 4 * matrix;
-  return bytes;
-}
-
-/// Rows of tiles that some warp works on: whole warps.
-double rowsExecuted(int64_t rowsLeft, const TiledShape& shape) {
-  return double(roundUp(clampTo(rowsLeft, 0, shape.rows()), shape.warpRows()));
-}
-
-/// Of one kv head, by the kernel that recomputes weights.
-double weightFlops(const Problem& problem, const Sequence& sequence, const TiledWork& work) {
-  const int64_t rows = sequence.queryLength * problem.groupSize();
-  const auto depth = double(roundUp(problem.headDim, problem.dtype == DType::float32 ? 8 : 16));
-  double products = 0;
-  for (int64_t tile = 0; tile < work.weightRowTiles; tile++) {
-    const TileRange keys = tiledKeyTiles(problem, sequence, weightShape, tile);
-    const int64_t begin = keys.begin * standardKeyTile;
-    const int64_t end = std::min(keys.end * standardKeyTile, roundUp(sequence.keyLength, standardKeyBlock));
-    products +=
-        rowsExecuted(rows - tile * standardQueryTile, weightShape) * double(std::max(end - begin, int64_t{0})) * depth;
-  }
-  return 2 * products * (problem.dtype == DType::float32 ? splitProducts : 1);
-}
-
-double executedFlops(const Problem& problem, const Sequence& sequence, const TiledShape& shape, const TiledWork& work) {
-  const int panel = panelBytes / int(byteSize(problem.dtype));
-  const auto dims = double(roundUp(problem.headDim, panel) + roundUp(problem.valueDim, panel));
-  const int64_t rows = sequence.queryLength * problem.groupSize();
-  double products = 0;
-  for (int64_t tile = 0; tile < work.rowTiles; tile++) {
-    const TileRange keys = tiledKeyTiles(problem, sequence, shape, tile);
-    products += rowsExecuted(rows - tile * shape.rows(), shape) * double((keys.end - keys.begin) * shape.keys) * dims;
-  }
-  return 2 * products * (problem.dtype == DType::float32 ? splitProducts : 1) + weightFlops(problem, sequence, work);
-}
-
 bool allAligned(const Problem& problem, const Sequence& sequence) {
   return rowsAligned(sequence.query, 0, problem.dtype) &&
          rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype()) &&
@@ -137,11 +58,6 @@ bool allAligned(const Problem& problem, const Sequence& sequence) {
 }
 
 }  // namespace
-
-/// Results of rows in the workspace, written and read again.
-static double resultBytes(const Problem& problem, int64_t rows) {
-  return 2.0 * double(rows) * (problem.valueDim + 2) * sizeof(float);
-}
 
 static SequencePlan planDecode(const Problem& problem, const Sequence& sequence, Plan& plan) {
   const DecodeShape shape = decodeShape(problem);
@@ -175,6 +91,7 @@ static SequencePlan planStandard(const Problem& problem, const Sequence& sequenc
   part.rows = sequence.queryLength;  // of one head: heads are tasks of their own
   part.queryBlock = standardQueryTile;
   part.keyBlock = standardKeyTile;
+  part.keySplit = sequence.keyLength;
   part.flops = problem.heads * executedFlops(problem, sequence, work);
   plan.tasks += work.scoreTasks + work.outputTasks + work.weightTasks;
   plan.workspaceBytes += work.probabilityBytes + work.blockRowBytes + work.rowBytes;
@@ -191,25 +108,55 @@ static SequencePlan planTiledSm90(const Problem& problem, const Sequence& sequen
   part.queryBlock = shape.rows();
   part.keyBlock = shape.keys;
   part.stages = 2 * shape.stages;  // of keys, and of values
+  part.keySplit = sequence.keyLength;
   part.flops = work.flops + problem.kvHeads * weightFlops(problem, sequence, tiled);
   plan.tasks += work.tasks;
   return part;
 }
 
-static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, const Sm90Shape* sm90, Plan& plan) {
+/// By the tiled kernel, which leaves results of each split in the workspace.
+static SequencePlan planSplits(const Problem& problem, const Sequence& sequence, const KeySplits& splits, Plan& plan) {
   const TiledShape shape = tiledShape(problem);
-  const TiledWork work = tiledWork(problem, sequence);
-  plan.workspaceBytes += work.rowBytes;
-  if (sequence.weights) plan.bytes += 4.0 * problem.heads * double(sequence.queryRows) * double(sequence.keyColumns);
-  plan.tasks += work.weightTasks;
+  Sequence attending = sequence;
+  attending.queryRows = sequence.queryLength;
+  const TiledWork work = tiledWork(problem, attending);
   SequencePlan part;
-  if (sm90) part.refusal = sm90Refusal(problem, sequence);
-  if (sm90 && part.refusal == Sm90Refusal::none) return planTiledSm90(problem, sequence, *sm90, work, plan);
   part.kernel = Kernel::cudaTiled;
   part.rows = sequence.queryLength * problem.groupSize();
   part.queryBlock = shape.rows();
   part.keyBlock = shape.keys;
   part.stages = shape.stages;
+  part.keySplit = splits.keys;
+  part.splits = splits.count;
+  part.flops = problem.kvHeads * executedFlops(problem, sequence, shape, work);
+  plan.tasks += work.tasks * splits.count;
+  plan.bytes += splitResultBytes(problem, sequence, splits);
+  return part;
+}
+
+/// Unless its keys are worth splitting. `sm90`: where there is the kernel for Hopper.
+static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, const Sm90Shape* sm90, Plan& plan) {
+  const Sm90Refusal refusal = sm90 ? sm90Refusal(problem, sequence) : Sm90Refusal::none;
+  const bool onSm90 = sm90 && refusal == Sm90Refusal::none;
+  if (const KeySplits splits = tiledSplits(problem, sequence, onSm90 ? sm90Speed : tiledSpeed); splits.count > 1) {
+    SequencePlan part = planSplits(problem, sequence, splits, plan);
+    part.refusal = onSm90 ? Sm90Refusal::splits : refusal;
+    return part;
+  }
+  const TiledShape shape = tiledShape(problem);
+  const TiledWork work = tiledWork(problem, sequence);
+  plan.workspaceBytes += work.rowBytes;
+  if (sequence.weights) plan.bytes += 4.0 * problem.heads * double(sequence.queryRows) * double(sequence.keyColumns);
+  plan.tasks += work.weightTasks;
+  if (onSm90) return planTiledSm90(problem, sequence, *sm90, work, plan);
+  SequencePlan part;
+  part.kernel = Kernel::cudaTiled;
+  part.rows = sequence.queryLength * problem.groupSize();
+  part.queryBlock = shape.rows();
+  part.keyBlock = shape.keys;
+  part.stages = shape.stages;
+  part.keySplit = sequence.keyLength;
+  part.refusal = refusal;
   part.flops = problem.kvHeads * executedFlops(problem, sequence, shape, work);
   plan.tasks += work.tasks;
   return part;
@@ -218,10 +165,7 @@ static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, 
 /// Rows of one sequence against keys that it does not share, to be merged with others.
 static SequencePlan planOwn(const Problem& problem, const Sequence& cut, Plan& plan) {
   if (hasFewRows(problem, cut)) return planDecode(problem, cut, plan);
-  SequencePlan part = planTiled(problem, cut, nullptr, plan);
-  part.keySplit = cut.keyLength;
-  plan.bytes += resultBytes(problem, part.rows * problem.kvHeads);
-  return part;
+  return planSplits(problem, cut, tiledSplits(problem, cut, tiledSpeed), plan);
 }
 
 /// A segment that all rows of its sequences see: a call without causality and window, of as many queries as there are.
@@ -230,28 +174,13 @@ static void planShared(const Problem& problem, SegmentPlan& segment, Plan& plan)
   const int64_t begin = segment.plan.keyBegin, keys = segment.keyEnd - begin;
   int64_t queries = 0;
   for (const int32_t owner : segment.sequences) queries += problem.sequences[owner].queryLength;
-  const Problem open = openProblem(problem);
-  const TiledShape shape = tiledShape(problem);
-  SequencePlan part;
-  part.kernel = Kernel::cudaTiled;
-  part.keyBegin = begin;
-  part.rows = queries * problem.groupSize();
-  part.queryBlock = shape.rows();
-  part.keyBlock = shape.keys;
-  part.keySplit = segmentSplit(problem, keys, hasFewRows(problem, first));
-  part.splits = ceilDivide(keys, part.keySplit);
-  for (int64_t split = 0; split < part.splits; split++) {
-    const int64_t from = begin + split * part.keySplit;
-    Sequence cut = cutSequence(problem, first, from, std::min(from + part.keySplit, segment.keyEnd));
-    cut.queryLength = cut.queryRows = queries;
-    const TiledWork work = tiledWork(open, cut);
-    part.flops += problem.kvHeads * executedFlops(open, cut, shape, work);
-    plan.tasks += work.tasks;
-  }
-  plan.bytes += resultBytes(problem, part.rows * problem.kvHeads * part.splits);
+  Sequence cut = cutSequence(problem, first, begin, segment.keyEnd);
+  cut.queryLength = queries;
+  const KeySplits splits = segmentSplits(keys, hasFewRows(problem, first));
+  segment.plan = planSplits(openProblem(problem), cut, splits, plan);
+  segment.plan.keyBegin = begin;
   // What all but one of its sequences need not read again.
   plan.bytes -= double(segment.sequences.size() - 1) * keyBytes(problem, keys);
-  segment.plan = part;
 }
 
 static void planSegments(const Problem& problem, Plan& plan) {
@@ -300,10 +229,8 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
       part = planDecode(problem, sequence, plan);
     else
       part = planTiled(problem, sequence, limits.computeMajor == 9 ? &sm90 : nullptr, plan);
-    if (part.kernel != Kernel::cudaDecode) part.keySplit = sequence.keyLength;
-    if (part.kernel == Kernel::cudaDecode || begin > 0)
-      plan.tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);  // merge
     part.keyBegin = begin;
+    if (isMerged(part)) plan.tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);  // merge
     part.plainLoads = !allAligned(problem, sequence);
     plan.flops += part.flops;
     plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);

@@ -15,7 +15,7 @@ constexpr int standardThreads = 256;
 /// Rows of weights per thread block of the kernel that normalises them: one per warp.
 constexpr int weightRows = 8;
 /// Bytes of the workspace that describe one sequence to the kernels.
-constexpr int64_t standardEntryBytes = 448, tiledEntryBytes = 448, decodeEntryBytes = 432, mergeEntryBytes = 400;
+constexpr int64_t standardEntryBytes = 448, tiledEntryBytes = 464, decodeEntryBytes = 432, mergeEntryBytes = 400;
 /// Of a query of a shared segment, and of a run of results.
 constexpr int64_t ownerEntryBytes = 16, runEntryBytes = 48;
 /// Output columns per thread block: the narrow tile when valueDim fits, else the wide one, several times if it must be.
@@ -142,6 +142,12 @@ constexpr TileRange tiledKeyTiles(const Problem& problem, const Sequence& sequen
   return {keys.begin / shape.keys, ceilDivide(keys.end, shape.keys)};
 }
 
+/// Of a row tile's key tiles, those of one of its splits, each of `tiles` from its first one on; none past the last.
+constexpr TileRange splitTiles(const TileRange& all, int64_t tiles, int64_t split) {
+  const int64_t begin = clampTo(all.begin + split * tiles, all.begin, all.end);
+  return {begin, clampTo(begin + tiles, begin, all.end)};
+}
+
 /// The tile of the kernel that recomputes weights, as far as tiledKeyTiles() looks at it.
 constexpr TiledShape weightShape{0, 2, standardKeyTile, 0};
 
@@ -178,41 +184,6 @@ constexpr int decodeSharedBytes(DType type, DType stored, const DecodeShape& sha
   constexpr int shared = 1024;  // what all threads know
   return int(byteSize(type)) * shape.dims * decodeRows +
          decodeWarps * ringBytes(type, stored, shape.keys, shape.dims, shape.stages) + shared;
-}
-
-/// Splits of a sequence's keys: [index * keys, (index + 1) * keys) for each index in [first, first + count).
-struct KeySplits {
-  int64_t keys, first, count;
-};
-
-/// As many splits as keep a GPU busy with one sequence, and no more: 64 of at least 256 keys, and of so many that the
-/// results of a split, written and read again in float32, are at most a sixteenth of the keys and values that it reads.
-///
-/// They depend on the sequence alone, not on the batch nor on the number of multiprocessors. That costs up to a
-/// sixteenth of the bandwidth where the batch would have kept the GPU busy without splits, and leaves multiprocessors
-/// idle where one sequence of few kv heads has fewer splits than they are. What it is worth: a sequence has the same
-/// bits alone, in any batch and on any GPU of a kind, so that serving may batch as it likes.
-constexpr KeySplits decodeSplits(const Problem& problem, const Sequence& sequence) {
-  constexpr int64_t most = 64, shortest = 256, unit = 64;
-  const int64_t rows = sequence.queryLength * problem.groupSize();
-  if (rows == 0) return {0, 0, 0};
-  const KeyRange seen = visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1);
-  const int64_t resultBytes = 2 * rows * (problem.valueDim + 2) * int64_t(sizeof(float));
-  const int64_t keyBytes = (problem.headDim + problem.valueDim) * byteSize(problem.kvDtype());
-  const int64_t worth = roundUp(ceilDivide(16 * resultBytes, keyBytes), unit);
-  const int64_t least = worth > shortest ? worth : shortest;
-  const int64_t count = clampTo((seen.end - seen.begin) / least, 1, most);
-  const int64_t keys = roundUp(ceilDivide(seen.end - seen.begin, count), unit);
-  if (keys == 0) return {0, 0, 0};
-  const int64_t first = seen.begin / keys;
-  return {keys, first, ceilDivide(seen.end, keys) - first};
-}
-
-/// Whether a sequence is for the decode kernel: few rows against keys that are worth splitting. Weights take another
-/// visit of the keys, which only the tiled kernels make.
-constexpr bool isDecode(const Problem& problem, const Sequence& sequence) {
-  return sequence.queryLength * problem.groupSize() <= decodeRows && !sequence.weights &&
-         decodeSplits(problem, sequence).count > 1;
 }
 
 constexpr int valueTile(int valueDim) { return valueDim <= narrowValueTile ? narrowValueTile : wideValueTile; }

@@ -98,7 +98,8 @@ struct TiledCall {
 };
 
 TiledTarget targetOf(const Piece& piece, const PieceMemory& memory) {
-  return {memory.results + CUdeviceptr(piece.results), memory.results + CUdeviceptr(piece.statistics)};
+  return {memory.results + CUdeviceptr(piece.results), memory.results + CUdeviceptr(piece.statistics), 0,
+          piece.splits.count, piece.splits.keys};
 }
 
 /// What decode and shared segments leave. Nothing of `memory` is looked at to load kernels.
@@ -106,7 +107,7 @@ void addRest(TiledCall& call, const Problem& problem, const Plan& plan, const Pi
              const PieceMemory& memory) {
   for (size_t i = 0; i < plan.sequences.size(); i++) {
     const SequencePlan& part = plan.sequences[i];
-    if (part.kernel != Kernel::cudaDecode && part.keyBegin == 0) call.add(problem.sequences[i], part, {});
+    if (!isMerged(part)) call.add(problem.sequences[i], part, {});
   }
   for (const Piece& piece : pieces.tiled) call.add(piece.sequence, {Kernel::cudaTiled}, targetOf(piece, memory));
 }

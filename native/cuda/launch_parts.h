@@ -18,10 +18,11 @@ struct PieceMemory {
   CUdeviceptr decode, shared, owners, merge, runs, results;
 };
 
-/// Where a tiled sequence's results go instead of its output, unnormalised; and whose its rows are, if several
-/// sequences' (tiled.h).
+/// Where a tiled sequence's results go instead of its output, unnormalised, and by which splits of its keys; and whose
+/// its rows are, if several sequences' (tiled.h).
 struct TiledTarget {
   CUdeviceptr results = 0, statistics = 0, owners = 0;
+  int64_t splits = 1, splitKeys = 0;
   bool queryAligned = true;
 };
 

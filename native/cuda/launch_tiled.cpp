@@ -28,17 +28,18 @@ struct TiledTable {
 };
 
 /// Key tiles of the longest task, the last row tile's under a causal mask: what sequences are ordered by.
-int64_t longestTask(const Problem& problem, const Sequence& sequence) {
+int64_t longestTask(const Problem& problem, const TiledSequence& entry) {
   const TiledShape shape = tiledShape(problem);
-  const int64_t last = ceilDivide(sequence.queryLength * problem.groupSize(), shape.rows()) - 1;
+  const int64_t last = ceilDivide(entry.sequence.queryLength * problem.groupSize(), shape.rows()) - 1;
   if (last < 0) return 0;
-  const TileRange keys = tiledKeyTiles(problem, sequence, shape, last);
-  return keys.end - keys.begin;
+  const TileRange keys = tiledKeyTiles(problem, entry.sequence, shape, last);
+  return std::min<int64_t>(keys.end - keys.begin, entry.splitTiles);
 }
 
-/// How many heads' keys and values half of the L2 cache holds: the other half is for queries, outputs and chance.
-int64_t headsInL2(const Problem& problem, const Sequence& sequence, int64_t l2Bytes) {
-  const int64_t perHead = sequence.keyLength * (problem.headDim + problem.valueDim) * byteSize(problem.kvDtype());
+/// How many heads' keys and values, of one split, half of the L2 cache holds: the other half is for queries, outputs
+/// and chance.
+int64_t headsInL2(const Problem& problem, int64_t keys, int64_t l2Bytes) {
+  const int64_t perHead = keys * (problem.headDim + problem.valueDim) * byteSize(problem.kvDtype());
   return clampTo(l2Bytes / 2 / std::max<int64_t>(perHead, 1), 1, problem.kvHeads);
 }
 
@@ -62,10 +63,11 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
     entry.sequence = sequence;
     const bool onSm90 = plan.sequences[size_t(i)].kernel == Kernel::cudaTiledSm90;
     entry.rowTiles = int32_t(onSm90 ? sm90Work(problem, sequence, sm90).rowTiles : work.rowTiles);
-    entry.sectionHeads = int32_t(headsInL2(problem, sequence, l2Bytes) * (onSm90 ? groups : 1));
+    const TiledTarget& target = targets[size_t(i)];
+    const int64_t splitKeys = target.splits > 1 ? target.splitKeys : sequence.keyLength;
+    entry.sectionHeads = int32_t(headsInL2(problem, splitKeys, l2Bytes) * (onSm90 ? groups : 1));
     entry.weightRowTiles = int32_t(work.weightRowTiles);
     entry.weightKeyTiles = int32_t(work.weightKeyTiles);
-    const TiledTarget& target = targets[size_t(i)];
     entry.queryAligned = target.queryAligned && rowsAligned(sequence.query, 0, problem.dtype);
     entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
     entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
@@ -74,6 +76,8 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
         rowsAligned({output.data, output.headStride, output.rowStride, output.columnStride}, 0, problem.dtype);
     entry.results = devicePointer<float>(target.results);
     entry.statistics = devicePointer<float2>(target.statistics);
+    entry.splits = int32_t(target.splits);
+    entry.splitTiles = int32_t(ceilDivide(splitKeys, tiledShape(problem).keys));
     entry.owners = devicePointer<const RowOwner>(target.owners);
     if (sequence.weights) entry.rows = devicePointer<float2>(next);
     next += CUdeviceptr(work.rowBytes);
@@ -82,7 +86,7 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
   // The longest tasks first, so that none of them begins when all others are done. Nothing else depends on the order.
   for (auto* entries : {&table.entries, &others})
     std::stable_sort(entries->begin(), entries->end(), [&](const TiledSequence& a, const TiledSequence& b) {
-      return longestTask(problem, a.sequence) > longestTask(problem, b.sequence);
+      return longestTask(problem, a) > longestTask(problem, b);
     });
   table.sm90Entries = int64_t(table.entries.size());
   table.entries.insert(table.entries.end(), others.begin(), others.end());
@@ -91,7 +95,7 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
     int64_t& tasks = onSm90 ? table.sm90Tasks : table.tasks;
     entry.firstTask = tasks;
     entry.firstWeightTask = table.weightTasks;
-    tasks += int64_t{entry.rowTiles} * problem.kvHeads * (onSm90 ? groups : 1);
+    tasks += int64_t{entry.rowTiles} * problem.kvHeads * (onSm90 ? groups : entry.splits);
     table.weightTasks += int64_t{entry.weightRowTiles} * entry.weightKeyTiles * problem.kvHeads;
   }
   return table;

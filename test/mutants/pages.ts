@@ -82,8 +82,8 @@ export const pagesMutants: readonly Mutant[] = [
   {
     ...tiled,
     name: "shared: results of one head where another's are",
-    find: "const int64_t at = int64_t(kvHead) * rowCount + row + Output::row(i);",
-    replace: "const int64_t at = int64_t(kvHead) + row + Output::row(i);",
+    find: "(int64_t{kvHead} * entry.splits + split) * rowCount + shared.firstRow;",
+    replace: "int64_t{kvHead} + split * rowCount + shared.firstRow;",
     tests: ["shared: float16 decode"],
     caughtBy: ["race-global", "uninitialized"],
   },

@@ -12,6 +12,50 @@ const weights = { ...weightsImage, file: "tiled_weights.cu" };
 const parity = (name: string) => [`parity: tiled float16 ${name}`];
 const bounds = (name: string) => [`bounds: tiled float16 ${name}`];
 
+/** Who computes which split, and where its results go. */
+const splits: readonly Mutant[] = [
+  {
+    ...kernel,
+    name: "tiled: each split has all keys",
+    find: "splitTiles(tiledKeyTiles(problem, sequence, shape, rowTile), entry.splitTiles, split);",
+    replace: "tiledKeyTiles(problem, sequence, shape, rowTile);",
+    tests: ["splits: float16 1025 keys"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...kernel,
+    name: "tiled: splits of the first head for all",
+    find: "const int perSplit = entry.rowTiles * problem.kvHeads,",
+    replace: "const int perSplit = entry.rowTiles,",
+    tests: ["splits: float16 four splits"],
+    caughtBy: ["numbers", "race-global", "out-of-bounds-global", "uninitialized"],
+  },
+  {
+    ...kernel,
+    name: "tiled: results of one split where another's are",
+    find: "(int64_t{kvHead} * entry.splits + split) * rowCount",
+    replace: "int64_t{kvHead} * entry.splits * rowCount",
+    tests: ["splits: float16 four splits"],
+    caughtBy: ["race-global", "uninitialized", "numbers"],
+  },
+  {
+    ...kernel,
+    name: "tiled: rows past the last one have results",
+    find: "if (Output::row(i) >= count) continue;",
+    replace: "",
+    tests: ["splits: float16 1025 keys"],
+    caughtBy: ["race-global", "out-of-bounds-global", "numbers"],
+  },
+  {
+    ...kernel,
+    name: "tiled: nothing is left where rows see nothing of a split",
+    find: "entry.statistics[shared.firstResult + threadIdx.x] = {negativeInfinity(), 0};",
+    replace: "(void)0;",
+    tests: ["splits: float16 row tiles that see one split or two"],
+    caughtBy: ["uninitialized", "uninitialized-branch", "numbers"],
+  },
+];
+
 /** What is copied, where to, and who waits for it. */
 const ring: readonly Mutant[] = [
   {
@@ -49,8 +93,8 @@ const ring: readonly Mutant[] = [
   {
     ...kernel,
     name: "tiled: what all threads know is read before it is written",
-    find: "shared.keyTiles = int(tiles.end - tiles.begin);\n  }\n  __syncthreads();",
-    replace: "shared.keyTiles = int(tiles.end - tiles.begin);\n  }",
+    find: "* rowCount + shared.firstRow;\n  }\n  __syncthreads();",
+    replace: "* rowCount + shared.firstRow;\n  }",
     tests: parity("lengths 33 x 65"),
     caughtBy: ["race-shared"],
   },
@@ -243,4 +287,4 @@ const recomputed: readonly Mutant[] = [
   },
 ];
 
-export const tiledMutants: readonly Mutant[] = [...ring, ...rows, ...recomputed];
+export const tiledMutants: readonly Mutant[] = [...splits, ...ring, ...rows, ...recomputed];

@@ -3,6 +3,8 @@
 // prefill: the protocol of the FlashAttention papers: batch x length = tokens (16384), heads x headDim = 2048, lengths
 // from 512 to tokens, as many keys as queries; 4 L² D FLOPs per head, half of that when causal.
 // decode: one query per sequence, 32 heads on 8 heads of keys, headDim 128.
+// chunk: 8, 128 or 512 queries per sequence against many keys, heads likewise: what is split, and what only just is
+// not.
 //
 // Times are the GPU's own, between events around the launches: the median of 15 (--samples) after 3 to warm up, each
 // after the L2 cache was overwritten. With --turns the program waits for a line on its input after each measurement, so
@@ -50,6 +52,10 @@ std::vector<Shape> allShapes(int64_t tokens) {
     for (const int64_t batch : {1, 16, 64})
       for (const int64_t length : {tokens / 16, tokens / 2, 4 * tokens})
         if (batch * length <= 64 * tokens) shapes.push_back({"decode", dtype, batch, 32, 8, 1, length, 128, false});
+    for (const int64_t batch : {1, 16})
+      for (const int64_t queries : {8, 128, 512})
+        for (const int64_t length : {tokens / 2, 2 * tokens})
+          shapes.push_back({"chunk", dtype, batch, 32, 8, queries, length, 128, false});
   }
   return shapes;
 }

@@ -1,4 +1,4 @@
-// Merges attention over disjoint sets of keys: splits of decode, segments of a cache, and what mergeAttention is given.
+// Merges attention over disjoint sets of keys: splits, segments of a cache, and what mergeAttention is given.
 //
 //   t = max_i m_i;  w_i = 2^(m_i - t);  l = sum_i w_i l_i;  output = sum_i w_i O_i / l;  lse = t + log l
 //

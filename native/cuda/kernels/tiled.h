@@ -29,10 +29,11 @@ struct alignas(16) TiledSequence {
   // 2^(score - reference), 0 for a row that sees nothing.
   float2* rows;
 
-  // In the workspace, when others merge the results: as decode's (decode.h), [kvHeads][rows].
+  // In the workspace, when results are to be merged: as decode's (decode.h), [kvHeads][splits][rows].
   float* results;
   float2* statistics;
-  const RowOwner* owners;  // of each query, where they are several sequences'
+  int32_t splits, splitTiles;  // how many, and key tiles of each (splitTiles())
+  const RowOwner* owners;      // of each query, where they are several sequences'
 };
 
 static_assert(sizeof(TiledSequence) == tiledEntryBytes);

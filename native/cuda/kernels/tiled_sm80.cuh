@@ -13,6 +13,9 @@
 // 64 keys would leave no registers for the rules beside 128 columns of output; 64 x 32, 3 up to 256 (80 KiB). float32:
 // 128 x 32, 4 (64 KiB); 64 x 32, 3 (80 KiB); 64 x 16, 2 (96 KiB: one thread block per SM of an A100).
 //
+// Few row tiles against long keys are split over the keys (splits_cuda.h): a thread block has a run of the tiles of its rows,
+// and leaves O, m and l in float32, which merge.cu merges.
+//
 // Floor on one A100 SM (16-bit, 128 dims, per tile of 128 x 32): 2.1 MFLOP, 1,024 cycles of mma.sync; 4,096
 // exponentials, 256 cycles; 96 KiB out of and 16 KiB into shared memory, 896 cycles; 16 KiB of keys and values, 1,600
 // cycles of the SM's share of 1.55 TB/s, so they must come from L2, as tiles of one head at work together make them. At
@@ -44,6 +47,7 @@ struct TiledShared {
   typename Ring::Source sources[2];  // keys, values
   int kvHead, firstRow, keyLength;
   int firstKey, keyTiles;             // that are visited
+  int64_t firstResult;                // where others merge the results: of its first row among the sequence's
   int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
 };
 
@@ -98,16 +102,17 @@ FOVEA_DEVICE void loadQuery(const Problem& problem, const TiledSequence& entry, 
   });
 }
 
-/// Results that others merge: the warp's rows unnormalised, in float32, from the tile's row `row` on.
+/// Results that others merge: the warp's rows unnormalised, in float32. `first` is the place of its first row among the
+/// sequence's results, `count` how many of its rows exist.
 template <class Output, int rows>
-FOVEA_DEVICE void writeResults(const Problem& problem, const TiledSequence& entry, int kvHead, int row, Output& output,
-                               const RowStates<rows>& states) {
-  const int rowCount = int(entry.sequence.queryLength) * problem.groupSize(), floats = (problem.valueDim + 3) / 4 * 4;
+FOVEA_DEVICE void writeResults(const Problem& problem, const TiledSequence& entry, int64_t first, int count,
+                               Output& output, const RowStates<rows>& states) {
+  const int floats = (problem.valueDim + 3) / 4 * 4;
 #pragma unroll
   for (int i = 0; i < rows; i++) {
     const float total = rowTotal<Output::lanesPerRow>(states.sum[i]);
-    if (row + Output::row(i) >= rowCount) continue;
-    const int64_t at = int64_t(kvHead) * rowCount + row + Output::row(i);
+    if (Output::row(i) >= count) continue;
+    const int64_t at = first + Output::row(i);
     if (laneIndex() % Output::lanesPerRow == 0) entry.statistics[at] = {states.reference[i], total};
     float* to = entry.results + at * floats;
 #pragma unroll
@@ -130,8 +135,9 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   const Sequence& sequence = entry.sequence;
   const int rowCount = int(sequence.queryLength) * problem.groupSize();
   if (threadIdx.x == 0) {
-    const auto [kvHead, rowTile] = placeOf(entry, problem.kvHeads, blockIdx.x);
-    const TileRange tiles = tiledKeyTiles(problem, sequence, shape, rowTile);
+    const int perSplit = entry.rowTiles * problem.kvHeads, split = int(blockIdx.x - entry.firstTask) / perSplit;
+    const auto [kvHead, rowTile] = placeOf(entry, problem.kvHeads, int64_t{blockIdx.x} - split * perSplit);
+    const TileRange tiles = splitTiles(tiledKeyTiles(problem, sequence, shape, rowTile), entry.splitTiles, split);
     shared.sources[0] = storedKeys<Stored>(problem, entry, kvHead);
     shared.sources[1] = storedValues<Stored>(problem, entry, kvHead);
     shared.kvHead = kvHead;
@@ -139,8 +145,14 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
     shared.firstRow = rowTile * shape.rows();
     shared.firstKey = int(tiles.begin) * keys;
     shared.keyTiles = int(tiles.end - tiles.begin);
+    shared.firstResult = (int64_t{kvHead} * entry.splits + split) * rowCount + shared.firstRow;
   }
   __syncthreads();
+  if (entry.results && shared.keyTiles == 0) {  // a split that none of these rows sees
+    if (threadIdx.x < shape.rows() && shared.firstRow + int(threadIdx.x) < rowCount)
+      entry.statistics[shared.firstResult + threadIdx.x] = {negativeInfinity(), 0};
+    return;
+  }
 
   const auto load = [&](int tile, int place) {  // even: keys, odd: values; past the last: nothing, but a group to count
     if (tile < 2 * shared.keyTiles)
@@ -204,7 +216,8 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   ptx::waitCopies<0>();
   __syncthreads();  // the query's place becomes the output's
   const int kvHead = shared.kvHead, firstRow = shared.firstRow, queryRows = int(sequence.queryRows);
-  if (entry.results) return writeResults(problem, entry, kvHead, firstRow + warpRow, output, states);
+  if (entry.results)
+    return writeResults(problem, entry, shared.firstResult + warpRow, rowCount - firstRow - warpRow, output, states);
 #pragma unroll
   for (int i = 0; i < Scores::rowsPerThread; i++) {
     const int row = firstRow + warpRow + Scores::row(i);

@@ -24,6 +24,8 @@ struct Test {
 void addParityTests(std::vector<Test>& tests);
 /// Tests of decode's splits, and of merging.
 void addDecodeTests(std::vector<Test>& tests);
+/// Tests of the tiled kernel's splits.
+void addSplitTests(std::vector<Test>& tests);
 /// Tests of a cache's pages: rows stored in them, int8.
 void addPagesTests(std::vector<Test>& tests);
 /// Tests of what is read and written past the ends of tensors.

@@ -17,7 +17,7 @@
 namespace fovea::test {
 namespace {
 
-constexpr int keys = 2048, queries = 128;
+constexpr int keys = 2048;
 
 /// Those that do not hang on how the compiler orders instructions.
 const std::vector<std::string> counted{"sharedBytes",   "tensorFlops",      "exponentials",          "globalBytes",
@@ -47,7 +47,7 @@ std::vector<Case> countedCases(const Counted& on) {
     Case about;
     about.algorithm = algorithm;
     about.dtype = dtype;
-    about.queryLengths = {queries}, about.keyLengths = {keys};
+    about.queryLengths = {128}, about.keyLengths = {keys};
     about.headDim = about.valueDim = dims;
     about.causal = causal;
     about.name = std::string(nameOf(algorithm)) + " " + nameOf(dtype) + " " + std::to_string(dims) +
@@ -71,6 +71,9 @@ std::vector<Case> countedCases(const Counted& on) {
       about.queryLengths = {1}, about.heads = 8, about.kvHeads = 2, about.pageSize = pageSize;
       about.name = std::string("decode ") + nameOf(dtype) + " 128" + (pageSize > 0 ? " paged" : "");
     }
+  add(Algorithm::tiled, DType::float16, 128, true);
+  cases.back().queryLengths = {32};
+  cases.back().name = "splits float16 128";
   return cases;
 }
 
@@ -104,12 +107,13 @@ double lookupBytes(const Case& about) {
   return about.pageSize > 0 ? 32.0 * about.kvHeads * 2 * about.keyLengths[0] / 4 : 0;
 }
 
-/// Queries, outputs and lse once; keys and values of the visited tiles once per row tile. Decode: and results of
-/// splits, written and read again.
+/// Queries, outputs and lse once; keys and values of the visited tiles once per row tile. Of splits: and their results,
+/// written and read again.
 double idealBytes(const Case& about, const Plan& plan) {
-  if (plan.sequences[0].kernel == Kernel::cudaDecode) return plan.bytes + lookupBytes(about);
-  const int64_t rows = plan.sequences[0].queryBlock, keyBlock = plan.sequences[0].keyBlock;
-  double bytes = 0;
+  const SequencePlan& part = plan.sequences[0];
+  if (part.kernel == Kernel::cudaDecode) return plan.bytes + lookupBytes(about);
+  const int64_t queries = about.queryLengths[0], rows = part.queryBlock, keyBlock = part.keyBlock;
+  double bytes = part.splits > 1 ? 2.0 * double(part.splits * queries) * 4 * (about.valueDim + 2) : 0;
   for (int64_t row = 0; row < queries; row += rows) {
     const int64_t count = std::min<int64_t>(rows, queries - row);
     const int64_t keyLength = about.keyLengths[0];

@@ -59,6 +59,7 @@ int main(int count, char** arguments) {
   std::vector<Test> tests;
   addParityTests(tests);
   addDecodeTests(tests);
+  addSplitTests(tests);
   addPagesTests(tests);
   addBoundsTests(tests);
   addBackendTests(tests);
