@@ -107,13 +107,19 @@ double lookupBytes(const Case& about) {
   return about.pageSize > 0 ? 32.0 * about.kvHeads * 2 * about.keyLengths[0] / 4 : 0;
 }
 
-/// Queries, outputs and lse once; keys and values of the visited tiles once per row tile. Of splits: and their results,
-/// written and read again.
+/// Results of splits, written and read again. The merge looks up sequence, runs and states of each row, some 80
+/// sectors, which the L1 cache has.
+double resultBytes(const Case& about, const SequencePlan& part) {
+  return part.splits > 1 ? double(about.queryLengths[0]) * (8.0 * double(part.splits * (about.valueDim + 2)) + 32 * 80)
+                         : 0;
+}
+
+/// Queries, outputs and lse once; keys and values of the visited tiles once per row tile; results of splits.
 double idealBytes(const Case& about, const Plan& plan) {
   const SequencePlan& part = plan.sequences[0];
   if (part.kernel == Kernel::cudaDecode) return plan.bytes + lookupBytes(about);
   const int64_t queries = about.queryLengths[0], rows = part.queryBlock, keyBlock = part.keyBlock;
-  double bytes = part.splits > 1 ? 2.0 * double(part.splits * queries) * 4 * (about.valueDim + 2) : 0;
+  double bytes = resultBytes(about, part);
   for (int64_t row = 0; row < queries; row += rows) {
     const int64_t count = std::min<int64_t>(rows, queries - row);
     const int64_t keyLength = about.keyLengths[0];
