@@ -9,22 +9,17 @@ namespace {
 
 using cuda::tiledSplits;
 
-cuda::Stream& stream() {
-  static auto& opened = *new std::shared_ptr<cuda::Stream>(cuda::open(0));
-  return *opened;
-}
-
-bool onHopper() { return cuda::info().devices.at(0).computeMajor == 9; }
+bool onHopper() { return cuda::info().devices.at(size_t(testDevice())).computeMajor == 9; }
 
 void runCase(const Case& about) {
   Tensors tensors(about);
-  const Plan plan = cuda::plan(0, tensors.problem());
+  const Plan plan = cuda::plan(testDevice(), tensors.problem());
   const bool few = onHopper() &&
                    cuda::sm90Refusal(tensors.problem(), tensors.problem().sequences[0]) == Sm90Refusal::none &&
                    about.keyLengths[0] < 2048;
   check(plan.sequences[0].kernel == (few ? Kernel::cudaTiledSm90 : Kernel::cudaTiled), "another kernel");
   check(few || plan.sequences[0].splits > 1, "its first sequence is not split");
-  const cuda::Result result = cuda::run(stream(), tensors.problem(), plan, cuda::allOnHost);
+  const cuda::Result result = cuda::run(testStream(), tensors.problem(), plan, cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
   const std::string wrong = compare(tensors.problem());
   check(wrong.empty(), wrong);
@@ -93,7 +88,7 @@ void invariance(DType dtype, int pageSize) {
   Tensors tensors(about);
   const Problem& all = tensors.problem();
   const auto run = [&](const Problem& problem) {
-    const cuda::Result result = cuda::run(stream(), problem, cuda::plan(0, problem), cuda::allOnHost);
+    const cuda::Result result = cuda::run(testStream(), problem, cuda::plan(testDevice(), problem), cuda::allOnHost);
     check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
     return bitsOf(problem);
   };
