@@ -31,7 +31,7 @@ export interface EncodedText {
 
 /** What turns texts into embeddings, so that another one can be measured in the same server. */
 export interface Encoder {
-  /** Passes that it computes at the same time. */
+  /** Passes that it takes at the same time. */
   readonly lanes: number;
   readonly healthy: boolean;
   run(texts: readonly TextRequest[]): Promise<EncodedText[]>;
@@ -59,7 +59,8 @@ export class Forward implements Encoder {
 
   /** `program` calls `serveEncoder`. */
   static async start(options: ForwardOptions, program = new URL("fovea-worker.ts", import.meta.url)): Promise<Forward> {
-    return new Forward(await WorkerPool.start(program, options.workers, options), options.workers);
+    // A pass waits at each worker while it computes another, so that none is idle until the event loop has news for it.
+    return new Forward(await WorkerPool.start(program, options.workers, options), 2 * options.workers);
   }
 
   get healthy(): boolean {

@@ -130,7 +130,7 @@ async function compare(names: readonly Name[], load: Load, rounds: number) {
         if (!(1 - cosine < 1e-4)) throw new Error(`${other.name} does not agree: ${cosine}`);
       }
     }
-    for (const contestant of contestants) await contestant.turn(load); // to warm up
+    for (let warmUp = 0; warmUp < 3; warmUp++) for (const contestant of contestants) await contestant.turn(load);
     for (let round = 0; round < rounds; round++) {
       for (const contestant of round % 2 === 0 ? contestants : contestants.toReversed()) {
         contestant.turns.push(await contestant.turn(load));
