@@ -254,7 +254,11 @@ struct TileRing<Element, int8_t, keys, dims, stages> {
     constexpr int perGranule = 16 / int(sizeof(Element)), step = threads / 8;
     const int thread = threads == 32 ? laneIndex() : int(threadIdx.x), granule = thread % 8;
 #pragma unroll 1
-    for (int row = thread / 8; row < keys; row += step) {
+    for (int i = thread / 8; i < keys; i += step) {
+      // Lanes read neighbouring bytes of a part of a row, which swizzling spreads by the row's last three bits: reversed,
+      // rows read together differ in the first of those, and come from different banks.
+      static_assert(keys % 8 == 0);
+      const int row = (i & ~7) | int(__brev(unsigned(i)) >> 29);
       const float scale = scaled ? scales[place][row] : 1.f;
 #pragma unroll
       for (int panel = 0; panel < panels; panel++) {
@@ -263,9 +267,14 @@ struct TileRing<Element, int8_t, keys, dims, stages> {
         const auto& from = places[place][column / panelColumns<int8_t>];
         const int inPanel = column % panelColumns<int8_t>;
         uint32_t bytes[perGranule / 4];
-        const auto* words = reinterpret_cast<const uint32_t*>(&from.granules[from.place(row, inPanel / 16)]);
-#pragma unroll
-        for (int i = 0; i < perGranule / 4; i++) bytes[i] = words[inPanel % 16 / 4 + i];
+        const auto* source =
+            reinterpret_cast<const unsigned char*>(&from.granules[from.place(row, inPanel / 16)]) + inPanel % 16;
+        if constexpr (perGranule == 8) {  // in one load: in two, four rows would be read at once
+          const auto both = *reinterpret_cast<const uint64_t*>(source);
+          bytes[0] = uint32_t(both), bytes[1] = uint32_t(both >> 32);
+        } else {
+          bytes[0] = *reinterpret_cast<const uint32_t*>(source);
+        }
         converted[panel].granules[Panel<keys>::place(row, granule)] = packGranule(bytes, scale, Element{});
       }
     }
