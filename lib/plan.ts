@@ -20,7 +20,7 @@ export interface PlanPart {
   readonly splits: number;
   /** On a GPU, how many sequences have rows that do not start at multiples of 16 bytes, which take slower loads. Else 0. */
   readonly plainLoads: number;
-  /** Why "cuda.tiled_sm90", the kernel for Hopper GPUs, did not take all of these sequences there. Else "". */
+  /** Why "cuda.tiled_sm90" (or "cuda.decode_sm90"), for Hopper GPUs, did not take all of these sequences there. Else "". */
   readonly reason: string;
   /** Floating-point operations of the matrix products, whole blocks. */
   readonly flops: number;
@@ -94,6 +94,7 @@ const reasons = [
   "it takes no pages",
   "it takes rows at multiples of 16 bytes, one after the other, with their columns side by side",
   "it does not split keys, so few rows would leave most of the GPU idle",
+  "it takes no pages, and cuda.decode_sm90, for up to 64 rows, only those of a multiple of 16 tokens",
 ] as const;
 
 const algorithms = [undefined, "standard", "tiled"] as const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "planner.h"
+#include "tiles_sm90.h"
 
 namespace fovea::cuda {
 namespace {
@@ -33,8 +34,9 @@ class Collector {
     }
     // The longest splits first, so that none of them begins when all others are done. Nothing else depends on the
     // order.
-    std::stable_sort(pieces_.decode.begin(), pieces_.decode.end(),
-                     [](const Piece& a, const Piece& b) { return a.splits.keys > b.splits.keys; });
+    for (auto* split : {&pieces_.decode, &pieces_.decodeSm90})
+      std::stable_sort(split->begin(), split->end(),
+                       [](const Piece& a, const Piece& b) { return a.splits.keys > b.splits.keys; });
     return std::move(pieces_);
   }
 
@@ -68,7 +70,10 @@ class Collector {
     if (piece.rows == 0 || cut.keyLength == 0 || piece.splits.count == 0) return;
     takeResults(piece);
     runs_[size_t(index)].push_back({plan.keyBegin, runOf(piece, 0)});
-    (plan.kernel == Kernel::cudaDecode ? pieces_.decode : pieces_.tiled).push_back(std::move(piece));
+    auto& pieces = plan.kernel == Kernel::cudaDecode       ? pieces_.decode
+                   : plan.kernel == Kernel::cudaDecodeSm90 ? pieces_.decodeSm90
+                                                           : pieces_.tiled;
+    pieces.push_back(std::move(piece));
   }
 
   void addSegment(const SegmentPlan& segment) {
@@ -132,14 +137,17 @@ bool sharesWith(const Sequence& sequence, const Sequence& first) {
 Pieces piecesOf(const Problem& problem, const Plan& plan) { return Collector(problem, plan).collect(); }
 
 int64_t decodeTableBytes(const Pieces& pieces) { return tableBytes(pieces.decode.size(), decodeEntryBytes); }
+int64_t decodeSm90TableBytes(const Pieces& pieces) {
+  return tableBytes(pieces.decodeSm90.size(), sm90DecodeEntryBytes);
+}
 int64_t sharedTableBytes(const Pieces& pieces) { return tableBytes(pieces.shared.size(), tiledEntryBytes); }
 int64_t ownerTableBytes(const Pieces& pieces) { return tableBytes(size_t(pieces.owners), ownerEntryBytes); }
 int64_t mergeTableBytes(const Pieces& pieces) { return tableBytes(pieces.merged.size(), mergeEntryBytes); }
 int64_t runTableBytes(const Pieces& pieces) { return tableBytes(pieces.runs.size(), runEntryBytes); }
 
 int64_t piecesBytes(const Pieces& pieces) {
-  return decodeTableBytes(pieces) + sharedTableBytes(pieces) + ownerTableBytes(pieces) + mergeTableBytes(pieces) +
-         runTableBytes(pieces) + pieces.resultBytes;
+  return decodeTableBytes(pieces) + decodeSm90TableBytes(pieces) + sharedTableBytes(pieces) + ownerTableBytes(pieces) +
+         mergeTableBytes(pieces) + runTableBytes(pieces) + pieces.resultBytes;
 }
 
 }  // namespace fovea::cuda

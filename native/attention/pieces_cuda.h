@@ -35,7 +35,8 @@ struct MergedSequence {
 };
 
 struct Pieces {
-  std::vector<Piece> decode, tiled, shared;  // by the kernel that computes them; shared ones by the tiled one too
+  std::vector<Piece> decode, decodeSm90, tiled,
+      shared;  // by the kernel that computes them; shared ones by the tiled one too
   std::vector<MergedSequence> merged;
   std::vector<ResultRun> runs;
   int64_t owners = 0;       // queries of all shared pieces
@@ -62,8 +63,10 @@ constexpr bool isMerged(const SequencePlan& part) {
 /// `plan` has the sequences' and the segments' kernels.
 Pieces piecesOf(const Problem& problem, const Plan& plan);
 
-/// The tables that describe them: of decode's pieces, of shared ones, of their owners, of what is merged, of runs.
+/// The tables that describe them: of decode's pieces, of those of Hopper's decode, of shared ones, of their owners, of
+/// what is merged, of runs.
 int64_t decodeTableBytes(const Pieces& pieces);
+int64_t decodeSm90TableBytes(const Pieces& pieces);
 int64_t sharedTableBytes(const Pieces& pieces);
 int64_t ownerTableBytes(const Pieces& pieces);
 int64_t mergeTableBytes(const Pieces& pieces);

@@ -9,13 +9,25 @@
 namespace fovea {
 
 /// Kernels by the index that plans use; the names are in kernelName().
-enum class Kernel : uint8_t { cpuStandard, cpuTiled, cpuDecode, cudaStandard, cudaTiled, cudaTiledSm90, cudaDecode };
-constexpr int kernelCount = 7;
+enum class Kernel : uint8_t {
+  cpuStandard,
+  cpuTiled,
+  cpuDecode,
+  cudaStandard,
+  cudaTiled,
+  cudaTiledSm90,
+  cudaDecode,
+  cudaDecodeSm90
+};
+constexpr int kernelCount = 8;
+/// Whether it leaves results of splits, which are merged.
+constexpr bool isCudaDecode(Kernel kernel) { return kernel == Kernel::cudaDecode || kernel == Kernel::cudaDecodeSm90; }
 const char* kernelName(Kernel kernel);
 
-/// Why a sequence on a Hopper GPU is not cuda.tiled_sm90's: what is not float16 or bfloat16, keys and values in pages,
-/// matrices that the copy engine cannot describe, few rows against keys that are worth splitting.
-enum class Sm90Refusal : uint8_t { none, dtype, pages, strides, splits };
+/// Why a sequence on a Hopper GPU is not cuda.tiled_sm90's (or, of up to 64 rows, cuda.decode_sm90's): what is not
+/// float16 or bfloat16, keys and values in pages, matrices that the copy engine cannot describe, few rows against keys
+/// that are worth splitting, keys in pages of other sizes than multiples of 16.
+enum class Sm90Refusal : uint8_t { none, dtype, pages, strides, splits, pageSize };
 
 /// More splits than this bring no further thread to work, but their results take memory: longer keys make longer
 /// splits.

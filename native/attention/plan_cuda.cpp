@@ -59,15 +59,15 @@ bool allAligned(const Problem& problem, const Sequence& sequence) {
 
 }  // namespace
 
-static SequencePlan planDecode(const Problem& problem, const Sequence& sequence, Plan& plan) {
-  const DecodeShape shape = decodeShape(problem);
+static SequencePlan planDecode(const Problem& problem, const Sequence& sequence, Plan& plan, bool sm90 = false) {
+  const DecodeShape shape = sm90 ? sm90DecodeShape(problem) : decodeShape(problem);
   const DecodeWork work = decodeWork(problem, sequence);
   SequencePlan part;
-  part.kernel = Kernel::cudaDecode;
+  part.kernel = sm90 ? Kernel::cudaDecodeSm90 : Kernel::cudaDecode;
   part.rows = work.rows;
-  part.queryBlock = decodeRows;
-  part.keyBlock = int64_t{shape.keys} * decodeWarps;
-  part.stages = shape.stages;
+  part.queryBlock = sm90 ? warpgroupRows : decodeRows;
+  part.keyBlock = sm90 ? shape.keys : int64_t{shape.keys} * decodeWarps;
+  part.stages = sm90 ? 2 * shape.stages : shape.stages;
   part.keySplit = work.splits.keys;
   part.firstSplit = work.splits.first;
   part.splits = work.splits.count;
@@ -78,7 +78,8 @@ static SequencePlan planDecode(const Problem& problem, const Sequence& sequence,
   const int64_t rows = exact && work.rows <= decodeRows / 4 ? decodeRows / 4 : decodeRows;
   const int64_t panel = exact ? 4 : panelBytes / byteSize(problem.dtype);
   const int64_t dims = roundUp(problem.headDim, panel) + roundUp(problem.valueDim, exact ? 32 : panel);
-  part.flops = 2.0 * problem.kvHeads * double(rows) * double(keys) * double(dims);
+  const int64_t products = sm90 ? int64_t{warpgroupRows} * 2 * shape.dims : rows * dims;  // of a key
+  part.flops = 2.0 * problem.kvHeads * double(keys) * double(products);
   plan.tasks += work.tasks;
   plan.bytes += resultBytes(problem, work.tasks * work.rows);
   return part;
@@ -136,7 +137,9 @@ static SequencePlan planSplits(const Problem& problem, const Sequence& sequence,
 
 /// Unless its keys are worth splitting. `sm90`: where there is the kernel for Hopper.
 static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, const Sm90Shape* sm90, Plan& plan) {
-  const Sm90Refusal refusal = sm90 ? sm90Refusal(problem, sequence) : Sm90Refusal::none;
+  Sm90Refusal refusal = sm90 ? sm90Refusal(problem, sequence) : Sm90Refusal::none;
+  if (refusal == Sm90Refusal::pages && hasWarpgroupRows(problem, sequence))
+    refusal = sm90DecodeRefusal(problem, sequence);
   const bool onSm90 = sm90 && refusal == Sm90Refusal::none;
   if (const KeySplits splits = tiledSplits(problem, sequence, onSm90 ? sm90Speed : tiledSpeed); splits.count > 1) {
     SequencePlan part = planSplits(problem, sequence, splits, plan);
@@ -213,6 +216,7 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   checkSupported(problem);
   const bool tiled = problem.algorithm != Algorithm::standard && canBeTiled(problem);
   const Sm90Shape sm90 = sm90Shape(problem, hasRules(problem));
+  const bool hopper = limits.computeMajor == 9;
   Plan plan;
   plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
@@ -227,8 +231,10 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
       part = planOwn(problem, cutSequence(problem, sequence, begin, sequence.keyLength), plan);
     else if (isDecode(problem, sequence))
       part = planDecode(problem, sequence, plan);
+    else if (hopper && hasWarpgroupRows(problem, sequence) && sm90DecodeRefusal(problem, sequence) == Sm90Refusal::none)
+      part = planDecode(problem, sequence, plan, true);
     else
-      part = planTiled(problem, sequence, limits.computeMajor == 9 ? &sm90 : nullptr, plan);
+      part = planTiled(problem, sequence, hopper ? &sm90 : nullptr, plan);
     part.keyBegin = begin;
     if (isMerged(part)) plan.tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);  // merge
     part.plainLoads = !allAligned(problem, sequence);

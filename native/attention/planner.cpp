@@ -20,6 +20,8 @@ const char* kernelName(Kernel kernel) {
       return "cuda.tiled_sm90";
     case Kernel::cudaDecode:
       return "cuda.decode";
+    case Kernel::cudaDecodeSm90:
+      return "cuda.decode_sm90";
   }
   return "?";
 }

@@ -1,6 +1,7 @@
 // The tiles of the tiled kernel for Hopper: numbers and formulas that planner, host path and device code share.
 #pragma once
 #include "plan.h"
+#include "splits_cuda.h"
 #include "tiles_cuda.h"
 
 namespace fovea::cuda {
@@ -12,8 +13,9 @@ constexpr int warpgroupThreads = 128, warpgroupRows = 64;
 /// where those do not go up.
 constexpr int sm90PanelColumns(int columns) { return columns % 64 == 0 ? 64 : 32; }
 
-/// Bytes of the workspace that describe one sequence to the copy engine, and of the counter of tasks.
-constexpr int64_t sm90MapBytes = 512, sm90CounterBytes = 64;
+/// Bytes of the workspace that describe one sequence to the copy engine, and of the counter of tasks; that describe one
+/// to the decode kernel.
+constexpr int64_t sm90MapBytes = 512, sm90CounterBytes = 64, sm90DecodeEntryBytes = 832;
 
 /// A thread block: one warpgroup that loads, and `consumers` that multiply, each with its own 64 rows and all keys of
 /// the tile.
@@ -120,6 +122,55 @@ inline Sm90Refusal sm90Refusal(const Problem& problem, const Sequence& sequence)
                        isTensor({output.data, output.headStride, output.rowStride, output.columnStride}, problem.heads,
                                 sequence.queryRows, problem.dtype);
   return tensors ? Sm90Refusal::none : Sm90Refusal::strides;
+}
+
+/// A thread block of the decode kernel for Hopper: a warp that loads, and a warpgroup that multiplies: all rows of one
+/// kv head, and one split of the keys.
+constexpr int sm90DecodeThreads = warpgroupThreads + 32;
+
+/// At least 64 KiB of keys and values on their way to a multiprocessor while others are used: two thread blocks of it,
+/// of 256 dims one. `stages` of keys, and as many of values.
+constexpr DecodeShape sm90DecodeShape(int largestDim) {
+  if (largestDim <= 64) return {64, 64, 4};
+  if (largestDim <= 128) return {128, 64, 2};
+  return {256, 64, 2};
+}
+constexpr DecodeShape sm90DecodeShape(const Problem& problem) { return sm90DecodeShape(largestDim(problem)); }
+constexpr int sm90DecodeSharedBytes(const DecodeShape& shape) {
+  constexpr int shared = 1024;  // what the threads tell one another
+  return 2 * shape.dims * (warpgroupRows + 2 * shape.stages * shape.keys) + shared;
+}
+
+/// Keys of a box: of a tile's 64 those that lie in one page. Fewer than 16 are not worth a copy.
+constexpr int sm90BoxKeys(int pageSize) {
+  int keys = 64;
+  while (pageSize % keys != 0) keys /= 2;
+  return keys;
+}
+constexpr int smallestBoxKeys = 16;
+
+/// Why a sequence is not the decode kernel's for Hopper.
+inline Sm90Refusal sm90DecodeRefusal(const Problem& problem, const Sequence& sequence) {
+  const bool halves = problem.dtype == DType::float16 || problem.dtype == DType::bfloat16;
+  if (!halves || problem.kvDtype() != problem.dtype) return Sm90Refusal::dtype;
+  if (sm90BoxKeys(problem.pageSize) < smallestBoxKeys) return Sm90Refusal::pageSize;
+  const bool paged = problem.pageSize > 0;
+  const int64_t keys = paged ? problem.pageSize : sequence.keyLength;
+  const auto isKeyTensor = [&](const View<const void>& view, int64_t pageStride) {
+    const bool pages = !paged || (pageStride > 0 && pageStride * byteSize(problem.dtype) % 16 == 0);
+    return pages && isTensor(view, problem.kvHeads, keys, problem.dtype);
+  };
+  const bool tensors = isTensor(sequence.query, problem.heads, sequence.queryLength, problem.dtype) &&
+                       isKeyTensor(sequence.key, sequence.keyPageStride) &&
+                       isKeyTensor(sequence.value, sequence.valuePageStride);
+  return tensors ? Sm90Refusal::none : Sm90Refusal::strides;
+}
+
+/// Whether a sequence on a Hopper GPU has too many rows for the decode kernel of others, but no more than a warpgroup
+/// multiplies, and keys that are worth splitting.
+constexpr bool hasWarpgroupRows(const Problem& problem, const Sequence& sequence) {
+  const int64_t rows = sequence.queryLength * problem.groupSize();
+  return rows > decodeRows && rows <= warpgroupRows && !sequence.weights && decodeSplits(problem, sequence).count > 1;
 }
 
 /// A kernel's work on one sequence. A task is a thread block's tile of queries.

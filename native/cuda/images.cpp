@@ -15,6 +15,7 @@ extern const unsigned char fovea_image_tiled_sm90_begin[];
 extern const unsigned char fovea_image_tiled_weights_begin[];
 extern const unsigned char fovea_image_decode_begin[];
 extern const unsigned char fovea_image_decode_int8_begin[];
+extern const unsigned char fovea_image_decode_sm90_begin[];
 extern const unsigned char fovea_image_merge_begin[];
 }
 
@@ -33,6 +34,7 @@ const Image tiledSm90{"tiled_sm90", fovea_image_tiled_sm90_begin};
 const Image tiledWeights{"tiled_weights", fovea_image_tiled_weights_begin};
 const Image decode{"decode", fovea_image_decode_begin};
 const Image decodeInt8{"decode_int8", fovea_image_decode_int8_begin};
+const Image decodeSm90{"decode_sm90", fovea_image_decode_sm90_begin};
 const Image merge{"merge", fovea_image_merge_begin};
 
 }  // namespace fovea::cuda::images

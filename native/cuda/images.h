@@ -20,7 +20,7 @@ struct KernelImage {
 
 namespace images {
 extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledInt8,
-    tiledSm90, tiledWeights, decode, decodeInt8, merge;
+    tiledSm90, tiledWeights, decode, decodeInt8, decodeSm90, merge;
 }
 
 }  // namespace fovea::cuda

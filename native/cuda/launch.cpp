@@ -145,6 +145,7 @@ PieceMemory::PieceMemory(const Pieces& pieces, CUdeviceptr workspace) {
     return at;
   };
   decode = take(decodeTableBytes(pieces));
+  decodeSm90 = take(decodeSm90TableBytes(pieces));
   shared = take(sharedTableBytes(pieces));
   owners = take(ownerTableBytes(pieces));
   merge = take(mergeTableBytes(pieces));
@@ -158,6 +159,7 @@ void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
   if (plan.algorithm == Algorithm::standard) return loadStandard(device, problem);
   const Pieces pieces = piecesOf(problem, plan);
   loadDecode(device, problem, pieces);
+  loadDecodeSm90(device, problem, pieces);
   TiledCall tiled(problem);
   addRest(tiled, problem, plan, pieces, PieceMemory(pieces, 0));
   for (const Piece& piece : pieces.shared) tiled.add(piece.sequence, {Kernel::cudaTiled}, {});
@@ -169,6 +171,7 @@ void launch(Device& device, CUstream stream, const Problem& problem, const Plan&
   const Pieces pieces = piecesOf(problem, plan);
   const PieceMemory memory(pieces, workspace);
   launchDecode(device, stream, problem, pieces, memory);
+  launchDecodeSm90(device, stream, problem, pieces, memory);
   launchShared(device, stream, problem, pieces, memory);
   TiledCall tiled(problem);
   addRest(tiled, problem, plan, pieces, memory);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/decode.h"
+#include "launch_decode.h"
 #include "launch_parts.h"
 
 namespace fovea::cuda {
@@ -26,6 +27,23 @@ bool isAligned(const BatchView<const void>& view, DType type) {
 
 }  // namespace
 
+DecodeSequence decodeEntry(const Problem& problem, const Piece& piece, const PieceMemory& memory, int64_t firstTask) {
+  const Sequence& sequence = piece.sequence;
+  DecodeSequence entry{};
+  entry.sequence = sequence;
+  entry.firstTask = firstTask;
+  entry.splitKeys = int32_t(piece.splits.keys);
+  entry.firstSplit = int32_t(piece.splits.first);
+  entry.splits = int32_t(piece.splits.count);
+  entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
+  entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
+  entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
+  entry.resultFloats = int32_t(roundUp(problem.valueDim, 4));
+  entry.results = devicePointer<float>(memory.results + CUdeviceptr(piece.results));
+  entry.statistics = devicePointer<float2>(memory.results + CUdeviceptr(piece.statistics));
+  return entry;
+}
+
 void loadDecode(Device& device, const Problem& problem, const Pieces& pieces) {
   if (!pieces.decode.empty()) device.function(decodeKernel(problem));
   if (!pieces.merged.empty()) device.function(splitsKernel(problem.dtype));
@@ -36,19 +54,7 @@ void launchDecode(Device& device, CUstream stream, const Problem& problem, const
   std::vector<DecodeSequence> table;
   int64_t tasks = 0;
   for (const Piece& piece : pieces.decode) {
-    const Sequence& sequence = piece.sequence;
-    DecodeSequence& entry = table.emplace_back();
-    entry.sequence = sequence;
-    entry.firstTask = tasks;
-    entry.splitKeys = int32_t(piece.splits.keys);
-    entry.firstSplit = int32_t(piece.splits.first);
-    entry.splits = int32_t(piece.splits.count);
-    entry.queryAligned = rowsAligned(sequence.query, 0, problem.dtype);
-    entry.keyAligned = rowsAligned(sequence.key, sequence.keyPageStride, problem.kvDtype());
-    entry.valueAligned = rowsAligned(sequence.value, sequence.valuePageStride, problem.kvDtype());
-    entry.resultFloats = int32_t(roundUp(problem.valueDim, 4));
-    entry.results = devicePointer<float>(memory.results + CUdeviceptr(piece.results));
-    entry.statistics = devicePointer<float2>(memory.results + CUdeviceptr(piece.statistics));
+    table.push_back(decodeEntry(problem, piece, memory, tasks));
     tasks += piece.splits.count * problem.kvHeads;
   }
   if (table.empty()) return;

@@ -15,7 +15,7 @@ void launchStandard(Device& device, CUstream stream, const Problem& problem, CUd
 /// Where the tables and results of pieces are in the workspace (pieces_cuda.h).
 struct PieceMemory {
   PieceMemory(const Pieces& pieces, CUdeviceptr workspace);
-  CUdeviceptr decode, shared, owners, merge, runs, results;
+  CUdeviceptr decode, decodeSm90, shared, owners, merge, runs, results;
 };
 
 /// Where a tiled sequence's results go instead of its output, unnormalised, and by which splits of its keys; and whose
@@ -33,6 +33,9 @@ void launchTiled(Device& device, CUstream stream, const Problem& problem, const 
 void loadDecode(Device& device, const Problem& problem, const Pieces& pieces);
 void launchDecode(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
                   const PieceMemory& memory);
+void loadDecodeSm90(Device& device, const Problem& problem, const Pieces& pieces);
+void launchDecodeSm90(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
+                      const PieceMemory& memory);
 /// Once all pieces are enqueued.
 void launchMergeSplits(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
                        const PieceMemory& memory);

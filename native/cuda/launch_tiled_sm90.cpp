@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/tiled_sm90.h"
+#include "tensor_maps.h"
 
 namespace fovea::cuda {
 namespace {
@@ -16,53 +17,6 @@ KernelImage kernelOf(const Problem& problem, const Sm90Shape& shape, bool ruled)
               std::to_string(shape.valueDims) + (ruled ? "_ruled" : ""),
           sm90SharedBytes(shape)};
 }
-
-/// A dimension beside the columns: how many there are, how many a box has, and the elements from one to the next.
-struct Dimension {
-  int64_t count, box, stride;
-};
-
-class MapEncoder {
- public:
-  MapEncoder(Device& device, DType type)
-      : device_(device),
-        type_(type),
-        encode_(reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(driver().find("cuTensorMapEncodeTiled", 12000))) {
-    if (!encode_) throw Error(ErrorKind::unavailable, "the NVIDIA driver has no cuTensorMapEncodeTiled. Update it.");
-  }
-
-  /// Of a matrix of `columns` columns per row; boxes are panels of the `padded` columns that shared memory has of it.
-  TensorMap encode(const void* data, int64_t columns, int padded, std::initializer_list<Dimension> dimensions) const {
-    TensorMap map{};
-    if (std::any_of(dimensions.begin(), dimensions.end(), [](const Dimension& part) { return part.count == 0; }))
-      return map;  // an empty matrix, which no box is taken of
-    static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
-    CUtensorMap encoded;
-    cuuint64_t sizes[5] = {cuuint64_t(columns)}, strides[4] = {};
-    const int panelColumns = sm90PanelColumns(padded);
-    cuuint32_t box[5] = {cuuint32_t(panelColumns)}, steps[5] = {1, 1, 1, 1, 1};
-    cuuint32_t rank = 1;
-    for (const Dimension& part : dimensions) {
-      sizes[rank] = cuuint64_t(part.count);
-      box[rank] = cuuint32_t(part.box);
-      strides[rank - 1] = part.count > 1 ? cuuint64_t(part.stride * byteSize(type_)) : 16;  // of one: any
-      rank++;
-    }
-    const auto format = type_ == DType::float16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-    const auto swizzle = panelColumns == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
-    device_.check(encode_(&encoded, format, rank, const_cast<void*>(data), sizes, strides, box, steps,
-                          CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-                  "describing a tensor to the copy engine");
-    std::memcpy(&map, &encoded, sizeof map);
-    return map;
-  }
-
- private:
-  Device& device_;
-  const DType type_;
-  const PFN_cuTensorMapEncodeTiled_v12000 encode_;
-};
 
 TensorMaps mapsOf(const MapEncoder& encoder, const Problem& problem, const Problem& packed, const Sm90Shape& shape,
                   const Sequence& sequence) {

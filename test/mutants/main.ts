@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { textTable } from "../../lib/terminal/text-table.js";
 import { copyMutants } from "./copies.js";
 import { decodeMutants } from "./decode.js";
+import { decodeSm90Mutants } from "./decode-sm90.js";
 import { hopperMutants } from "./hopper.js";
 import { float32Mutants } from "./float32.js";
 import type { Mutant } from "./mutant.js";
@@ -87,7 +88,7 @@ async function compile(folder: string, { image, kernels: wanted }: Image, mutant
     if (parts.length !== 2) throw new Error(`its text is found ${parts.length - 1} times in ${mutant.file}`);
     writeFileSync(path, parts.join(mutant.replace));
   }
-  if (isForHopper(image)) keepInstances(join(kernels, `${image}.cu`));
+  if (image === "tiled_sm90") keepInstances(join(kernels, `${image}.cu`));
   if (wanted !== undefined) keepKernels(join(kernels, `${image}.cu`), wanted);
   const ptx = join(folder, "image.ptx");
   const { status, output } = await run(nvcc, [
@@ -181,6 +182,7 @@ const mutants = [
   ...float32Mutants,
   ...pagesMutants,
   ...hopperMutants,
+  ...decodeSm90Mutants,
 ].filter(isWanted);
 const images = new Map<string, { of: Image; tests: string[] }>();
 for (const mutant of mutants) {

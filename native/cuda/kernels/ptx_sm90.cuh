@@ -183,6 +183,7 @@ FOVEA_DEVICE void multiplyShared(float (&sum)[columns / 8][4], uint64_t left, ui
 template <class Element, int columns>
 FOVEA_DEVICE void multiplyRegisters(float (&sum)[columns / 8][4], const uint32_t (&left)[4], uint64_t right);
 
+FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 64, "32", "33", "34")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 80, "40", "41", "42")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 96, "48", "49", "50")
 FOVEA_BOTH_TYPES(FOVEA_PRODUCT_SHARED, 112, "56", "57", "58")

@@ -57,6 +57,13 @@ std::vector<Case> countedCases(const Counted& on) {
   if (on.isHopper) {
     for (const int dims : {64, 96, 128, 192, 256})
       for (const bool causal : {false, true}) add(Algorithm::tiled, DType::float16, dims, causal);
+    for (const int pageSize : {0, 16}) {
+      add(Algorithm::tiled, DType::float16, 128, true);
+      Case& about = cases.back();
+      about.queryLengths = {1}, about.keyLengths = {2 * keys}, about.heads = 34, about.kvHeads = 2;
+      about.pageSize = pageSize;
+      about.name = std::string("decode_sm90 float16 128") + (pageSize > 0 ? " paged" : "");
+    }
     return cases;
   }
   for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
@@ -134,7 +141,7 @@ double resultBytes(const Case& about, const SequencePlan& part) {
 double idealBytes(const Case& about, const Plan& plan) {
   const SequencePlan& part = plan.sequences[0];
   const auto keyLength = double(about.keyLengths[0]), sequences = double(about.keyLengths.size());
-  if (part.kernel == Kernel::cudaDecode)
+  if (isCudaDecode(part.kernel))
     return plan.bytes + lookupBytes(about, sequences * keyLength - (sequences - 1) * about.sharedKeys);
   const int64_t queries = about.queryLengths[0], rows = part.queryBlock, keyBlock = part.keyBlock;
   const double rowBytes = double(byteSize(about.dtype)) * about.headDim;
@@ -167,7 +174,7 @@ void checkCase(const Counted& on, const Case& about) {
                                                                    " without bank conflicts");
   }
   if (about.algorithm == Algorithm::tiled) {
-    const bool isDecode = count.plan.sequences[0].kernel == Kernel::cudaDecode;
+    const bool isDecode = isCudaDecode(count.plan.sequences[0].kernel);
     check(isDecode == (about.queryLengths[0] == 1), "another kernel than this is about");
     const bool usesTensors = !isDecode || about.dtype != DType::float32;
     check(flops == (usesTensors ? count.plan.flops : 0),
@@ -175,7 +182,7 @@ void checkCase(const Counted& on, const Case& about) {
     // In whole calls, and of their second half of keys alone: what a thread block reads of its table entry does not
     // grow.
     Case shorter = about;
-    for (int& length : shorter.keyLengths) length = keys / 2;
+    for (int& length : shorter.keyLengths) length /= 2;
     const double whole = 32 * counters.sum("globalSectors"), ideal = idealBytes(about, count.plan);
     const Count half = countCase(counters, on, shorter);
     const double moved = whole - 32 * counters.sum("globalSectors"), expected = ideal - idealBytes(shorter, half.plan);

@@ -20,15 +20,28 @@ bool isSplit(DType dtype) {
   return cuda::plan(testDevice(), tensors.problem()).algorithm == Algorithm::tiled;
 }
 
-void runCase(const Case& about) {
+void runCase(const Case& about, Kernel kernel, int device, cuda::Stream& stream) {
   Tensors tensors(about);
-  const Plan plan = cuda::plan(testDevice(), tensors.problem());
-  check(plan.sequences[0].kernel == Kernel::cudaDecode, "its first sequence is not split");
+  const Plan plan = cuda::plan(device, tensors.problem());
+  check(plan.sequences[0].kernel == kernel, "its first sequence is for another kernel");
   check(plan.sequences[0].splits > 1 && plan.workspaceBytes > 0, "its plan has no splits");
-  const cuda::Result result = cuda::run(testStream(), tensors.problem(), plan, cuda::allOnHost);
+  const cuda::Result result = cuda::run(stream, tensors.problem(), plan, cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
   const std::string wrong = compare(tensors.problem());
   check(wrong.empty(), wrong);
+}
+
+/// A Hopper GPU, which has a kernel of its own for 17 to 64 rows; or -1.
+int hopperDevice() {
+  const auto devices = cuda::info().devices;
+  for (size_t i = 0; i < devices.size(); i++)
+    if (devices[i].computeMajor == 9) return int(i);
+  return -1;
+}
+
+cuda::Stream& hopperStream() {
+  static auto& opened = *new std::shared_ptr<cuda::Stream>(cuda::open(hopperDevice()));
+  return *opened;
 }
 
 /// Splits of 256 keys at least, of 576 where 16 rows of 128 dims would make many results; slices of 16 keys, 4 at a
@@ -78,12 +91,56 @@ std::vector<Case> casesOf(DType dtype) {
   return cases;
 }
 
+/// Of 17 to 64 rows, for Hopper: splits of 576 to 2112 keys, the more rows the longer, tiles of 64.
+std::vector<Case> warpgroupCases(DType dtype) {
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& name, int queries, int group, std::vector<int> keys,
+                       const std::function<void(Case&)>& change) {
+    Case about;
+    about.dtype = about.biasDtype = dtype;
+    about.algorithm = Algorithm::tiled;
+    about.name = std::string(nameOf(dtype)) + " " + name;
+    about.seed = std::hash<std::string>{}(about.name);
+    about.queryLengths.assign(keys.size(), queries);
+    about.keyLengths = std::move(keys);
+    about.kvHeads = 2, about.heads = 2 * group;
+    change(about);
+    cases.push_back(about);
+  };
+  add("17 rows", 1, 17, {1170, 1200}, [](Case& c) { c.causal = true, c.padding = 2; });
+  add("20 rows, a group of 5", 4, 5, {1410}, [](Case& c) { c.causal = true; });
+  if (dtype == DType::bfloat16) return cases;
+  add("64 rows", 4, 16, {4225}, [](Case& c) { c.causal = true, c.kvHeads = 1, c.heads = 16; });
+  add("dims 128, 128", 1, 17, {1160}, [](Case& c) { c.headDim = c.valueDim = 128, c.kvHeads = 1, c.heads = 17; });
+  add("no query sees the last keys", 9, 2, {1600}, [](Case& c) { c.causal = true, c.queryOffset = 1300; });
+  add("mask and sinks", 5, 4, {1410}, [](Case& c) { c.mask = c.sinks = true; });
+  add("window", 9, 2, {2000}, [](Case& c) { c.windowLeft = 1310, c.windowRight = 3, c.queryOffset = 1911; });
+  for (const int pageSize : {16, 48, 64, 256})
+    add("pages of " + std::to_string(pageSize), 1, 17, {1217, 1330}, [&](Case& c) { c.pageSize = pageSize; });
+  for (const auto& [headDim, valueDim] : {std::pair{72, 48}, {200, 72}, {256, 256}})
+    add("dims " + std::to_string(headDim) + ", " + std::to_string(valueDim), 3, 6, {1480},
+        [&](Case& c) { c.headDim = headDim, c.valueDim = valueDim, c.kvHeads = 1, c.heads = 6; });
+  add("rows before heads, garbage past the lengths", 6, 3, {1290, 20, 0, 1400},
+      [](Case& c) { c.rowsFirst = true, c.padding = 9, c.causal = true; });
+  add("beside long prompts", 1, 18, {1300, 70}, [](Case& c) { c.queryLengths = {1, 70}, c.causal = true; });
+  add("large scores", 1, 20, {1500}, [](Case& c) { c.magnitude = 60; });
+  add("everything", 3, 6, {1550, 515}, [](Case& c) {
+    c.causal = true, c.windowLeft = 1280, c.mask = true, c.bias = Case::Bias::full, c.alibi = true, c.softcap = 20;
+    c.sinks = true, c.padding = 2, c.headDim = 40, c.valueDim = 24;
+  });
+  add("a negative scale", 1, 17, {1300}, [](Case& c) { c.scale = -0.1; });
+  return cases;
+}
+
 /// A sequence has the same bits alone and in any batch.
-void invariance(DType dtype) {
+void invariance(DType dtype, bool onHopper) {
   Case about;
   about.dtype = dtype, about.algorithm = Algorithm::tiled;
   about.heads = 6, about.kvHeads = 2, about.causal = true;
   about.queryLengths = {1, 130, 1, 2}, about.keyLengths = {1300, 150, 577, 1290};
+  if (onHopper) about.queryLengths = {6, 130, 1, 7}, about.keyLengths = {1300, 150, 577, 1490};
+  const int device = onHopper ? hopperDevice() : testDevice();
+  cuda::Stream& stream = onHopper ? hopperStream() : testStream();
   Tensors tensors(about);
   const Problem& all = tensors.problem();
   const auto bits = [&](const Problem& problem) {
@@ -96,7 +153,7 @@ void invariance(DType dtype) {
     return result;
   };
   const auto run = [&](const Problem& problem) {
-    const cuda::Result result = cuda::run(testStream(), problem, cuda::plan(testDevice(), problem), cuda::allOnHost);
+    const cuda::Result result = cuda::run(stream, problem, cuda::plan(device, problem), cuda::allOnHost);
     check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
     return bits(problem);
   };
@@ -199,8 +256,16 @@ void addDecodeTests(std::vector<Test>& tests) {
   for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
     const std::string name = nameOf(dtype);
     if (isSplit(dtype)) {
-      for (const Case& about : casesOf(dtype)) tests.push_back({"decode: " + about.name, [about] { runCase(about); }});
-      tests.push_back({"decode: the same bits in a batch, " + name, [dtype] { invariance(dtype); }});
+      for (const Case& about : casesOf(dtype))
+        tests.push_back(
+            {"decode: " + about.name, [about] { runCase(about, Kernel::cudaDecode, testDevice(), testStream()); }});
+      tests.push_back({"decode: the same bits in a batch, " + name, [dtype] { invariance(dtype, false); }});
+    }
+    if (dtype != DType::float32 && hopperDevice() >= 0) {
+      for (const Case& about : warpgroupCases(dtype))
+        tests.push_back({"decode_sm90: " + about.name,
+                         [about] { runCase(about, Kernel::cudaDecodeSm90, hopperDevice(), hopperStream()); }});
+      tests.push_back({"decode_sm90: the same bits in a batch, " + name, [dtype] { invariance(dtype, true); }});
     }
     for (const bool aligned : {true, false})
       tests.push_back(
