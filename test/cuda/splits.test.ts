@@ -31,7 +31,7 @@ describe.each(gpus)("$name", (gpu) => {
     const result = await run(gpu, inputs, { ...problem.options, out: out?.tensor });
     expect(complaint(spec, result, oracle(problem), gpu.bounds)).toBeUndefined();
     expect(out?.gapsAreUntouched()).not.toBe(false);
-    if (onHopper(gpu.device) && result.plan.kernel === "cuda.tiled_sm90") return; // that is as fast there
+    if (onHopper(gpu.device) && result.plan.kernel.endsWith("_sm90")) return; // those are as fast there
     expect(result.plan).toMatchObject({ kernel: "cuda.tiled", splits: spec.keys[0]! > 2000 ? 4 : 2 });
   });
 
@@ -85,8 +85,8 @@ describe.each(gpus)("$name", (gpu) => {
         { device: gpu.device, ...options },
       );
     for (const dtype of ["float32", "float16"] as const) {
-      const short = plan(16, 16384, dtype),
-        long = plan(16, 1 << 20, dtype);
+      const short = plan(20, 16384, dtype),
+        long = plan(20, 1 << 20, dtype);
       for (const { kernel, splits, parts } of [short, long]) {
         expect([kernel, parts.length]).toEqual(["cuda.tiled", 1]);
         expect(splits).toBeGreaterThanOrEqual(8);
@@ -94,8 +94,8 @@ describe.each(gpus)("$name", (gpu) => {
         expect(parts[0]!.reason).toMatch(reason);
       }
       expect(long.workspaceBytes).toBeLessThan(36e6);
-      expect(long.tasks).toBeLessThan(512 + (16 * 32) / 4 + 1);
-      expect(plan(16, 16384, dtype, { returnWeights: true }).splits).toBe(1); // weights need each row's whole sum
+      expect(long.tasks).toBeLessThan(512 + (20 * 32) / 4 + 1);
+      expect(plan(20, 16384, dtype, { returnWeights: true }).splits).toBe(1); // weights need each row's whole sum
       expect(plan(16384, 16384, dtype).splits).toBe(1);
     }
   });

@@ -11,14 +11,21 @@ using cuda::tiledSplits;
 
 bool onHopper() { return cuda::info().devices.at(size_t(testDevice())).computeMajor == 9; }
 
+bool takesDecodeSm90(const Problem& problem, const Sequence& sequence) {
+  return cuda::hasWarpgroupRows(problem, sequence) && cuda::sm90DecodeRefusal(problem, sequence) == Sm90Refusal::none;
+}
+
 void runCase(const Case& about) {
   Tensors tensors(about);
   const Plan plan = cuda::plan(testDevice(), tensors.problem());
-  const bool few = onHopper() &&
-                   cuda::sm90Refusal(tensors.problem(), tensors.problem().sequences[0]) == Sm90Refusal::none &&
-                   about.keyLengths[0] < 2048;
-  check(plan.sequences[0].kernel == (few ? Kernel::cudaTiledSm90 : Kernel::cudaTiled), "another kernel");
-  check(few || plan.sequences[0].splits > 1, "its first sequence is not split");
+  const Sequence& first = tensors.problem().sequences[0];
+  Kernel expected = Kernel::cudaTiled;
+  if (onHopper() && takesDecodeSm90(tensors.problem(), first))
+    expected = Kernel::cudaDecodeSm90;
+  else if (onHopper() && cuda::sm90Refusal(tensors.problem(), first) == Sm90Refusal::none && first.keyLength < 2048)
+    expected = Kernel::cudaTiledSm90;
+  check(plan.sequences[0].kernel == expected, "another kernel");
+  check(expected == Kernel::cudaTiledSm90 || plan.sequences[0].splits > 1, "its first sequence is not split");
   const cuda::Result result = cuda::run(testStream(), tensors.problem(), plan, cuda::allOnHost);
   check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
   const std::string wrong = compare(tensors.problem());
@@ -132,6 +139,7 @@ void splits() {
       check(next == whole.end, "splits do not cover the keys");
     }
     if (4 * queries <= cuda::decodeRows) return found.count;
+    if (speed != cuda::tiledSpeed && takesDecodeSm90(problem, sequence)) return found.count;
     const Plan plan = cuda::planCuda(problem, {speed == 1 ? 8 : 9, 0});
     const int64_t results = found.count == 1 ? 0 : found.count * tasks * shape.rows() * (128 + 2) * 4;
     check(plan.workspaceBytes <= results + 4096, "more workspace than results and tables");
