@@ -115,18 +115,24 @@ static SequencePlan planTiledSm90(const Problem& problem, const Sequence& sequen
   return part;
 }
 
-/// By the tiled kernel, which leaves results of each split in the workspace.
-static SequencePlan planSplits(const Problem& problem, const Sequence& sequence, const KeySplits& splits, Plan& plan) {
-  const TiledShape shape = tiledShape(problem);
-  Sequence attending = sequence;
-  attending.queryRows = sequence.queryLength;
-  const TiledWork work = tiledWork(problem, attending);
+static SequencePlan tiledPart(const Problem& problem, const Sequence& sequence, const TiledShape& shape) {
   SequencePlan part;
   part.kernel = Kernel::cudaTiled;
   part.rows = sequence.queryLength * problem.groupSize();
   part.queryBlock = shape.rows();
   part.keyBlock = shape.keys;
   part.stages = shape.stages;
+  part.keySplit = sequence.keyLength;
+  return part;
+}
+
+/// By the tiled kernel, which leaves results of each split in the workspace.
+static SequencePlan planSplits(const Problem& problem, const Sequence& sequence, const KeySplits& splits, Plan& plan) {
+  const TiledShape shape = tiledShape(problem);
+  Sequence attending = sequence;
+  attending.queryRows = sequence.queryLength;
+  const TiledWork work = tiledWork(problem, attending);
+  SequencePlan part = tiledPart(problem, sequence, shape);
   part.keySplit = splits.keys;
   part.splits = splits.count;
   part.flops = problem.kvHeads * executedFlops(problem, sequence, shape, work);
@@ -152,13 +158,7 @@ static SequencePlan planTiled(const Problem& problem, const Sequence& sequence, 
   if (sequence.weights) plan.bytes += 4.0 * problem.heads * double(sequence.queryRows) * double(sequence.keyColumns);
   plan.tasks += work.weightTasks;
   if (onSm90) return planTiledSm90(problem, sequence, *sm90, work, plan);
-  SequencePlan part;
-  part.kernel = Kernel::cudaTiled;
-  part.rows = sequence.queryLength * problem.groupSize();
-  part.queryBlock = shape.rows();
-  part.keyBlock = shape.keys;
-  part.stages = shape.stages;
-  part.keySplit = sequence.keyLength;
+  SequencePlan part = tiledPart(problem, sequence, shape);
   part.refusal = refusal;
   part.flops = problem.kvHeads * executedFlops(problem, sequence, shape, work);
   plan.tasks += work.tasks;

@@ -20,8 +20,8 @@ const autocannon = createRequire(server)("autocannon") as (options: Options) => 
 interface Load {
   readonly texts: readonly string[];
   readonly clients: number;
-  /** Texts of a turn. */
-  readonly amount: number;
+  /** Texts of a turn that warms up. */
+  readonly warmUp: number;
   readonly options: Partial<ServerOptions>;
 }
 
@@ -71,8 +71,8 @@ class Contestant {
     return ((await response.json()) as { embeddings: number[][] }).embeddings;
   }
 
-  /** Each client has one request at a time, of one text. */
-  async turn({ texts, clients, amount }: Load): Promise<Turn> {
+  /** `amount` requests, of one text each; each client has one at a time. */
+  async turn({ texts, clients }: Load, amount: number): Promise<Turn> {
     const before = await this.#metrics();
     const begin = performance.now();
     const { errors, non2xx, timeouts, latency } = await autocannon({
@@ -117,6 +117,9 @@ function medianTurn(turns: readonly Turn[]): Turn {
   return Object.fromEntries(names.map((name) => [name, median(turns.map((turn) => turn[name]))])) as unknown as Turn;
 }
 
+/** Of turns that count, about: begin and end weigh as much for each contestant. */
+const turnSeconds = 6;
+
 /** All give the same; then they take turns. */
 async function compare(names: readonly Name[], load: Load, rounds: number) {
   const contestants: Contestant[] = [];
@@ -130,10 +133,15 @@ async function compare(names: readonly Name[], load: Load, rounds: number) {
         if (!(1 - cosine < 1e-4)) throw new Error(`${other.name} does not agree: ${cosine}`);
       }
     }
-    for (let warmUp = 0; warmUp < 3; warmUp++) for (const contestant of contestants) await contestant.turn(load);
+    const amounts = new Map<Contestant, number>();
+    for (let warmUp = 0; warmUp < 3; warmUp++)
+      for (const contestant of contestants) {
+        const { textsPerSecond } = await contestant.turn(load, load.warmUp);
+        amounts.set(contestant, Math.max(Math.round(textsPerSecond * turnSeconds), load.clients));
+      }
     for (let round = 0; round < rounds; round++) {
       for (const contestant of round % 2 === 0 ? contestants : contestants.toReversed()) {
-        contestant.turns.push(await contestant.turn(load));
+        contestant.turns.push(await contestant.turn(load, amounts.get(contestant)!));
       }
     }
     return contestants.map(({ name, turns }) => {
@@ -170,7 +178,7 @@ const loads: Record<string, { names: readonly Name[]; load: Load; what: string }
     load: {
       texts: Array.from({ length: 97 }, (_, i) => sentence(i, 3 + (i % 16))),
       clients: 64,
-      amount: 800,
+      warmUp: 800,
       options: {},
     },
   },
@@ -180,7 +188,7 @@ const loads: Record<string, { names: readonly Name[]; load: Load; what: string }
     load: {
       texts: Array.from({ length: 8 }, (_, i) => sentence(i, 1500)),
       clients: 8,
-      amount: 16,
+      warmUp: 16,
       options: { maxTokens: 2048, maxCharacters: 20_000, timeout: 60_000 },
     },
   },
@@ -211,8 +219,8 @@ const command = defineCommand({
           "fovea is faster by": `${one.ratio.toFixed(2)} (${Math.min(...one.ratios).toFixed(2)} to ${Math.max(...one.ratios).toFixed(2)})`,
         })),
       );
-      const { clients, amount, options } = load;
-      results.push({ name, what, clients, amount, options, contestants });
+      const { clients, options } = load;
+      results.push({ name, what, clients, turnSeconds, options, contestants });
     }
     if (args.json === undefined) return;
     const machine = {

@@ -54,4 +54,17 @@ class DeviceCase {
   Plan plan_;
 };
 
+/// The bits of each sequence's output and lse.
+inline std::vector<std::string> bitsOf(const Problem& problem) {
+  std::vector<std::string> bits;
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    const Sequence& sequence = problem.sequences[i];
+    const int64_t rows = problem.heads * sequence.queryRows;
+    bits.emplace_back(static_cast<const char*>(sequence.output.data),
+                      size_t(rows * problem.valueDim * byteSize(problem.dtype)));
+    bits.back().append(reinterpret_cast<const char*>(sequence.lse.data), size_t(rows) * sizeof(float));
+  }
+  return bits;
+}
+
 }  // namespace fovea::test

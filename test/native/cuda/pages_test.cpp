@@ -168,19 +168,6 @@ std::vector<Case> sharedCases(DType dtype) {
   return cases;
 }
 
-/// The bits of each sequence's output and lse.
-std::vector<std::string> bitsOf(const Problem& problem) {
-  std::vector<std::string> bits;
-  for (int64_t i = 0; i < problem.sequenceCount; i++) {
-    const Sequence& sequence = problem.sequences[i];
-    const int64_t rows = problem.heads * sequence.queryRows;
-    bits.emplace_back(static_cast<const char*>(sequence.output.data),
-                      size_t(rows * problem.valueDim * byteSize(problem.dtype)));
-    bits.back().append(reinterpret_cast<const char*>(sequence.lse.data), size_t(rows) * sizeof(float));
-  }
-  return bits;
-}
-
 /// Together and alone: right, and the same bits.
 void sharing(const Case& about) {
   Tensors tensors(about);
