@@ -59,8 +59,7 @@ export class Forward implements Encoder {
 
   /** `program` calls `serveEncoder`. */
   static async start(options: ForwardOptions, program = new URL("fovea-worker.ts", import.meta.url)): Promise<Forward> {
-    // A pass waits at each worker while it computes another, so that none is idle until the event loop has news for it.
-    return new Forward(await WorkerPool.start(program, options.workers, options), 2 * options.workers);
+    return new Forward(await WorkerPool.start(program, options.workers, options), options.workers);
   }
 
   get healthy(): boolean {

@@ -146,8 +146,12 @@ export class TextQueue {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#running < this.#encoder.lanes && this.#jobs.length > 0) void this.#pass(this.#take());
+      this.#start();
     });
+  }
+
+  #start(): void {
+    while (this.#running < this.#encoder.lanes && this.#jobs.length > 0) void this.#pass(this.#take());
   }
 
   #take(): Item[] {
@@ -169,31 +173,34 @@ export class TextQueue {
   async #pass(items: readonly Item[]): Promise<void> {
     this.#running++;
     const start = performance.now();
-    try {
-      await this.#encode(items);
-    } finally {
-      this.#running--;
-      const tokens = items.reduce((sum, item) => sum + this.#estimate(textOf(item)), 0);
-      const rate = (this.#encoder.lanes * tokens) / (performance.now() - start);
-      this.#rate += 0.1 * (rate - this.#rate);
-      this.#schedule();
-    }
+    const settle = await this.#encode(items);
+    this.#running--;
+    const tokens = items.reduce((sum, item) => sum + this.#estimate(textOf(item)), 0);
+    const rate = (this.#encoder.lanes * tokens) / (performance.now() - start);
+    this.#rate += 0.1 * (rate - this.#rate);
+    this.#start(); // first, so that the next pass computes while this one's answers are written
+    settle();
   }
 
-  async #encode(items: readonly Item[]): Promise<void> {
+  /** Returns what hands results and errors out. */
+  async #encode(items: readonly Item[]): Promise<() => void> {
     const wanted = items.filter(({ job }) => !job.settled);
-    if (wanted.length === 0) return;
+    if (wanted.length === 0) return () => {};
     try {
       const results = await this.#encoder.run(wanted.map(textOf));
       this.#options.onPass?.(
         wanted.length,
         results.reduce((sum, { tokens }) => sum + tokens, 0),
       );
-      for (const [i, { job, index }] of wanted.entries()) job.finish(index, results[i]!);
+      return () => {
+        for (const [i, { job, index }] of wanted.entries()) job.finish(index, results[i]!);
+      };
     } catch (error) {
-      if (wanted.length === 1) wanted[0]!.job.fail(error);
+      if (wanted.length === 1) return () => wanted[0]!.job.fail(error);
       // It can be one text's fault: each by itself.
-      else for (const item of wanted) await this.#encode([item]);
+      const settles: (() => void)[] = [];
+      for (const item of wanted) settles.push(await this.#encode([item]));
+      return () => settles.forEach((settle) => settle());
     }
   }
 }

@@ -64,6 +64,15 @@ describe("the queue of texts", () => {
     expect(queue.queuedTokens).toBe(0);
   });
 
+  test("starts the next pass before it hands results out", async () => {
+    const { encoder, queue } = setup();
+    const passes = ask(queue, ["a0", "a1"]).then(() => encoder.passes.length);
+    const second = ask(queue, ["b0"]);
+    await encoder.release();
+    expect(await passes).toBe(2);
+    await second;
+  });
+
   test("a text that makes a pass fail fails its own request alone", async () => {
     const { encoder, queue } = setup({ passTokens: 100 });
     const answers = Promise.allSettled([ask(queue, ["a"]), ask(queue, ["b", "bad"]), ask(queue, ["c"])]);

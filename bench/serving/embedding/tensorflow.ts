@@ -17,7 +17,7 @@ export class TensorFlowEncoder implements Encoder {
 
   static async start(workers: number, maxTokens: number): Promise<TensorFlowEncoder> {
     const program = new URL("tensorflow-worker.ts", import.meta.url);
-    return new TensorFlowEncoder(await WorkerPool.start(program, workers, { maxTokens }), 2 * workers);
+    return new TensorFlowEncoder(await WorkerPool.start(program, workers, { maxTokens }), workers);
   }
 
   get healthy(): boolean {
