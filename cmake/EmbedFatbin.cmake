@@ -3,14 +3,11 @@
 # Compiles each k.cu to one fat binary (machine code for -real architectures, PTX for -virtual ones) and makes <target>, an
 # object library with `extern "C" const unsigned char fovea_image_k_begin[]` for each. Needs CUDAToolkit_NVCC_EXECUTABLE.
 # What ptxas tells of k.cu's kernels is kept beside its binary, in k.fatbin.log.
-# With FOVEA_CUDA_PTX_ONLY machine code is left out: the simulator runs PTX. The images are uncompressed, so that PTX can be
-# read from them. A change of an included header compiles anew.
+# The images are uncompressed, so that the simulator can read PTX from them. A change of an included header compiles anew.
+# Those that the build folder FOVEA_CUDA_IMAGES has are taken as they are: compiling all takes minutes.
 function(add_cuda_images target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ARCHS;SOURCES")
   set(gencode "")
-  if(FOVEA_CUDA_PTX_ONLY)
-    list(FILTER arg_ARCHS EXCLUDE REGEX "-real$")
-  endif()
   foreach(arch IN LISTS arg_ARCHS)
     if(NOT arch MATCHES "^([0-9]+[af]?)-(real|virtual)$")
       message(FATAL_ERROR "add_cuda_images: expected an architecture such as 80-real or 80-virtual, got '${arch}'")
@@ -26,17 +23,22 @@ function(add_cuda_images target)
   foreach(source IN LISTS arg_SOURCES)
     get_filename_component(name ${source} NAME_WE)
     set(fatbin ${CMAKE_CURRENT_BINARY_DIR}/${name}.fatbin)
-    add_custom_command(
-      OUTPUT ${fatbin}
-      COMMAND ${CMAKE_COMMAND} -DLOG=${fatbin}.log -P ${run_nvcc} --
-              ${CUDAToolkit_NVCC_EXECUTABLE} -fatbin -std=c++20 -O3 --expt-relaxed-constexpr
-              $<$<BOOL:${FOVEA_CUDA_LINE_INFO}>:-lineinfo> --compress-mode=none ${gencode}
-              -ccbin ${CMAKE_CXX_COMPILER} -MD -MF ${fatbin}.d -MT ${fatbin} -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
-      DEPENDS ${source} ${run_nvcc}
-      DEPFILE ${fatbin}.d
-      COMMENT "nvcc ${source}"
-      COMMAND_EXPAND_LISTS
-      VERBATIM)
+    file(RELATIVE_PATH place ${CMAKE_BINARY_DIR} ${fatbin})
+    if(FOVEA_CUDA_IMAGES AND EXISTS ${FOVEA_CUDA_IMAGES}/${place})
+      set(fatbin ${FOVEA_CUDA_IMAGES}/${place})
+    else()
+      add_custom_command(
+        OUTPUT ${fatbin}
+        COMMAND ${CMAKE_COMMAND} -DLOG=${fatbin}.log -P ${run_nvcc} --
+                ${CUDAToolkit_NVCC_EXECUTABLE} -fatbin -std=c++20 -O3 --expt-relaxed-constexpr
+                $<$<BOOL:${FOVEA_CUDA_LINE_INFO}>:-lineinfo> --compress-mode=none ${gencode}
+                -ccbin ${CMAKE_CXX_COMPILER} -MD -MF ${fatbin}.d -MT ${fatbin} -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
+        DEPENDS ${source} ${run_nvcc}
+        DEPFILE ${fatbin}.d
+        COMMENT "nvcc ${source}"
+        COMMAND_EXPAND_LISTS
+        VERBATIM)
+    endif()
     set(embed ${CMAKE_CURRENT_BINARY_DIR}/${name}_image.cpp)
     set(symbol fovea_image_${name}_begin)
     file(CONFIGURE OUTPUT ${embed} @ONLY CONTENT [=[

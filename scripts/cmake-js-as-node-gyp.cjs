@@ -6,8 +6,9 @@ const { spawnSync } = require("node:child_process");
 const given = process.argv.slice(2);
 const arch = given.find((argument) => argument.startsWith("--arch="))?.slice("--arch=".length);
 const rebuild = ["rebuild", "--config", given.includes("--debug") ? "Debug" : "Release", "--CDFOVEA_SIMULATOR=OFF"];
-// The test of the package does without machine code for GPUs, which takes minutes to assemble.
-if (process.env.FOVEA_CUDA_PTX_ONLY) rebuild.push("--CDFOVEA_CUDA_PTX_ONLY=ON");
+// The test of the package has images for GPUs already, which take minutes to compile.
+const images = process.env.FOVEA_CUDA_IMAGES;
+if (images) rebuild.push(`--CDFOVEA_CUDA_IMAGES=${images}`);
 if (arch) rebuild.push("--arch", arch);
 const cmakeJs = require.resolve("cmake-js/bin/cmake-js");
 const { status } = spawnSync(process.execPath, [cmakeJs, ...rebuild], { stdio: "inherit" });

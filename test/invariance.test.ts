@@ -11,7 +11,7 @@ import {
   type Tensor,
 } from "../lib/index.js";
 import { algorithms, backends, onCuda, run } from "./support/backends.js";
-import { build } from "./support/build.js";
+import { build, type Problem } from "./support/build.js";
 import { drawSchedule } from "./support/simulator.js";
 import { complete, type SomeSpec } from "./support/spec.js";
 
@@ -40,14 +40,14 @@ const mixed: SomeSpec = {
 };
 
 describe.each(backends)("$name", (backend) => {
-  const compute = async (spec: SomeSpec, options: AttentionOptions = {}) => {
-    const problem = build(complete(spec));
+  const solve = async (problem: Problem, options: AttentionOptions) => {
     const { output, lse, weights } = await run(backend, [problem.query, problem.key, problem.value], {
       ...problem.options,
       ...options,
     });
     return { problem, output, lse, weights };
   };
+  const compute = (spec: SomeSpec, options: AttentionOptions = {}) => solve(build(complete(spec)), options);
 
   test.skipIf(onCuda).each(["float32", "float16"] as const)(
     "decode with the heads' rows side by side, where it takes some heads together, as with one head after the other, %s",
@@ -129,13 +129,13 @@ describe.each(backends)("$name", (backend) => {
         { queries: [1], keys: [onCuda ? 500 : 5000], headDim: 16, heads: 3, kvHeads: 1, lse: true },
         { queries: [300], keys: [300], headDim: 9, mask: "qk", softcap: 9, weights: true },
       ];
-      for (const problem of problems) {
+      for (const problem of problems.map((spec) => build(complete(spec)))) {
         const results = new Set<string>();
         for (const threads of onCuda ? [1] : [1, 2, 3, 8, 2]) {
           setThreads(threads);
           for (let time = 0; time < 3; time++) {
             drawSchedule(`${algorithm}, time ${time}`);
-            const { output, lse, weights } = await compute(problem, { algorithm });
+            const { output, lse, weights } = await solve(problem, { algorithm });
             results.add([bits(output), bits(lse), bits(weights)].join());
           }
         }

@@ -1,7 +1,8 @@
 // The package as a user gets it: packed, compiled from nothing but what the tarball holds, packed again with the prebuilt
 // binary, installed where there is no compiler and no script may run, and used.
 import { execFile } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,6 +16,12 @@ const checkout = path.join(temporary, "checkout");
 const unpacked = path.join(temporary, "package");
 const consumer = path.join(temporary, "consumer");
 const bin = path.join(temporary, "bin");
+const images = path.join(temporary, "images");
+
+/** Where the checkout's build has images of GPU kernels, if there was nvcc. */
+const kernels = path.join("native", "cuda");
+const built = path.join(root, "build", kernels);
+const builtFiles = existsSync(built) ? readdirSync(built) : [];
 
 /** Without what npm tells the scripts it runs, which this process may be one of. */
 const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_|^FOVEA_/i.test(name)));
@@ -39,6 +46,13 @@ async function makePath(): Promise<void> {
     const { stdout } = await execute("sh", ["-c", `command -v ${name}`]);
     symlinkSync(realpathSync(stdout.trim()), path.join(bin, name));
   }
+}
+
+/** All images but two, which are then compiled from what the tarball holds. All would take minutes. */
+function lendImages(): void {
+  mkdirSync(path.join(images, kernels), { recursive: true });
+  const lent = builtFiles.filter((file) => file.endsWith(".fatbin") && !["copy.fatbin", "table.fatbin"].includes(file));
+  for (const file of lent) symlinkSync(path.join(built, file), path.join(images, kernels, file));
 }
 
 const program = `
@@ -91,10 +105,11 @@ beforeAll(async () => {
 
   await run(temporary, "tar", ["-xf", path.join(checkout, first.filename)]);
   symlinkSync(path.join(root, "node_modules"), path.join(unpacked, "node_modules"));
+  lendImages();
   const shim = path.join(root, "scripts", "cmake-js-as-node-gyp.cjs");
   const prebuildify = path.join(root, "node_modules", "prebuildify", "bin.js");
   const options = ["--napi", "--strip", "--tag-libc", "--node-gyp", shim];
-  await run(unpacked, process.execPath, [prebuildify, ...options], { ...environment, FOVEA_CUDA_PTX_ONLY: "1" });
+  await run(unpacked, process.execPath, [prebuildify, ...options], { ...environment, FOVEA_CUDA_IMAGES: images });
   const second = await pack(unpacked, "--ignore-scripts");
   shipped = second.files.map((file) => file.path);
 
@@ -135,6 +150,14 @@ describe("the tarball", () => {
       /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CMakeLists\.txt|binding\.d\.ts|scripts\/install\.cjs|(dist|lib|cmake|native\/(addon|attention|cpu|cuda))\/.+)$/;
     expect(sources.filter((file) => !allowed.test(file))).toEqual([]);
     expect(sources.filter((file) => /\.(so|node|o|a)$|\.test\.|(^|\/)test\//.test(file))).toEqual([]);
+  });
+
+  const dependencies = builtFiles.filter((file) => file.endsWith(".fatbin.d"));
+  it.skipIf(dependencies.length === 0).each(dependencies)("holds all that an image is compiled from: %s", (file) => {
+    const files = readFileSync(path.join(built, file), "utf8").split(/[\s\\]+/);
+    const own = files.filter((name) => name.startsWith(root) && !name.endsWith(".fatbin"));
+    expect(own).not.toEqual([]);
+    expect(sources).toEqual(expect.arrayContaining(own.map((name) => path.relative(root, name))));
   });
 
   it("holds one binary for this platform once prebuilt", () => {
