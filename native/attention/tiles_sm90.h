@@ -15,7 +15,7 @@ constexpr int sm90PanelColumns(int columns) { return columns % 64 == 0 ? 64 : 32
 
 /// Bytes of the workspace that describe one sequence to the copy engine, and of the counter of tasks; that describe one
 /// to the decode kernel.
-constexpr int64_t sm90MapBytes = 512, sm90CounterBytes = 64, sm90DecodeEntryBytes = 832;
+constexpr int64_t sm90MapBytes = 512, sm90CounterBytes = 64, sm90DecodeEntryBytes = 896;
 
 /// A thread block: one warpgroup that loads, and `consumers` that multiply, each with its own 64 rows and all keys of
 /// the tile.

@@ -5,8 +5,8 @@
 
 namespace fovea::cuda {
 
-/// A CUtensorMap.
-struct alignas(64) TensorMap {
+/// A CUtensorMap, aligned as cuda.h has it since CUDA 13.
+struct alignas(128) TensorMap {
   uint64_t words[16];
 };
 
