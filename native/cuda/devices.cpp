@@ -43,6 +43,8 @@ DeviceInfo inspect(int index) {
 bool isSticky(CUresult result) {
   switch (result) {
     case CUDA_ERROR_ECC_UNCORRECTABLE:
+    case CUDA_ERROR_NVLINK_UNCORRECTABLE:
+    case CUDA_ERROR_CONTAINED:
     case CUDA_ERROR_ILLEGAL_ADDRESS:
     case CUDA_ERROR_LAUNCH_TIMEOUT:
     case CUDA_ERROR_CONTEXT_IS_DESTROYED:
@@ -53,6 +55,9 @@ bool isSticky(CUresult result) {
     case CUDA_ERROR_INVALID_ADDRESS_SPACE:
     case CUDA_ERROR_INVALID_PC:
     case CUDA_ERROR_LAUNCH_FAILED:
+    case CUDA_ERROR_TENSOR_MEMORY_LEAK:
+    case CUDA_ERROR_MPS_CLIENT_TERMINATED:
+    case CUDA_ERROR_EXTERNAL_DEVICE:
     case CUDA_ERROR_DEVICE_UNAVAILABLE:
     case CUDA_ERROR_UNKNOWN:
       return true;
@@ -168,6 +173,8 @@ CUfunction Device::function(const KernelImage& kernel) {
   if (const auto known = functions_.find(kernel.function); known != functions_.end()) return known->second;
   CUfunction function = nullptr;
   CUresult result = driver().cuModuleGetFunction(&function, module(kernel.image), kernel.function.c_str());
+  // Now, as drivers load lazily: else the first launch would, which may wait for the whole device.
+  if (result == CUDA_SUCCESS) result = driver().cuFuncLoad(function);
   if (result == CUDA_SUCCESS && kernel.sharedBytes > 0)
     result = driver().cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, kernel.sharedBytes);
   if (result != CUDA_SUCCESS)

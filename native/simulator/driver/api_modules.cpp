@@ -290,6 +290,8 @@ FOVEA_CUDA_API CUresult cuKernelGetFunction(CUfunction* function, CUkernel kerne
   return CUDA_SUCCESS;
 }
 
+FOVEA_CUDA_API CUresult cuFuncLoad(CUfunction function) { return function ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE; }
+
 FOVEA_CUDA_API CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfunction function) {
   if (!function) return CUDA_ERROR_INVALID_HANDLE;
   const LoadedKernel& loaded = kernelOf(function);

@@ -50,6 +50,7 @@ const EntryPoint kEntryPoints[] = {
     FOVEA_ENTRY(cuLibraryUnload),
     FOVEA_ENTRY(cuLibraryGetKernel),
     FOVEA_ENTRY(cuKernelGetFunction),
+    FOVEA_ENTRY(cuFuncLoad),
     FOVEA_ENTRY(cuFuncGetAttribute),
     FOVEA_ENTRY(cuFuncSetAttribute),
     FOVEA_ENTRY(cuFuncSetCacheConfig),
