@@ -1,78 +1,126 @@
 """Measures fovea's CUDA kernels and PyTorch's attention in turns, shape by shape, in one run.
 
-    measure.py path/to/fovea_cuda_bench [--tokens n] [--samples n] [--results folder]
+    measure.py path/to/fovea_cuda_bench [--quick] [--continue] [--seconds n] [--tokens n] [--samples n] [--results folder]
 
-fovea_cuda_bench decides the shapes and prints one JSON object for each measurement; before it goes on, PyTorch measures
-the same shape. Without torch, fovea is measured alone.
+fovea_cuda_bench decides the shapes, those that say most first, and prints one JSON object for each measurement; before it
+goes on, PyTorch measures the same shape. Without torch, fovea is measured alone.
+
+Every figure is written to results/DATE-GPU.json as it comes. A measurement that fails or does not end is one with an
+"error", and the next is made by another process.
 """
 
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
+import time
 
+from supervise import Program
 from table import print_table
 from torch_attention import TorchAttention
 
 SHAPE = ("kind", "dtype", "batch", "heads", "kvHeads", "queryLength", "keyLength", "headDim", "causal")
 
 
-def measure(command, torch):
+class Results:
+    """Rows by number, in a file that always holds all of them."""
+
+    def __init__(self, folder, gpu, about):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        name = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
+        self.path = pathlib.Path(folder) / f"{now.date()}-{name}.json"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.about = {"date": now.isoformat(timespec="seconds"), "gpu": gpu} | about
+        self.rows = {}
+        if self.path.exists():  # of an earlier run today: what is not measured again stays
+            before = json.loads(self.path.read_text())
+            if before.get("tokens") == self.about["tokens"]:
+                self.rows = {row["number"]: row for row in before["rows"]}
+
+    def add(self, row):
+        self.rows[row["number"]] = row
+        ordered = [self.rows[number] for number in sorted(self.rows)]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.about | {"rows": ordered}, indent=1) + "\n")
+        os.replace(partial, self.path)
+
+
+def measure(arguments, first, torch, until):
     """Yields a row per measurement of fovea: what it printed, and under "torch" PyTorch's figures of the same shape."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        measured_shape, figures = None, {}
-        for line in process.stdout:
+    command = [arguments.bench, "--turns", "--tokens", str(arguments.tokens), "--samples", str(arguments.samples)]
+    if arguments.quick:
+        command.append("--quick")
+    measured_shape, figures = None, {}
+    while True:
+        program = Program([*command, "--from", str(first)], arguments.patience)
+        begun = None
+        for line in program.lines():
             if not line.startswith("{"):
-                print(line, end="")
+                print(line, flush=True)
                 continue
             row = json.loads(line)
+            if row.pop("begin", False):
+                begun = row
+                continue
             shape = {name: row[name] for name in SHAPE}
             if shape != measured_shape:  # several algorithms of fovea share one shape
                 measured_shape, figures = shape, torch.measure(shape) if torch else {}
+            first, begun = row["number"] + 1, None
             yield row | {"torch": figures}
-            process.stdin.write("\n")
-            process.stdin.flush()
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command)
-
-
-def write_results(folder, rows, torch):
-    now = datetime.datetime.now(datetime.timezone.utc)
-    gpu = rows[0]["gpu"]
-    name = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
-    path = pathlib.Path(folder) / f"{now.date()}-{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"date": now.isoformat(timespec="seconds"), "gpu": gpu, "torch": torch.version if torch else None}
-    path.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
-    print(f"wrote {path}")
+            if time.monotonic() > until:
+                program.kill()
+                print(f"stopped after {arguments.seconds} s, with measurement {row['number']}: --continue goes on", flush=True)
+                return
+            program.answer()
+        if not program.end():
+            return
+        if begun is None and program.process.returncode != 3:  # 3: it has told of the fault itself
+            raise RuntimeError(f"fovea_cuda_bench {program.end()}")
+        if begun:
+            first = begun["number"] + 1
+            yield begun | {"error": program.end(), "torch": {}}
 
 
 def main():
     parser = argparse.ArgumentParser(description="fovea's CUDA kernels beside PyTorch's attention")
     parser.add_argument("bench", help="fovea_cuda_bench")
+    parser.add_argument("--quick", action="store_true", help="the shapes that say most, alone")
+    parser.add_argument("--continue", dest="goes_on", action="store_true", help="after the last that today's file has")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no measurement after this time")
+    parser.add_argument("--patience", type=float, default=60, help="seconds for one measurement")
     parser.add_argument("--tokens", type=int, default=16384, help="batch x length")
     parser.add_argument("--samples", type=int, default=15, help="timed runs of each shape")
     parser.add_argument("--results", default="bench/results", help="folder for the JSON file")
     arguments = parser.parse_args()
+    until = time.monotonic() + arguments.seconds
+    gpu = subprocess.run([arguments.bench, "--name"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    if gpu.startswith("no CUDA"):
+        print(gpu)
+        return
     torch = TorchAttention.open(arguments.samples)
-    command = [arguments.bench, "--turns", "--tokens", str(arguments.tokens), "--samples", str(arguments.samples)]
-    rows, failure = [], None
+    about = {"tokens": arguments.tokens, "torch": torch.version if torch else None}
+    results, measured, failure = Results(arguments.results, gpu, about), [], None
+    first = max(results.rows, default=-1) + 1 if arguments.goes_on else 0
     try:
-        for row in measure(command, torch):
-            rows.append(row)
+        for row in measure(arguments, first, torch, until):
+            results.add(row)
+            measured.append(row)
+            if "error" in row:
+                print(f"{row['number']}: {row['algorithm']} {row['error']}", flush=True)
             if sys.stderr.isatty():
-                print(f"\r{len(rows)} measured ", end="", file=sys.stderr, flush=True)
-    except (subprocess.CalledProcessError, BrokenPipeError) as error:
+                print(f"\r{len(measured)} measured ", end="", file=sys.stderr, flush=True)
+    except (RuntimeError, KeyboardInterrupt) as error:
         failure = error  # what was measured before still counts
-    if rows:
+    if measured:
         print()
-        print_table(rows)
-        write_results(arguments.results, rows, torch)
+        print_table(measured)
+        print(f"{results.path}: {len(results.rows)} figures, {len(measured)} of them new")
     if failure:
-        sys.exit(str(failure))
+        sys.exit(str(failure) or "stopped")
 
 
 if __name__ == "__main__":

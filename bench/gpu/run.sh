@@ -1,17 +1,35 @@
 #!/usr/bin/env bash
-# Builds fovea's CUDA kernels on a machine with a GPU, tests them, and measures them beside PyTorch's attention.
-# Needs bash, CMake, a C++20 compiler, nvcc and python3; with torch in that python3 it measures PyTorch too. No Node.
+# Builds fovea's CUDA kernels on a machine with a GPU, tests them, records what single instructions do, and measures them
+# beside PyTorch's attention. Needs bash, CMake, a C++20 compiler, nvcc and python3; with torch in that python3 it measures
+# PyTorch too; with Node and fovea's own build, calls from Node. README.md beside this says what to read from it.
 #
-#   bench/gpu/run.sh [--tokens n] [--samples n] [--results folder]
+#   bench/gpu/run.sh [--quick] [--continue] [--seconds n] [--tokens n] [--samples n] [--results folder] [step...]
 #
-# Prints one table and writes bench/results/DATE-GPU.json. Without a GPU it says so and ends with 0.
-set -euo pipefail
+# Steps: build, test, record, measure, node, suites; all of them when none is named. --seconds is for each step (540), so
+# that one that is cut short still says what it found. Results go to bench/results (--results) as they come, logs to build/gpu.
+# A step that fails does not keep the next from running; the exit code is 1 then. Without a GPU it says so and ends with 0.
+set -uo pipefail
 cd "$(dirname "$0")/../.."
-export PATH="$PATH:/usr/local/cuda/bin"
+export PATH="$PATH:/usr/local/cuda/bin" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+
+seconds=540 results=bench/results steps=() measuring=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick | --continue) measuring+=("$1") ;;
+    --tokens | --samples) measuring+=("$1" "${2:?$1: a number}") && shift ;;
+    --seconds) seconds=${2:?--seconds: a number} && shift ;;
+    --results) results=${2:?--results: a folder} && shift ;;
+    build | test | record | measure | node | suites) steps+=("$1") ;;
+    *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+  esac
+  shift
+done
+[ ${#steps[@]} -gt 0 ] || steps=(build test record measure node suites)
 
 # FOVEA_CUDA_DRIVER names another driver library, the simulator's say: the figures then mean nothing, but every step
 # runs.
-if [ -z "${FOVEA_CUDA_DRIVER:-}" ] && [ ! -e /dev/nvidia0 ] && ! nvidia-smi -L > /dev/null 2>&1; then
+driver=${FOVEA_CUDA_DRIVER:-}
+if [ -z "$driver" ] && [ ! -e /dev/nvidia0 ] && ! nvidia-smi -L > /dev/null 2>&1; then
   echo "no GPU here: nothing to measure"
   exit 0
 fi
@@ -21,9 +39,65 @@ for tool in cmake nvcc python3; do
     exit 1
   fi
 done
+mkdir -p build/gpu "$results"
 
-cmake -S native/cuda -B build/gpu -DCMAKE_BUILD_TYPE=Release -DFOVEA_CUDA=ON
-cmake --build build/gpu --parallel "$(nproc)"
+# Machine code for this GPU alone, in half the time; what is not known here gets all there is.
+architectures() {
+  local capability
+  case $driver in *cudasim*) echo "-DFOVEA_CUDA_PTX_ONLY=ON" && return ;; esac
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | sort -u)
+  case $capability in
+    9.0) echo "-DFOVEA_CUDA_ARCHS=90-real" ;;
+    8.?) echo "-DFOVEA_CUDA_ARCHS=80-real" ;;
+    *) echo "-DFOVEA_CUDA_ARCHS=80-real;90-real;80-virtual" ;;
+  esac
+}
+
+step_build() {
+  cmake -S native/cuda -B build/gpu -DCMAKE_BUILD_TYPE=Release -DFOVEA_CUDA=ON "$(architectures)" > build/gpu/build.log &&
+    timeout "$seconds" cmake --build build/gpu --parallel "$(nproc)" >> build/gpu/build.log 2>&1 && return
+  grep -E -A3 'error|Error|FAILED' build/gpu/build.log | tail -40
+  return 1
+}
+
 # Numbers first: a kernel that computes less is always faster.
-build/gpu/test/fovea_cuda_test
-python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench "$@"
+step_test() {
+  python3 bench/gpu/tests.py build/gpu/test/fovea_cuda_test --seconds "$seconds" --log build/gpu/test.log
+}
+
+step_record() {
+  case $driver in *cudasim*) echo "goldens are a GPU's: nothing to record on the simulator" && return ;; esac
+  python3 bench/gpu/tests.py build/gpu/test/fovea_cuda_test --seconds "$seconds" --log build/gpu/record.log --record
+}
+
+step_measure() {
+  python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench --seconds "$seconds" --results "$results" "${measuring[@]}"
+}
+
+step_node() {
+  command -v node > /dev/null || { echo "Node is not here: nothing is measured from it" && return; }
+  [ -e dist/index.js ] || { echo "fovea is not built for Node (npm run build): nothing is measured from it" && return; }
+  timeout -k 10 $((seconds + 30)) node bench/gpu/from-node.mjs --seconds "$seconds" --results "$results"
+}
+
+# The suites of npm test that compute, on this GPU.
+step_suites() {
+  local vitest=node_modules/vitest/vitest.mjs log=build/gpu/suites.log status
+  { command -v node > /dev/null && [ -e "$vitest" ]; } || { echo "no Node, or no vitest: no suites" && return; }
+  FOVEA_CUDA_DRIVER=${driver:-libcuda.so.1} NO_COLOR=1 timeout -k 10 "$seconds" \
+    node "$vitest" run --project cuda --reporter=verbose > "$log" 2>&1
+  status=$?
+  grep -E '^ *(×|FAIL)|Error: ' "$log" | cut -c1-200 | head -60
+  if [ $status -eq 124 ]; then echo "stopped after $seconds s, with $(grep -c '^ *✓' "$log") passed"; fi
+  grep -E '^ *(Test Files|Tests) ' "$log"
+  return $status
+}
+
+failed=()
+for step in "${steps[@]}"; do
+  echo "=== $step"
+  begin=$SECONDS
+  "step_$step" || failed+=("$step")
+  echo "=== $step: $((SECONDS - begin)) s"
+done
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" && exit 1; }

@@ -24,7 +24,7 @@ class TorchAttention:
 
         self.torch = torch
         self.samples = samples
-        self.version = torch.__version__
+        self.version = f"{torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
         self.sdpa_kernel = sdpa_kernel
         names = {
             "math": "MATH",

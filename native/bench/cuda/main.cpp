@@ -1,4 +1,5 @@
-// fovea_cuda_bench [--tokens n] [--samples n] [--turns]: kernel times on the GPU, one JSON object a line, without Node.
+// fovea_cuda_bench [--tokens n] [--samples n] [--quick] [--from n] [--turns]: kernel times on the GPU, one JSON object
+// a line, without Node. fovea_cuda_bench --name: the GPU's name.
 //
 // prefill: the protocol of the FlashAttention papers: batch x length = tokens (16384), heads x headDim = 2048, lengths
 // from 512 to tokens, as many keys as queries; 4 L² D FLOPs per head, half of that when causal.
@@ -7,8 +8,12 @@
 // not.
 //
 // Times are the GPU's own, between events around the launches: the median of 15 (--samples) after 3 to warm up, each
-// after the L2 cache was overwritten. With --turns the program waits for a line on its input after each measurement, so
-// that another one can measure the same shape at the same time of day.
+// after the L2 cache was overwritten. The shapes that say most come first; --quick measures them alone.
+//
+// Before a measurement it is printed with "begin" in place of figures. What fails is a result with an "error"; after a
+// fault the device is lost to the process, which ends with code 3: the next goes on --from there. With --turns the
+// program waits for a line on its input after each measurement, so that another one can measure the same shape at the
+// same time of day.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -32,6 +37,7 @@ struct Shape {
   DType dtype;
   int64_t batch, heads, kvHeads, queryLength, keyLength, dim;
   bool causal;
+  bool key;  // among those that say most
 
   int64_t queryElements() const { return heads * queryLength * dim; }  // of one sequence
   int64_t keyElements() const { return kvHeads * keyLength * dim; }
@@ -41,22 +47,30 @@ struct Shape {
   }
 };
 
+/// The key ones first.
 std::vector<Shape> allShapes(int64_t tokens) {
   std::vector<Shape> shapes;
   constexpr int64_t width = 2048;
   for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32}) {
-    for (const int64_t dim : {64, 128, 256})
+    const bool half = dtype == DType::float16;
+    for (const int64_t dim : {128, 64, 256})
       for (const bool causal : {false, true})
-        for (int64_t length = std::min<int64_t>(512, tokens); length <= tokens; length *= 2)
-          shapes.push_back({"prefill", dtype, tokens / length, width / dim, width / dim, length, length, dim, causal});
+        for (int64_t length = std::min<int64_t>(512, tokens); length <= tokens; length *= 2) {
+          const bool key =
+              half ? length == 512 || length == tokens / 4 || length == tokens : dim == 128 && length == tokens / 4;
+          shapes.push_back(
+              {"prefill", dtype, tokens / length, width / dim, width / dim, length, length, dim, causal, key});
+        }
     for (const int64_t batch : {1, 16, 64})
       for (const int64_t length : {tokens / 16, tokens / 2, 4 * tokens})
-        if (batch * length <= 64 * tokens) shapes.push_back({"decode", dtype, batch, 32, 8, 1, length, 128, false});
+        if (batch * length <= 64 * tokens)
+          shapes.push_back({"decode", dtype, batch, 32, 8, 1, length, 128, false, half && batch < 64});
     for (const int64_t batch : {1, 16})
       for (const int64_t queries : {8, 128, 512})
         for (const int64_t length : {tokens / 2, 2 * tokens})
-          shapes.push_back({"chunk", dtype, batch, 32, 8, queries, length, 128, false});
+          shapes.push_back({"chunk", dtype, batch, 32, 8, queries, length, 128, false, half && batch == 1});
   }
+  std::stable_partition(shapes.begin(), shapes.end(), [](const Shape& shape) { return shape.key; });
   return shapes;
 }
 
@@ -98,8 +112,9 @@ class Bench {
     for (CUevent event : events_) cuda::driver().cuEventDestroy(event);
   }
 
-  /// Measures one shape and prints it; nothing when no CUDA kernel of the algorithm computes it.
-  bool measure(const Shape& shape, Algorithm algorithm) {
+  /// Measures one shape and prints it; nothing when no CUDA kernel of the algorithm computes it. Throws cuda::Error
+  /// when the device is lost.
+  bool measure(const Shape& shape, Algorithm algorithm, int number) {
     Problem problem;
     problem.dtype = shape.dtype;
     problem.algorithm = algorithm;
@@ -117,6 +132,9 @@ class Bench {
     } catch (const std::invalid_argument&) {
       return false;
     }
+    begin(shape, plan, number);
+    std::printf("\"begin\":true}\n");
+    std::fflush(stdout);
     std::vector<float> times;
     try {
       const auto tensors = cuda::allocate(*stream_, shape.bytes());
@@ -131,10 +149,11 @@ class Bench {
         if (i >= 0) times.push_back(milliseconds);
       }
     } catch (const cuda::Error& error) {
-      if (error.kind != cuda::ErrorKind::outOfMemory) throw;
-      times.clear();
+      print(shape, plan, number, {}, error.kind == cuda::ErrorKind::outOfMemory ? "out of memory" : error.what());
+      if (error.kind == cuda::ErrorKind::lost) throw;
+      return true;
     }
-    print(shape, plan, times);
+    print(shape, plan, number, std::move(times), "");
     return true;
   }
 
@@ -168,19 +187,25 @@ class Bench {
     return milliseconds;
   }
 
-  void print(const Shape& shape, const Plan& plan, std::vector<float> times) const {
+  void begin(const Shape& shape, const Plan& plan, int number) const {
     const char* const dtypes[] = {"float32", "float16", "bfloat16"};
     std::printf(
-        "{\"gpu\":\"%s\",\"kind\":\"%s\",\"algorithm\":\"%s\",\"kernel\":\"%s\",\"dtype\":\"%s\",\"batch\":%lld,"
-        "\"heads\":%lld,\"kvHeads\":%lld,\"queryLength\":%lld,\"keyLength\":%lld,\"headDim\":%lld,\"causal\":%s,"
-        "\"workspaceBytes\":%lld,\"flops\":%.0f,\"bytes\":%.0f,",
-        device_.info().name.c_str(), shape.kind, plan.algorithm == Algorithm::standard ? "standard" : "tiled",
+        "{\"number\":%d,\"gpu\":\"%s\",\"kind\":\"%s\",\"algorithm\":\"%s\",\"kernel\":\"%s\",\"dtype\":\"%s\","
+        "\"batch\":%lld,\"heads\":%lld,\"kvHeads\":%lld,\"queryLength\":%lld,\"keyLength\":%lld,\"headDim\":%lld,"
+        "\"causal\":%s,\"workspaceBytes\":%lld,\"flops\":%.0f,\"bytes\":%.0f,",
+        number, device_.info().name.c_str(), shape.kind, plan.algorithm == Algorithm::standard ? "standard" : "tiled",
         kernelName(plan.sequences.at(0).kernel), dtypes[int(shape.dtype)], (long long)shape.batch,
         (long long)shape.heads, (long long)shape.kvHeads, (long long)shape.queryLength, (long long)shape.keyLength,
         (long long)shape.dim, shape.causal ? "true" : "false", (long long)plan.workspaceBytes, shape.flops(),
         plan.bytes);
+  }
+
+  void print(const Shape& shape, const Plan& plan, int number, std::vector<float> times, std::string error) const {
+    begin(shape, plan, number);
     if (times.empty()) {
-      std::printf("\"error\":\"out of memory\"}\n");
+      for (char& letter : error)
+        if (letter == '"' || letter == '\\' || letter < ' ') letter = '\'';
+      std::printf("\"error\":\"%s\"}\n", error.c_str());
     } else {
       std::sort(times.begin(), times.end());
       const float median = times[times.size() / 2];
@@ -204,33 +229,46 @@ class Bench {
 }  // namespace
 
 int main(int count, char** arguments) {
-  int64_t tokens = 16384, samples = 15;
-  bool turns = false, understood = true;
+  int64_t tokens = 16384, samples = 15, first = 0;
+  bool turns = false, quick = false, name = false, understood = true;
   for (int i = 1; i < count; i++) {
     const std::string option = arguments[i];
     if (option == "--turns")
       turns = true;
+    else if (option == "--quick")
+      quick = true;
+    else if (option == "--name")
+      name = true;
     else if (option == "--tokens" && i + 1 < count)
       tokens = std::atoll(arguments[++i]);
     else if (option == "--samples" && i + 1 < count)
       samples = std::atoll(arguments[++i]);
+    else if (option == "--from" && i + 1 < count)
+      first = std::atoll(arguments[++i]);
     else
       understood = false;
   }
   if (!understood || tokens < 16 || samples < 1) {
-    std::fprintf(stderr, "fovea_cuda_bench [--tokens n] [--samples n] [--turns]: at least 16 tokens, 1 sample\n");
+    std::fprintf(stderr,
+                 "fovea_cuda_bench [--tokens n] [--samples n] [--quick] [--from n] [--turns]: at least 16 tokens, 1 "
+                 "sample\n");
     return 2;
   }
   if (const std::string reason = cuda::info().unavailable; !reason.empty()) {
     std::printf("no CUDA here: %s\n", reason.c_str());
     return 0;
   }
+  if (name) return std::printf("%s\n", cuda::info().devices.at(0).name.c_str()) < 0;
   try {
     Bench bench(static_cast<int>(samples));
+    int number = 0;
     for (const Shape& shape : allShapes(tokens))
-      for (const Algorithm algorithm : {Algorithm::standard, Algorithm::tiled})
-        if (bench.measure(shape, algorithm) && turns)
+      for (const Algorithm algorithm : {Algorithm::tiled, Algorithm::standard})
+        if (number++ >= first && (shape.key || !quick) && bench.measure(shape, algorithm, number - 1) && turns)
           for (int letter = 0; letter != '\n' && letter != EOF;) letter = std::getchar();
+  } catch (const cuda::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return error.kind == cuda::ErrorKind::lost ? 3 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

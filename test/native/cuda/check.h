@@ -1,6 +1,7 @@
 // A test is a function that throws Failure.
 #pragma once
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -37,8 +38,11 @@ void addMemoryTests(std::vector<Test>& tests);
 void addFailureTests(std::vector<Test>& tests);
 /// Tests of single instructions (calibration/).
 void addCalibrationTests(std::vector<Test>& tests);
-/// Records what single instructions do on this GPU, for later tests. Returns an exit code.
-int recordGoldens();
+/// Records what single instructions do on this GPU, for later tests; into `folder`, or where tests look for it if that
+/// is empty. `after`: goes on after that kernel. Returns an exit code.
+int recordGoldens(const std::string& folder, std::optional<std::string> after);
+/// The exit code of a process whose device was lost, so that another must go on.
+constexpr int lostDevice = 3;
 /// Tests of the simulator's counters.
 void addSimulatorTests(std::vector<Test>& tests);
 /// Tests of what calls cost, by the simulator's counters.

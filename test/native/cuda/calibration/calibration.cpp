@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <iterator>
 
@@ -173,23 +174,37 @@ void addCalibrationTests(std::vector<Test>& tests) {
     tests.push_back({"simulated sm_90: calibration", onHopper});
 }
 
-int recordGoldens() {
+int recordGoldens(const std::string& folder, std::optional<std::string> after) {
   using namespace calibration;
   if (isSimulator()) {
     std::printf("goldens are what a GPU does; this is the simulator\n");
     return 1;
   }
   const cuda::DeviceInfo device = cuda::info().devices.at(0);
-  Goldens goldens;
+  const std::string path = goldensPath(folder, device.name);
+  Goldens goldens = after ? readGoldensFile(path) : Goldens{};
   goldens.gpu = device.name + ", compute capability " + std::to_string(device.computeMajor) + "." +
                 std::to_string(device.computeMinor) + ", driver for CUDA " + std::to_string(cuda::info().version);
   for (const Micro& micro : allMicros()) {
-    const Words words = run(micro);
-    goldens.kernels[micro.name] = {hashOf(micro.input), words};
-    const std::string wrong = difference(words, micro.expected, micro.tolerance);
-    if (!wrong.empty()) std::printf("%s is not what the documentation says: %s\n", micro.name.c_str(), wrong.c_str());
+    if (after) {
+      if (*after == micro.name) after.reset();
+      continue;
+    }
+    std::printf("begin %s\n", micro.name.c_str());
+    std::fflush(stdout);
+    try {
+      const Words words = run(micro);
+      goldens.kernels[micro.name] = {hashOf(micro.input), words};
+      const std::string wrong = difference(words, micro.expected, micro.tolerance);
+      if (!wrong.empty())
+        std::printf("FAILED %s\n  not what the documentation says: %s\n", micro.name.c_str(), wrong.c_str());
+    } catch (const std::exception& error) {
+      std::printf("FAILED %s\n  %s\n", micro.name.c_str(), error.what());
+      if (std::strstr(error.what(), "lost to this process")) return lostDevice;
+    }
+    writeGoldens(goldens, path);  // now: the next may bring the device down
   }
-  std::printf("wrote %s\n", writeGoldens(goldens, device.name).c_str());
+  std::printf("end\n%zu kernels in %s\n", goldens.kernels.size(), path.c_str());
   return 0;
 }
 

@@ -9,10 +9,12 @@
 namespace fovea::test::calibration {
 namespace {
 
-const std::filesystem::path folder = FOVEA_GOLDENS;
+const std::filesystem::path sourceFolder = FOVEA_GOLDENS;
 constexpr size_t wordsPerLine = 12;
 
-Goldens read(const std::filesystem::path& path) {
+}  // namespace
+
+Goldens readGoldensFile(const std::string& path) {
   std::ifstream file(path);
   Goldens goldens;
   std::string line;
@@ -28,15 +30,13 @@ Goldens read(const std::filesystem::path& path) {
       current = &goldens.kernels[name];
       fields >> std::hex >> current->inputHash;
     } else if (!first.empty()) {
-      if (!current) throw std::runtime_error(path.string() + ": words before the first kernel");
+      if (!current) throw std::runtime_error(path + ": words before the first kernel");
       fields.seekg(0);
       for (uint32_t word; fields >> std::hex >> word;) current->words.push_back(word);
     }
   }
   return goldens;
 }
-
-}  // namespace
 
 uint32_t hashOf(const Words& words) {
   uint32_t hash = 0x811c9dc5;
@@ -47,18 +47,23 @@ uint32_t hashOf(const Words& words) {
 
 std::map<std::string, Goldens> readGoldens() {
   std::map<std::string, Goldens> all;
-  if (!std::filesystem::is_directory(folder)) return all;
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
-    if (entry.path().extension() == ".txt") all[entry.path().filename().string()] = read(entry.path());
+  if (!std::filesystem::is_directory(sourceFolder)) return all;
+  for (const auto& entry : std::filesystem::directory_iterator(sourceFolder))
+    if (entry.path().extension() == ".txt")
+      all[entry.path().filename().string()] = readGoldensFile(entry.path().string());
   return all;
 }
 
-std::string writeGoldens(const Goldens& goldens, const std::string& gpuName) {
+std::string goldensPath(const std::string& folder, const std::string& gpuName) {
   std::string name = gpuName;
   for (char& letter : name)
     if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '-';
-  std::filesystem::create_directories(folder);
-  const auto path = folder / (name + ".txt");
+  return ((folder.empty() ? sourceFolder : std::filesystem::path(folder)) / (name + ".txt")).string();
+}
+
+void writeGoldens(const Goldens& goldens, const std::string& path) {
+  const auto parent = std::filesystem::path(path).parent_path();
+  if (!parent.empty()) std::filesystem::create_directories(parent);
   std::ofstream file(path);
   file << "gpu " << goldens.gpu << "\n" << std::hex;
   for (const auto& [kernel, golden] : goldens.kernels) {
@@ -66,8 +71,7 @@ std::string writeGoldens(const Goldens& goldens, const std::string& gpuName) {
     for (size_t i = 0; i < golden.words.size(); i++)
       file << golden.words[i] << (i % wordsPerLine == wordsPerLine - 1 || i + 1 == golden.words.size() ? "\n" : " ");
   }
-  if (!file.flush()) throw std::runtime_error("cannot write " + path.string());
-  return path.string();
+  if (!file.flush()) throw std::runtime_error("cannot write " + path);
 }
 
 }  // namespace fovea::test::calibration

@@ -20,7 +20,10 @@ uint32_t hashOf(const Words& words);
 
 /// The recorded files of this source tree, by file name.
 std::map<std::string, Goldens> readGoldens();
-/// Writes one GPU's file into the source tree and returns its path.
-std::string writeGoldens(const Goldens& goldens, const std::string& gpuName);
+/// One GPU's file: in `folder`, or in the source tree if that is empty.
+std::string goldensPath(const std::string& folder, const std::string& gpuName);
+/// Nothing if there is no such file.
+Goldens readGoldensFile(const std::string& path);
+void writeGoldens(const Goldens& goldens, const std::string& path);
 
 }  // namespace fovea::test::calibration
