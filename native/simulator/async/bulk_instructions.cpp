@@ -20,19 +20,27 @@ bool readMap(Cta& cta, Warp& warp, int lane, uint64_t address, int rank, TensorM
     cta.report(warp, lane, "tensor-map", message);
     return false;
   };
-  if (address % kTensorMapAlignment)
-    return fail("the tensor map at " + hexadecimal(address) + ": must be a multiple of 64");
   const Space space = resolveGeneric(address);
+  // cuda.h aligns maps to 128 bytes since CUDA 13, and the fence for those in global memory is for as many; parameters
+  // of older code have 64.
+  const uint32_t alignment = space == Space::kGlobal ? kTensorMapBytes : kTensorMapBytes / 2;
+  if (address % alignment)
+    return fail("the tensor map at " + hexadecimal(address) + ": must be a multiple of " + std::to_string(alignment));
   if (space == Space::kShared || space == Space::kLocal)
     return fail("the tensor map must be a parameter of the kernel or lie in global or constant memory");
+  // Parameters are constant; what lies elsewhere was written by something, through another proxy.
+  if (space == Space::kGlobal && !cta.acquiredMaps.contains({warp.id, lane, address}))
+    return fail("the tensor map at " + hexadecimal(address) +
+                " lies in global memory, and this thread has no fence.proxy.tensormap::generic.acquire for it");
   uint8_t bytes[kTensorMapBytes];
   MemoryAccess access;
   access.what = "read of a tensor map";
-  for (uint32_t at = 0; at < kTensorMapBytes; at += kTensorMapAlignment) {
-    const LaneBytes half = accessLane(cta, warp, lane, space, address + at, kTensorMapAlignment, access);
+  constexpr uint32_t kHalf = kTensorMapBytes / 2;
+  for (uint32_t at = 0; at < kTensorMapBytes; at += kHalf) {
+    const LaneBytes half = accessLane(cta, warp, lane, space, address + at, kHalf, access);
     if (!half.data) return false;
     if (!half.defined) return fail("the tensor map at " + hexadecimal(address) + " is not initialised");
-    std::memcpy(bytes + at, half.data, kTensorMapAlignment);
+    std::memcpy(bytes + at, half.data, kHalf);
   }
   std::memcpy(&map, bytes, sizeof map);
   if (map.magic != TensorMap::kMagic)

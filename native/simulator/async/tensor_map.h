@@ -11,7 +11,6 @@ namespace fovea::simulator {
 
 constexpr int kMaxRank = 5;
 constexpr uint32_t kTensorMapBytes = 128;
-constexpr uint32_t kTensorMapAlignment = 64;
 
 // The order of CUtensorMapSwizzle.
 enum class Swizzle : uint8_t { kNone, k32, k64, k128 };

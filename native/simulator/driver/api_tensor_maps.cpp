@@ -54,8 +54,7 @@ FOVEA_CUDA_API CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorM
   const Device* device = currentOrNull();
   if (device && device->computeCapability() < 90)
     return notSimulated("a device below compute capability 9.0 with tensor maps");
-  if (!tensorMap || reinterpret_cast<uintptr_t>(tensorMap) % kTensorMapAlignment)
-    return invalid("the map must be aligned to 64 bytes");
+  if (!tensorMap || reinterpret_cast<uintptr_t>(tensorMap) % 64) return invalid("the map must be aligned to 64 bytes");
   TensorMap map;
   map.magic = TensorMap::kMagic;
   map.type = elementType(type);

@@ -1,5 +1,6 @@
 // bar / barrier: named barriers of a CTA, with reductions; bar.warp.sync; fences.
 #include <algorithm>
+#include <bit>
 
 #include "exec/cta.h"
 #include "exec/lanes.h"
@@ -199,10 +200,29 @@ Outcome mbarrierFence(Cta& cta, Warp& warp, const Instruction&, LaneMask) {
 
 Outcome nothing(Cta&, Warp&, const Instruction&, LaneMask) { return Outcome::kNext; }
 
+// fence.proxy.tensormap::generic.acquire: this thread's copies may use the map that lies there.
+Outcome acquireMap(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask) {
+  cta.checkDefined(warp, instruction.operand[0], mask, "the address of a tensor map");
+  for (LaneMask rest = mask; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    cta.acquiredMaps.emplace(warp.id, lane, warp.bits(instruction.operand[0], lane));
+  }
+  return Outcome::kNext;
+}
+
 void decodeFence(Decoder& d) {
+  if (d.has("tensormap::generic")) {
+    // Maps are not changed within a launch (tensormap.replace is not simulated), so a release has nothing to order.
+    d.instruction().hasEffect = true;
+    d.instruction().execute = nothing;
+    if (!d.has("acquire")) return;
+    d.address(0, Space::kGlobal);
+    if (d.instruction().immediate || d.integer(1) != 128) d.unsupported();
+    d.instruction().execute = acquireMap;
+    return;
+  }
   if (d.has("proxy") || d.has("mbarrier_init")) {
-    // Maps are written by the host alone (tensormap.replace is not simulated), so their fence has nothing to order.
-    if (d.has("proxy") && !d.has("async") && !d.has("alias") && !d.has("tensormap::generic")) d.unsupported();
+    if (d.has("proxy") && !d.has("async") && !d.has("alias")) d.unsupported();
     d.instruction().hasEffect = true;
     d.instruction().execute = d.has("mbarrier_init") ? mbarrierFence : d.has("async") ? proxyFence : nothing;
     return;

@@ -4,6 +4,7 @@
 #include <array>
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -56,9 +57,10 @@ class Cta {
   Counters counters;
   SharedMemory shared;
   std::deque<Warp> warps;
-  std::map<uint32_t, SyncVariable> syncVariables;  // of shared memory
-  std::map<uint32_t, Mbarrier> mbarriers;          // by address
-  uint32_t mbarrierCount = 0;                      // inits so far
+  std::map<uint32_t, SyncVariable> syncVariables;         // of shared memory
+  std::map<uint32_t, Mbarrier> mbarriers;                 // by address
+  std::set<std::tuple<int, int, uint64_t>> acquiredMaps;  // warp, lane, address: by a proxy fence
+  uint32_t mbarrierCount = 0;                             // inits so far
   std::array<uint32_t, kAgents - kFirstAsyncAgent> agentTimes{};
   BulkCopies bulk;
   OperandCache operands;                           // of wgmma
