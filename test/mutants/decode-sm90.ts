@@ -40,6 +40,14 @@ export const decodeSm90Mutants: readonly Mutant[] = [
   },
   {
     ...kernel,
+    name: "decode_sm90: the map of values is used before it is fenced",
+    find: "ptx::acquireMap(&entry.value);",
+    replace: "",
+    tests: several,
+    caughtBy: ["tensor-map"],
+  },
+  {
+    ...kernel,
     name: "decode_sm90: values past the end of the last page stay",
     find: "clearRows(value, int(sequence.keyLength) - key);",
     replace: ";",

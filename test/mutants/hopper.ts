@@ -161,6 +161,22 @@ export const hopperMutants: readonly Mutant[] = [
   },
   {
     ...kernel,
+    name: "hopper: a map of keys is used before it is fenced",
+    find: "ptx::acquireMap(&maps.key);",
+    replace: "",
+    tests: several,
+    caughtBy: ["tensor-map"],
+  },
+  {
+    ...kernel,
+    name: "hopper: the output's map is used before it is fenced",
+    find: "if (count == 0 || shared.outputMap[consumer] != work.entry) ptx::acquireMap(&map);",
+    replace: "",
+    tests: several,
+    caughtBy: ["tensor-map"],
+  },
+  {
+    ...kernel,
     name: "hopper: more registers than there are",
     find: "ptx::acquireRegisters<shape.consumerRegisters()>();",
     replace: "ptx::acquireRegisters<shape.consumerRegisters() + 8>();",
