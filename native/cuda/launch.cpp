@@ -24,7 +24,8 @@ void writePiece(Device& device, CUstream stream, CUdeviceptr to, const char* fro
   piece.unused = 0;
   std::memcpy(piece.content, from, size);
   std::memset(reinterpret_cast<char*>(piece.content) + size, 0, bytes - size);
-  launchKernel(device, stream, tableKernel(bytes == largeTablePiece), 1, standardThreads, &piece);
+  launchKernel(device, stream, tableKernel(bytes == largeTablePiece), ceilDivide(piece.granules, standardThreads),
+               standardThreads, &piece);
 }
 
 }  // namespace

@@ -218,10 +218,10 @@ export const outputMutants: readonly Mutant[] = [
   },
   {
     ...table,
-    name: "table: only what one pass of the threads copies",
-    find: "for (int i = threadIdx.x; i < piece.granules; i += blockDim.x)",
-    replace: "if (const int i = threadIdx.x; i < piece.granules)",
+    name: "table: every block copies what the first does",
+    find: "int(blockIdx.x * blockDim.x + threadIdx.x)",
+    replace: "int(threadIdx.x)",
     tests: ["backend: many sequences"],
-    caughtBy: ["uninitialized", "uninitialized-branch"],
+    caughtBy: ["uninitialized", "uninitialized-branch", "race-global"],
   },
 ];

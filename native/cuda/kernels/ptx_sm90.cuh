@@ -62,6 +62,12 @@ FOVEA_DEVICE void arriveNamed(int barrier, int threads) {
 // A map describes a tensor in global memory; a copy moves a box of it, whose place is given in elements, innermost
 // dimension first. What of a box lies outside of its tensor is 0 when loaded and not stored.
 
+/// Lets whoever acquires a map in global memory see what this thread wrote of it. Older GPUs have no maps.
+FOVEA_DEVICE void releaseMaps() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.tensormap::generic.release.gpu;" ::: "memory");
+#endif
+}
 /// Lets this thread's copies use a map that earlier work on the stream wrote to global memory.
 FOVEA_DEVICE void acquireMap(const void* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");

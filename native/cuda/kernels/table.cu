@@ -1,14 +1,18 @@
 // writeTable: copies its own parameters to device memory (see standard.h for why).
-#include "ptx.cuh"
+#include "ptx_sm90.cuh"
 #include "standard.h"
 
 namespace fovea::cuda {
 
 static_assert(sizeof(TablePiece<smallTablePiece>) <= 4096 && sizeof(TablePiece<largeTablePiece>) <= 32764);
 
+/// A granule per thread: parameters of different places are read one after the other by the lanes of a warp, so a large
+/// piece is for several multiprocessors.
 template <int bytes>
 FOVEA_DEVICE void writePiece(const TablePiece<bytes>& piece) {
-  for (int i = threadIdx.x; i < piece.granules; i += blockDim.x) piece.destination[i] = piece.content[i];
+  if (const int i = int(blockIdx.x * blockDim.x + threadIdx.x); i < piece.granules)
+    piece.destination[i] = piece.content[i];
+  ptx::releaseMaps();  // which a table may hold
 }
 
 extern "C" __global__ void __launch_bounds__(standardThreads)
