@@ -20,7 +20,7 @@ TensorMap MapEncoder::encode(const void* data, int64_t columns, int padded,
   TensorMap map{};
   if (std::any_of(dimensions.begin(), dimensions.end(), [](const BoxDimension& part) { return part.count == 0; }))
     return map;  // an empty matrix, which no box is taken of
-  static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
+  static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
   CUtensorMap encoded;
   cuuint64_t sizes[5] = {cuuint64_t(columns)}, strides[4] = {};
   const int panelColumns = sm90PanelColumns(padded);
