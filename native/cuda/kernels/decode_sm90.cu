@@ -161,17 +161,19 @@ FOVEA_DEVICE void consume(const DecodeSm90Arguments& arguments, const DecodeSm90
   }
 
   const int64_t first = (int64_t(block.kvHead) * entry.splits + block.split) * rowCount;
+  const int resultFloats = entry.resultFloats;  // read once: the compiler cannot know that stores leave it alone
+  float* results = entry.results;
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     const float total = rowTotal<Scores::lanesPerRow>(states.sum[i]);
     const int row = firstRow + Scores::row(i);
     if (row >= rowCount) continue;
     if (laneIndex() % Scores::lanesPerRow == 0) entry.statistics[first + row] = {states.reference[i], total};
-    float* to = entry.results + (first + row) * entry.resultFloats;
+    float* to = results + (first + row) * resultFloats;
 #pragma unroll
     for (int j = 0; j < output.columnsPerThread; j += 2) {  // 0 where nothing is seen, even of NaN values
       const int column = output.column(j);
-      if (column < entry.resultFloats)
+      if (column < resultFloats)
         *reinterpret_cast<float2*>(to + column) =
             total == 0 ? float2{0, 0} : float2{output.at(i, j), output.at(i, j + 1)};
     }
