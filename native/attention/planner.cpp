@@ -31,8 +31,9 @@ namespace {
 int64_t roundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// Below this many rows per kv head, reading the keys costs more than the arithmetic: the decode kernel.
-constexpr int64_t decodeRows = 8;
+// Up to this many rows per kv head are the decode kernel's: the tiled one computes 24 rows or none with AVX2.
+constexpr int64_t mostDecodeRows = 16;
+constexpr int64_t decodeRows = 8;  // of one visit of a key
 // Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (about 5 %
 // of the time at 192 rows), but not so many that a short sequence leaves threads without work.
 constexpr int64_t rowsInPlace = 192, rowsStaged = 384;
@@ -78,7 +79,7 @@ KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
 /// sequence that has one alone took 2 to 4 times as long.
 bool takesDecode(const Problem& problem, const Sequence& sequence) {
   // weights take a second visit, which the tiled kernel has
-  return sequence.queryLength * problem.groupSize() < decodeRows && !sequence.weights;
+  return sequence.queryLength * problem.groupSize() <= mostDecodeRows && !sequence.weights;
 }
 
 /// Whether decode had better take neighbouring heads together: rows it can read where they lie, which are not compact.

@@ -76,6 +76,7 @@ Buffer randomBuffer(size_t floats) {
 struct Shape {
   int64_t batch, heads, queryLength, keyLength, dim;
   bool causal;
+  int64_t group = 1;  // query heads of each of the `heads` of keys
 };
 
 struct Example {
@@ -88,7 +89,7 @@ Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, 
                     const Buffer& output, bool inner = false) {
   Example example;
   Problem& problem = example.problem;
-  problem.heads = problem.kvHeads = int32_t(shape.heads);
+  problem.heads = int32_t(shape.heads * shape.group), problem.kvHeads = int32_t(shape.heads);
   problem.headDim = problem.valueDim = int32_t(shape.dim);
   problem.scale = 1 / std::sqrt(double(shape.dim));
   problem.causal = shape.causal;
@@ -99,11 +100,11 @@ Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, 
     sequence.queryOffset = shape.keyLength - shape.queryLength;
     const int64_t q = shape.queryLength * shape.dim, k = shape.keyLength * shape.dim;
     const int64_t queryHead = inner ? shape.dim : q, keyHead = inner ? shape.dim : k;
-    const int64_t row = inner ? shape.heads * shape.dim : shape.dim;
-    sequence.query = {query.data + b * shape.heads * q, queryHead, row, 1};
+    const int64_t row = inner ? shape.heads * shape.dim : shape.dim, queryRow = inner ? shape.group * row : row;
+    sequence.query = {query.data + b * shape.heads * shape.group * q, queryHead, queryRow, 1};
     sequence.key = {key.data + b * shape.heads * k, keyHead, row, 1};
     sequence.value = {value.data + b * shape.heads * k, keyHead, row, 1};
-    sequence.output = {output.data + b * shape.heads * q, queryHead, row, 1};
+    sequence.output = {output.data + b * shape.heads * shape.group * q, queryHead, queryRow, 1};
     example.sequences.push_back(sequence);
   }
   problem.sequences = example.sequences.data();
@@ -162,41 +163,44 @@ void prefill(int threads, double seconds, const std::string& wanted) {
 
 void decode(int threads, double seconds, const std::string& wanted) {
   cpu::setThreads(threads);
-  const Shape shape{8, 16, 1, 4096, 128, false};
+  constexpr int64_t groups[] = {1, 2, 4, 8, 16, 24}, mostGroup = 24;
+  Shape shape{8, 16, 1, 4096, 128, false};
   const size_t floats = size_t(shape.batch * shape.heads * shape.keyLength * shape.dim);
-  const Buffer query = randomBuffer(size_t(shape.batch * shape.heads * shape.dim));
+  const Buffer query = randomBuffer(size_t(shape.batch * shape.heads * mostGroup * shape.dim));
   const Buffer output = randomBuffer(query.floats);
   const Buffer key = randomBuffer(floats), value = randomBuffer(floats);
-  for (const DType dtype : {DType::float32, DType::float16})
-    for (const bool inner : {false, true}) {
-      const std::string name = std::string("decode B8 H16 D128 K4096 ") +
-                               (dtype == DType::float32 ? "float32 " : "float16 ") + (inner ? "bshd" : "bhsd");
-      if (name.find(wanted) == std::string::npos) continue;
-      Example example = makeExample(shape, query, key, value, output, inner);
-      example.problem.dtype = dtype;
-      const Plan plan = cpu::plan(example.problem);
-      const double bytes = double(floats) * 2 * double(byteSize(dtype));
-      std::vector<double> shares, rates, probes;
-      const double deadline = now() + seconds;
-      for (int i = 0; i < 5 || now() < deadline; i++) {
-        const size_t part = floats / size_t(threads);
-        const auto probe = [&] {
-          return onThreads(threads, [&](int t) { return readBandwidth(key.data + size_t(t) * part, part * 4); });
-        };
-        const double before = probe();
-        double time = now();
-        cpu::run(example.problem, plan);
-        time = now() - time;
-        const double after = probe();
-        rates.push_back(bytes / time), probes.push_back(0.5 * (before + after));
-        shares.push_back(rates.back() / probes.back());
-      }
-      std::printf(
-          "{\"shape\": \"%s\", \"threads\": %d, \"gbytes\": %.1f, \"share\": %.3f, \"p90\": %.3f, \"read\": %.1f}\n",
-          name.c_str(), threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9),
-          quantile(probes, 0.5) / 1e9);
-      std::fflush(stdout);
+  const auto measure = [&](DType dtype, bool inner) {
+    const std::string name = "decode B8 H" + std::to_string(shape.heads * shape.group) + "/16 D128 K4096 " +
+                             (dtype == DType::float32 ? "float32 " : "float16 ") + (inner ? "bshd" : "bhsd");
+    if (name.find(wanted) == std::string::npos) return;
+    Example example = makeExample(shape, query, key, value, output, inner);
+    example.problem.dtype = dtype;
+    const Plan plan = cpu::plan(example.problem);
+    const double bytes = double(floats) * 2 * double(byteSize(dtype));
+    std::vector<double> shares, rates, probes;
+    const double deadline = now() + seconds;
+    for (int i = 0; i < 5 || now() < deadline; i++) {
+      const size_t part = floats / size_t(threads);
+      const auto probe = [&] {
+        return onThreads(threads, [&](int t) { return readBandwidth(key.data + size_t(t) * part, part * 4); });
+      };
+      const double before = probe();
+      double time = now();
+      cpu::run(example.problem, plan);
+      time = now() - time;
+      const double after = probe();
+      rates.push_back(bytes / time), probes.push_back(0.5 * (before + after));
+      shares.push_back(rates.back() / probes.back());
     }
+    std::printf(
+        "{\"shape\": \"%s\", \"threads\": %d, \"gbytes\": %.1f, \"share\": %.3f, \"p90\": %.3f, \"read\": %.1f}\n",
+        name.c_str(), threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9),
+        quantile(probes, 0.5) / 1e9);
+    std::fflush(stdout);
+  };
+  for (const int64_t group : groups)
+    for (const DType dtype : {DType::float32, DType::float16})
+      for (const bool inner : {false, true}) shape.group = group, measure(dtype, inner);
 }
 
 void probe() {

@@ -26,61 +26,65 @@ struct Rows {
   int64_t strideBytes;  // to the next
 };
 
-/// q . k for one key and R rows, lanes not yet summed. Two chains per row hide the latency of the FMAs.
-template <DType type, int R>
-FOVEA_INLINE void scoreKey(const char* key, const float* query, int64_t dims, Vec* sum) {
-  if constexpr (R > rowsTogether) {
-    scoreKey<type, rowsTogether>(key, query, dims, sum);
-    return scoreKey<type, R - rowsTogether>(key, query + rowsTogether * dims, dims, sum + rowsTogether);
-  }
-  Vec even[R], odd[R];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++) even[r] = odd[r] = zero();
-  int64_t d = 0;
-  for (; d + 2 * lanes <= dims; d += 2 * lanes) {
-    const Vec a = loadLanes<type>(key + d * byteSize(type)), b = loadLanes<type>(key + (d + lanes) * byteSize(type));
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      even[r] = fma(a, load(query + r * dims + d), even[r]);
-      odd[r] = fma(b, load(query + r * dims + d + lanes), odd[r]);
-    }
-  }
-  if (d < dims) {
-    const Vec a = loadLanes<type>(key + d * byteSize(type));
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) even[r] = fma(a, load(query + r * dims + d), even[r]);
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++) sum[r] = even[r] + odd[r];
+constexpr int intoL1 = 3, intoL2 = 2;  // __builtin_prefetch's words for caches
+
+/// Asks for `bytes` of row `index` ahead of its turn, if there is such a row.
+template <int cache>
+FOVEA_INLINE void prefetchRow(Rows rows, int64_t bytes, int64_t index, int64_t count) {
+  if (index >= count) return;
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(rows.data + index * rows.strideBytes + at, 0, cache);
 }
 
-/// scores[row][key] for `count` keys, row after row of memory; rows are whole vectors, queries pre-scaled. Four keys
-/// share the sums over lanes: the fewer instructions per byte, the more bytes the processor has on their way at once.
+/// q . k for one key and R rows, lanes not yet summed.
+template <DType type, int R>
+FOVEA_INLINE void scoreKey(const char* key, const float* query, int64_t dims, Vec* sum) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) sum[r] = zero();
+  for (int64_t d = 0; d < dims; d += lanes) {
+    const Vec k = loadLanes<type>(key + d * byteSize(type));
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) sum[r] = fma(k, load(query + r * dims + d), sum[r]);
+  }
+}
+
+/// scores[row][key] for `count` keys; rows are whole vectors, queries pre-scaled. Row after row of memory: two keys in
+/// step share the loads of queries, which is faster from cache, but takes twice as long from memory. Four keys share
+/// the sums over lanes: the fewer instructions per byte, the more bytes the processor has on their way at once.
 template <DType type, int R>
 FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores,
                               int64_t scoreStride) {
+  constexpr int together = R < rowsTogether ? R : rowsTogether;
   int64_t key = 0;
-  for (; key + 4 <= count; key += 4) {
-    Vec sum[4][R];
+  for (; key + 4 <= count; key += 4)
+#pragma GCC unroll 2
+    for (int row = 0; row < R; row += together) {
+      Vec sum[4][together];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) scoreKey<type, R>(keys.data + (key + i) * keys.strideBytes, query, dims, sum[i]);
+      for (int i = 0; i < 4; i++)
+        scoreKey<type, together>(keys.data + (key + i) * keys.strideBytes, query + row * dims, dims, sum[i]);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
-      storeAs(scores + r * scoreStride + key, sumFour(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
-  }
-  for (; key < count; key++) {
-    Vec sum[R];
-    scoreKey<type, R>(keys.data + key * keys.strideBytes, query, dims, sum);
-    for (int r = 0; r < R; r++) scores[r * scoreStride + key] = sumFour(sum[r], zero(), zero(), zero())[0];
-  }
+      for (int r = 0; r < together; r++)
+        storeAs(scores + (row + r) * scoreStride + key, sumFour(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
+    }
+  for (; key < count; key++)
+    for (int r = 0; r < R; r++) {
+      Vec sum;
+      scoreKey<type, 1>(keys.data + key * keys.strideBytes, query + r * dims, dims, &sum);
+      scores[r * scoreStride + key] = sumFour(sum, zero(), zero(), zero())[0];
+    }
 }
 
-/// output[row][d] += sum over keys of p[row][key] v[key][d], a few vectors of d at a time over eight rows of values.
+/// Keys whose values addValues takes for one strip of dims. The fewer, the more strictly in order memory is read, and
+/// the more often sums are loaded and stored. With many rows the latter costs more; the next keys are then asked for in
+/// order.
+template <int R>
+constexpr int64_t keysOfStrip = R < rowsTogether ? R : 8;
+
+/// output[row][d] += sum over keys of p[row][key] v[key][d], a strip of dims at a time.
 template <DType type, int R>
 FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
                               int64_t dims) {
   constexpr int together = R < rowsTogether ? R : rowsTogether, columns = 8 / together;
-  constexpr int64_t keysAtOnce = 8;
   const auto strip = [&]<int C>(int64_t row, int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
     Vec sum[together][C];
 #pragma GCC unroll 8
@@ -104,11 +108,20 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
 #pragma GCC unroll 8
       for (int c = 0; c < C; c++) store(output + (row + r) * dims + d + c * lanes, sum[r][c]);
   };
-  for (int64_t key = 0; key < count; key += keysAtOnce) {
-    const int64_t stop = least(count, key + keysAtOnce);
+  constexpr int64_t atOnce = keysOfStrip<R>;
+  const int64_t strips = R / together * (dims / (columns * lanes));  // whole ones
+  for (int64_t key = 0; key < count; key += atOnce) {
+    const int64_t stop = least(count, key + atOnce);
+    int64_t asked = 0, done = 0;
+    const auto prefetch = [&] {  // evenly: a burst would fill the processor's queue of misses
+      if constexpr (R >= rowsTogether)
+        for (done++; asked * strips < done * atOnce; asked++)
+          prefetchRow<intoL1>(values, dims * byteSize(type), stop + asked, count);
+    };
     for (int64_t row = 0; row < R; row += together) {
       int64_t d = 0;
-      for (; d + columns * lanes <= dims; d += columns * lanes) strip.template operator()<columns>(row, key, stop, d);
+      for (; d + columns * lanes <= dims; d += columns * lanes)
+        strip.template operator()<columns>(row, key, stop, d), prefetch();
       for (; d < dims; d += lanes) strip.template operator()<1>(row, key, stop, d);
     }
   }
@@ -201,13 +214,6 @@ void multiplyByScales(const Task& task, const float* scales, int64_t begin, int6
   }
 }
 
-/// Asks for rows [begin, end) ahead of their turn, into the L2 cache: the processor does not see a pattern in runs of
-/// many heads, a few keys each.
-FOVEA_INLINE void prefetchRows(Rows rows, int64_t bytes, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; i++)
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(rows.data + i * rows.strideBytes + at, 0, 2);
-}
-
 /// Calls use(head, rows, type, first, count) for keys [begin, end) of every head of the task, each head's rows as
 /// forRuns has them, in the order in which they lie in memory.
 template <class Use>
@@ -219,7 +225,9 @@ void forHeads(const Task& task, const View<const void>& view, int64_t pageStride
       for (int64_t head = 0; head < task.kvHeads; head++) {
         const char* data = rows.data + key * rows.strideBytes + head * view.headStride * byteSize(type);
         const Rows own{data, rows.strideBytes};
-        prefetchRows(own, dims * byteSize(type), keysTogether, least(2 * keysTogether, count - key));
+        // The processor does not see a pattern in runs of many heads, a few keys each.
+        for (int64_t next = keysTogether; next < 2 * keysTogether; next++)
+          prefetchRow<intoL2>(own, dims * byteSize(type), next, count - key);
         use(head, own, type, first + key, least(keysTogether, count - key));
       }
   });

@@ -85,18 +85,17 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
 /// Rare: some score exceeds its row's reference by more than the headroom, or is the row's first. Raises the reference
 /// of just those rows. Their scores are computed anew: relative to a reference far away (a bias of -1e9, say) they had
 /// no digits left.
-template <int NV, int Tiles, Edge edge>
+template <int NV, Edge edge>
 FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key, int64_t firstKey,
-                                  Vec (&scores)[tileRows * Tiles][NV]) {
-  constexpr int rows = tileRows * Tiles;
+                                  Vec (&scores)[tileRows][NV]) {
   const float nothing[panelWidth] = {};
-  Vec absolute[rows][NV];
-  scoreKeys<NV, Tiles, edge>(panel, block, key, nothing, absolute);
+  Vec absolute[tileRows][NV];
+  scoreKeys<NV, 1, edge>(panel, block, key, nothing, absolute);
   bool anyUnset = false;
   for (int v = 0; v < NV; v++) {
     const int at = v * lanes;
     Vec top = broadcast(-infinity), absoluteTop = top;
-    for (int i = 0; i < rows; i++) {
+    for (int i = 0; i < tileRows; i++) {
       top = max(scores[i][v], top);
       absoluteTop = max(absolute[i][v], absoluteTop);
     }
@@ -105,7 +104,7 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     const IntVec moved = first | (~unset & (top > headroom));
     const Vec before = load(panel.minusReference + at), after = select(moved, -absoluteTop, before);
     store(panel.minusReference + at, after);
-    for (int i = 0; i < rows; i++) scores[i][v] = select(moved, absolute[i][v] + after, scores[i][v]);
+    for (int i = 0; i < tileRows; i++) scores[i][v] = select(moved, absolute[i][v] + after, scores[i][v]);
     const IntVec stillUnset = unset & ~first;
     storeAs(panel.unset + at, stillUnset);
     anyUnset |= anyTrue(stillUnset);
@@ -123,7 +122,8 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
 }
 
 /// Scores of `4 * Tiles` keys starting at `key` become probabilities. `first` is the first key of this block that the
-/// panel visits: what lies before it in the buffer is not its own.
+/// panel visits: what lies before it in the buffer is not its own. References and sums go by four keys, however many
+/// are computed together: a row may stand in a panel of any width, beside others with whom it shares keys.
 template <int NV, int Tiles, Edge edge, bool online>
 FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
   constexpr int rows = tileRows * Tiles;
@@ -150,26 +150,37 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
 #pragma GCC unroll 3
     for (int v = 0; v < NV; v++) top = max(s[i][v], top);  // in this order a NaN is dropped: it may be another row's
   if (__builtin_expect(panel.anyUnset || anyTrue(top > headroom), 0)) {
-    Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
-    for (int i = 0; i < rows; i++)
-      for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
-    moveReference<NV, Tiles, edge>(panel, block, key, first, copy);
+    if constexpr (Tiles > 1) {
+      for (int tile = 0; tile < Tiles; tile++)
+        scoreTile<NV, 1, edge, online>(panel, block, key + tile * tileRows, first);
+      return;
+    } else {
+      Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
+      for (int i = 0; i < rows; i++)
+        for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
+      moveReference<NV, edge>(panel, block, key, first, copy);
 #pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
+      for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) s[i][v] = copy[i][v];
+        for (int v = 0; v < NV; v++) s[i][v] = copy[i][v];
+    }
   }
 
 #pragma GCC unroll 3
   for (int v = 0; v < NV; v++) {
-    Vec sum = zero();
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-      const Vec p = exp2(s[i][v]);
-      store(probabilities + (i * NV + v) * lanes, p);
-      sum += p;
+    Vec blockSum = load(panel.blockSum + v * lanes);
+#pragma GCC unroll 2
+    for (int tile = 0; tile < Tiles; tile++) {
+      Vec sum = zero();
+#pragma GCC unroll 4
+      for (int i = tile * tileRows; i < (tile + 1) * tileRows; i++) {
+        const Vec p = exp2(s[i][v]);
+        store(probabilities + (i * NV + v) * lanes, p);
+        sum += p;
+      }
+      blockSum += sum;
     }
-    store(panel.blockSum + v * lanes, load(panel.blockSum + v * lanes) + sum);
+    store(panel.blockSum + v * lanes, blockSum);
   }
 }
 
