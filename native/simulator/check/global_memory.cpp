@@ -36,6 +36,11 @@ Allocation::Allocation(uint64_t address, uint64_t size)
 
 bool Allocation::isDefined(uint64_t at, uint64_t bytes) const {
   const uint8_t* flags = defined_.get() + (at - address);
+  for (; bytes >= 4; bytes -= 4, flags += 4) {
+    uint32_t four;
+    std::memcpy(&four, flags, 4);
+    if (four != 0x01010101) return false;
+  }
   uint8_t all = 1;
   for (uint64_t i = 0; i < bytes; i++) all &= flags[i];
   return all;
@@ -210,14 +215,21 @@ Stamp stampOf(const GlobalAccess& access, unsigned bytes) {
 
 void checkGlobalRead(Allocation& memory, uint64_t address, uint32_t size, const GlobalAccess& access,
                      Violation& violation) {
+  const uint64_t whole = pack(stampOf(access, 15));
   for (uint64_t word = address & ~3ull; word < address + size; word += 4) {
     const unsigned bytes = bytesOf(word, address, size);
+    const uint64_t own = bytes == 15 ? whole : pack(stampOf(access, bytes));
     std::atomic<uint64_t>& cell = memory.reader(word);
     uint64_t readerBits = cell.load();
     while (true) {
+      // Nobody read it in this launch, or this warp itself did (CTA and warp agree): what it did before is ordered.
+      if (readerBits >> 52 != own >> 52 || (readerBits ^ own) << 19 >> 35 == 0) {
+        if (readerBits == own || cell.compare_exchange_weak(readerBits, own)) break;
+        continue;
+      }
       const Stamp reader = unpack(readerBits);
       Stamp next = stampOf(access, bytes);
-      if (reader.launch == access.launch && !isOrdered(reader, access)) {
+      if (!isOrdered(reader, access)) {
         next.bytes |= reader.bytes;
         next.strong &= reader.strong;
         next.severalCtas = reader.severalCtas || reader.cta != next.cta;

@@ -12,17 +12,37 @@ enum OrderingMode : uint8_t { kStrong = 1, kOrders = 2, kCtaScope = 4 };  // vol
 
 Scope scopeOf(const Instruction& instruction) { return instruction.mode & kCtaScope ? Scope::kCta : Scope::kDevice; }
 
-// A value of `type` as its register holds it: 8- and 16-bit signed values are extended to 32 bits, and to 64 where the
-// register is that wide.
-uint64_t extend(Type type, const uint8_t* bytes) {
-  uint64_t value = 0;
-  const int size = sizeOf(type);
-  std::memcpy(&value, bytes, static_cast<size_t>(size));
-  if (isSigned(type) && size < 8) {
-    const int shift = 64 - 8 * size;
-    value = static_cast<uint64_t>(static_cast<int64_t>(value << shift) >> shift);
+// A value of each lane into a register, which holds it extended to its own width.
+template <class T, class Cell>
+void deliver(Cell* to, const uint8_t* const* from, uint32_t offset, LaneMask mask) {
+  forLanes(mask, [&](int lane) {
+    T value;
+    std::memcpy(&value, from[lane] + offset, sizeof(T));
+    to[lane] = static_cast<Cell>(value);
+  });
+}
+template <class T>
+void deliver(Warp& warp, const Operand& to, const uint8_t* const* from, uint32_t offset, LaneMask mask) {
+  if (to.registerClass == RegisterClass::kDouble) {
+    deliver<T>(warp.write<uint64_t>(to), from, offset, mask);
+  } else {
+    deliver<T>(warp.write<uint32_t>(to), from, offset, mask);
   }
-  return value;
+}
+void deliver(Type type, Warp& warp, const Operand& to, const uint8_t* const* from, uint32_t offset, LaneMask mask) {
+  switch (sizeOf(type)) {
+    case 1:
+      return isSigned(type) ? deliver<int8_t>(warp, to, from, offset, mask)
+                            : deliver<uint8_t>(warp, to, from, offset, mask);
+    case 2:
+      return isSigned(type) ? deliver<int16_t>(warp, to, from, offset, mask)
+                            : deliver<uint16_t>(warp, to, from, offset, mask);
+    case 4:
+      return isSigned(type) ? deliver<int32_t>(warp, to, from, offset, mask)
+                            : deliver<uint32_t>(warp, to, from, offset, mask);
+    default:
+      return deliver<uint64_t>(warp, to, from, offset, mask);
+  }
 }
 
 void countAccess(Cta& cta, Space space, const uint64_t* addresses, LaneMask global, LaneMask shared, uint32_t size) {
@@ -42,6 +62,8 @@ Outcome load(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask
   uint64_t addresses[kLanes];
   LaneMask global = 0, shared = 0;
   LaneMask bad[8] = {};
+  static constexpr uint8_t kNothing[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+  const uint8_t* data[kLanes];
   forLanes(mask,
            [&](int lane) { addresses[lane] = warp.bits(base, lane) + static_cast<uint64_t>(instruction.immediate); });
   for (LaneMask rest = mask; rest; rest &= rest - 1) {
@@ -51,18 +73,20 @@ Outcome load(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask
     if (space == Space::kGlobal || space == Space::kConstant) global |= 1u << lane;
     if (space == Space::kShared) shared |= 1u << lane;
     const LaneBytes bytes = accessLane(cta, warp, lane, space, address, size, access);
-    static constexpr uint8_t kNothing[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    for (uint32_t k = 0; k < instruction.vector; k++) {
-      const bool defined =
-          bytes.data && (bytes.defined || isDefined(cta, warp, lane, space, address + k * width, width));
-      bad[k] |= static_cast<LaneMask>(!defined) << lane;
-      warp.setBits(instruction.operand[1 + k], lane,
-                   extend(instruction.type, bytes.data ? bytes.data + k * width : kNothing));
+    data[lane] = bytes.data ? bytes.data : kNothing;
+    if (!bytes.data || !bytes.defined) {
+      for (uint32_t k = 0; k < instruction.vector; k++) {
+        const bool defined = bytes.data && isDefined(cta, warp, lane, space, address + k * width, width);
+        bad[k] |= static_cast<LaneMask>(!defined) << lane;
+      }
     }
     if (access.strong && bytes.data && (space == Space::kGlobal || space == Space::kShared))
       observe(cta, warp, syncVariable(cta, space, address), instruction.mode & kOrders, scopeOf(instruction));
   }
-  for (uint32_t k = 0; k < instruction.vector; k++) warp.setPoison(instruction.operand[1 + k], mask, bad[k]);
+  for (uint32_t k = 0; k < instruction.vector; k++) {
+    deliver(instruction.type, warp, instruction.operand[1 + k], data, k * width, mask);
+    warp.setPoison(instruction.operand[1 + k], mask, bad[k]);
+  }
   countAccess(cta, instruction.space, addresses, global, shared, size);
   return Outcome::kNext;
 }

@@ -62,10 +62,10 @@ Columns sumOfProducts<Tf32, 8>(Columns sum, const float* left, const float (&rig
     wide += double{left[k]} * __builtin_convertvector(row, WideColumns);
   }
   for (int n = 0; n < kN; n++) {
-    float nearest = static_cast<float>(wide[n]);
-    if (std::isfinite(wide[n]) && std::abs(double{nearest}) > std::abs(wide[n]))
-      nearest = std::nextafter(nearest, 0.0F);
-    sum[n] = nearest;
+    // One bit pattern less is the next value towards 0.
+    const auto nearest = static_cast<float>(wide[n]);
+    const bool tooLarge = std::abs(double{nearest}) > std::abs(wide[n]);
+    sum[n] = std::bit_cast<float>(std::bit_cast<uint32_t>(nearest) - tooLarge);
   }
   return sum;
 }

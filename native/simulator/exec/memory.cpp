@@ -8,6 +8,8 @@
 namespace fovea::simulator {
 namespace {
 
+constexpr int kBanks = 32;  // of shared memory
+
 std::string describe(const MemoryAccess& access, uint32_t size, uint64_t address) {
   return std::string(access.what) + " of " + std::to_string(size) + " bytes at " + hexadecimal(address);
 }
@@ -86,7 +88,7 @@ SharedAccess sharedAccess(const Warp& warp, int lane, bool atomic) {
 
 LaneBytes accessLane(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size,
                      const MemoryAccess& access) {
-  if (address % size) {
+  if (address & (size - 1)) {  // sizes are powers of 2
     cta.report(warp, reported(lane), "misaligned",
                describe(access, size, address) + ": must be a multiple of " + std::to_string(size));
     return {};
@@ -157,13 +159,38 @@ void countGlobal(Cta& cta, const uint64_t* addresses, LaneMask mask, uint32_t si
   cta.counters.globalSectors += static_cast<uint64_t>(count);
 }
 
+// Whether no bank holds two words that these lanes access: the usual case, and quickly seen.
+static bool withoutConflict(const uint64_t* addresses, LaneMask lanes, int wordsPerLane) {
+  uint64_t held[kBanks];
+  uint32_t used = 0;
+  for (; lanes; lanes &= lanes - 1) {
+    const uint64_t first = addresses[std::countr_zero(lanes)] / 4;
+    for (int k = 0; k < wordsPerLane; k++) {
+      const uint64_t word = first + static_cast<uint64_t>(k);
+      const auto bank = static_cast<int>(word % kBanks);
+      if (!(used >> bank & 1)) {
+        used |= 1u << bank;
+        held[bank] = word;
+      } else if (held[bank] != word) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 // 32 banks of 4 bytes. Accesses of 8 bytes go by half warps and of 16 bytes by quarter warps; each group takes as many
 // wavefronts as different words fall into its fullest bank.
 void countShared(Cta& cta, const uint64_t* addresses, LaneMask mask, uint32_t size) {
-  constexpr int kBanks = 32;
   const int lanesPerGroup = size <= 4 ? 32 : size == 8 ? 16 : 8;
   const auto wordsPerLane = static_cast<int>((size + 3) / 4);
   for (int group = 0; group < kLanes; group += lanesPerGroup) {
+    const LaneMask lanes = mask & (kAllLanes >> (kLanes - lanesPerGroup) << group);
+    if (withoutConflict(addresses, lanes, wordsPerLane)) {
+      cta.counters.sharedWavefronts += lanes != 0;
+      cta.counters.sharedWavefrontsIdeal += lanes != 0;
+      continue;
+    }
     uint64_t words[kBanks][kLanes];
     int filled[kBanks] = {};
     int worst = 0;
