@@ -44,7 +44,7 @@ mkdir -p build/gpu "$results"
 # Machine code for this GPU alone, in half the time; what is not known here gets all there is.
 architectures() {
   local capability
-  case $driver in *cudasim*) echo "-DFOVEA_CUDA_PTX_ONLY=ON" && return ;; esac
+  case $driver in *cudasim*) echo "-DFOVEA_CUDA_IMAGES=$PWD/build/native/cuda" && return ;; esac
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | sort -u)
   case $capability in
     9.0) echo "-DFOVEA_CUDA_ARCHS=90-real" ;;

@@ -25,15 +25,15 @@ export const quickForms: Form[] = forms.filter(({ name }) => name === "sync out"
 
 /** A form ready to run on a point. */
 export function fovea({ name, layout, sync, out }: Form, point: Point, inputs: MakeInputs): Contestant {
-  const { batch, heads, queryLength, keyLength, headDim, causal } = point;
-  const shape = (length: number): number[] =>
+  const { batch, heads, kvHeads, queryLength, keyLength, headDim, causal } = point;
+  const shape = (heads: number, length: number): number[] =>
     layout === "bhsd" ? [batch, heads, length, headDim] : [batch, length, heads, headDim];
   const data = inputs(layout);
-  const query = Tensor.from(data.query, shape(queryLength));
-  const key = Tensor.from(data.key, shape(keyLength));
-  const value = Tensor.from(data.value, shape(keyLength));
+  const query = Tensor.from(data.query, shape(heads, queryLength));
+  const key = Tensor.from(data.key, shape(kvHeads, keyLength));
+  const value = Tensor.from(data.value, shape(kvHeads, keyLength));
   // Filled, so that its pages are there before the first call.
-  const kept = (): Tensor => Tensor.from(new Float32Array(data.query.length).fill(1), shape(queryLength));
+  const kept = (): Tensor => Tensor.from(new Float32Array(data.query.length).fill(1), shape(heads, queryLength));
   const options = { layout, causal, ...(out ? { out: kept() } : {}) };
   return {
     name,

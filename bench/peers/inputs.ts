@@ -29,12 +29,12 @@ function random(length: number, seed: number): Float32Array<ArrayBuffer> {
   return numbers;
 }
 
-export function makeInputs({ batch, heads, queryLength, keyLength, headDim }: Point): Inputs {
-  const perRow = batch * heads * headDim;
+export function makeInputs({ batch, heads, kvHeads, queryLength, keyLength, headDim }: Point): Inputs {
+  const keys = batch * kvHeads * keyLength * headDim;
   return {
-    query: random(perRow * queryLength, 0x2545f491),
-    key: random(perRow * keyLength, 0x1d872b41),
-    value: random(perRow * keyLength, 0x6c078965),
+    query: random(batch * heads * queryLength * headDim, 0x2545f491),
+    key: random(keys, 0x1d872b41),
+    value: random(keys, 0x6c078965),
   };
 }
 
@@ -56,11 +56,11 @@ export function swapMiddle(
 }
 
 /** The inputs of `makeInputs` (bhsd) in bshd order. */
-export function toBshd(inputs: Inputs, { batch, heads, queryLength, keyLength, headDim }: Point): Inputs {
+export function toBshd(inputs: Inputs, { batch, heads, kvHeads, queryLength, keyLength, headDim }: Point): Inputs {
   return {
     query: swapMiddle(inputs.query, [batch, heads, queryLength, headDim]),
-    key: swapMiddle(inputs.key, [batch, heads, keyLength, headDim]),
-    value: swapMiddle(inputs.value, [batch, heads, keyLength, headDim]),
+    key: swapMiddle(inputs.key, [batch, kvHeads, keyLength, headDim]),
+    value: swapMiddle(inputs.value, [batch, kvHeads, keyLength, headDim]),
   };
 }
 

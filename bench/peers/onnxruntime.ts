@@ -18,12 +18,14 @@ export interface Form {
   graph(point: Point): Graph;
   /** Memory order of the model's tensor inputs. */
   layouts: { query: Layout; keyValue: Layout };
-  /** Inputs beside query, key and value. */
-  extras?(point: Point): Record<string, ort.Tensor>;
+  /** Inputs beside query, key and value, or in their place. */
+  extras?(point: Point, inputs: MakeInputs): Record<string, ort.Tensor>;
 }
 
 // A form that stores every score is left out where those alone fill a gigabyte.
 const scoresFit = (point: Point): boolean => scoreBytes(point) <= 2 ** 30;
+
+const isGrouped = ({ heads, kvHeads }: Point): boolean => kvHeads < heads;
 
 const packed = (name: string, batch: number, length: number, width: number): Value => ({
   name,
@@ -31,17 +33,17 @@ const packed = (name: string, batch: number, length: number, width: number): Val
   shape: [batch, length, width],
 });
 
-const perHead = (name: string, { batch, heads, headDim }: Point, length: number): Value => ({
+const perHead = (name: string, { batch, headDim }: Point, heads: number, length: number): Value => ({
   name,
   dtype: "float32",
   shape: [batch, heads, length, headDim],
 });
 
-function packedInputs({ batch, heads, queryLength, keyLength, headDim }: Point): Value[] {
+function packedInputs({ batch, heads, kvHeads, queryLength, keyLength, headDim }: Point): Value[] {
   return [
     packed("query", batch, queryLength, heads * headDim),
-    packed("key", batch, keyLength, heads * headDim),
-    packed("value", batch, keyLength, heads * headDim),
+    packed("key", batch, keyLength, kvHeads * headDim),
+    packed("value", batch, keyLength, kvHeads * headDim),
   ];
 }
 
@@ -50,9 +52,9 @@ const packedOutput = ({ batch, heads, queryLength, headDim }: Point): Value =>
 
 function perHeadInputs(point: Point): Value[] {
   return [
-    perHead("query", point, point.queryLength),
-    perHead("key", point, point.keyLength),
-    perHead("value", point, point.keyLength),
+    perHead("query", point, point.heads, point.queryLength),
+    perHead("key", point, point.kvHeads, point.keyLength),
+    perHead("value", point, point.kvHeads, point.keyLength),
   ];
 }
 
@@ -63,6 +65,39 @@ const node = (op: string, inputs: string[], output: string, attributes: Record<s
   attributes,
 });
 
+// What GroupQueryAttention wants to know of the keys.
+const lengthInputs = ({ batch }: Point): Value[] => [
+  { name: "seqlens_k", dtype: "int32", shape: [batch] },
+  { name: "total_sequence_length", dtype: "int32", shape: [1] },
+];
+const lengths = ({ batch, keyLength }: Point): Record<string, ort.Tensor> => ({
+  seqlens_k: new ort.Tensor("int32", new Int32Array(batch).fill(keyLength - 1), [batch]),
+  total_sequence_length: new ort.Tensor("int32", Int32Array.of(keyLength), [1]),
+});
+
+/** Rows [from, to) of each head of [batch, kvHeads, keyLength, headDim], one head after the other. */
+function rowsOfHeads({ batch, kvHeads, keyLength, headDim }: Point, data: Float32Array, from: number, to: number) {
+  const rows = new Float32Array(batch * kvHeads * (to - from) * headDim);
+  for (let head = 0; head < batch * kvHeads; head++) {
+    const begin = head * keyLength;
+    rows.set(data.subarray((begin + from) * headDim, (begin + to) * headDim), head * (to - from) * headDim);
+  }
+  return rows;
+}
+const pastRows = (point: Point, data: Float32Array): ort.Tensor => {
+  const { batch, kvHeads, keyLength, headDim } = point;
+  return new ort.Tensor("float32", rowsOfHeads(point, data, 0, keyLength - 1), [
+    batch,
+    kvHeads,
+    keyLength - 1,
+    headDim,
+  ]);
+};
+const lastRows = (point: Point, data: Float32Array): ort.Tensor => {
+  const { batch, kvHeads, keyLength, headDim } = point;
+  return new ort.Tensor("float32", rowsOfHeads(point, data, keyLength - 1, keyLength), [batch, 1, kvHeads * headDim]);
+};
+
 const multiHeadAttention = ({ heads }: Point): Node => ({
   ...node("MultiHeadAttention", ["query", "key", "value"], "output", { num_heads: { i: heads } }),
   domain: "com.microsoft",
@@ -72,7 +107,7 @@ export const forms: Form[] = [
   {
     // com.microsoft MultiHeadAttention: tiled when it has no mask, [batch, length, heads * headDim].
     name: "mha",
-    offered: (point) => !point.causal,
+    offered: (point) => !point.causal && !isGrouped(point),
     outputLayout: "bshd",
     layouts: { query: "bshd", keyValue: "bshd" },
     graph: (point) => ({
@@ -84,7 +119,7 @@ export const forms: Form[] = [
   {
     // The same with keys and values per head, as a cache holds them: they need no transposition then.
     name: "mha-bnsh",
-    offered: (point) => !point.causal,
+    offered: (point) => !point.causal && !isGrouped(point),
     outputLayout: "bshd",
     layouts: { query: "bshd", keyValue: "bhsd" },
     graph: (point) => ({
@@ -101,26 +136,56 @@ export const forms: Form[] = [
     outputLayout: "bshd",
     layouts: { query: "bshd", keyValue: "bshd" },
     graph: (point) => ({
-      inputs: [
-        ...packedInputs(point),
-        { name: "seqlens_k", dtype: "int32", shape: [point.batch] },
-        { name: "total_sequence_length", dtype: "int32", shape: [1] },
-      ],
+      inputs: [...packedInputs(point), ...lengthInputs(point)],
       nodes: [
         {
           op: "GroupQueryAttention",
           domain: "com.microsoft",
           inputs: ["query", "key", "value", "", "", "seqlens_k", "total_sequence_length"],
           outputs: ["output", "present_key", "present_value"],
-          attributes: { num_heads: { i: point.heads }, kv_num_heads: { i: point.heads } },
+          attributes: { num_heads: { i: point.heads }, kv_num_heads: { i: point.kvHeads } },
         },
       ],
       outputs: [packedOutput(point)],
     }),
-    extras: ({ batch, keyLength }) => ({
-      seqlens_k: new ort.Tensor("int32", new Int32Array(batch).fill(keyLength - 1), [batch]),
-      total_sequence_length: new ort.Tensor("int32", Int32Array.of(keyLength), [1]),
+    extras: lengths,
+  },
+  {
+    // A step of decoding: the last key and value join those of the past, which the operator copies.
+    name: "gqa-past",
+    offered: (point) => isGrouped(point) && point.queryLength === 1,
+    outputLayout: "bshd",
+    layouts: { query: "bshd", keyValue: "bhsd" },
+    graph: (point) => ({
+      inputs: [
+        packed("query", point.batch, 1, point.heads * point.headDim),
+        packed("key", point.batch, 1, point.kvHeads * point.headDim),
+        packed("value", point.batch, 1, point.kvHeads * point.headDim),
+        perHead("past_key", point, point.kvHeads, point.keyLength - 1),
+        perHead("past_value", point, point.kvHeads, point.keyLength - 1),
+        ...lengthInputs(point),
+      ],
+      nodes: [
+        {
+          op: "GroupQueryAttention",
+          domain: "com.microsoft",
+          inputs: ["query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length"],
+          outputs: ["output", "present_key", "present_value"],
+          attributes: { num_heads: { i: point.heads }, kv_num_heads: { i: point.kvHeads } },
+        },
+      ],
+      outputs: [packedOutput(point)],
     }),
+    extras: (point, inputs) => {
+      const { key, value } = inputs("bhsd");
+      return {
+        key: lastRows(point, key),
+        value: lastRows(point, value),
+        past_key: pastRows(point, key),
+        past_value: pastRows(point, value),
+        ...lengths(point),
+      };
+    },
   },
   {
     // The standard operator since opset 23: stores every score, the masked ones too.
@@ -131,13 +196,13 @@ export const forms: Form[] = [
     graph: (point) => ({
       inputs: perHeadInputs(point),
       nodes: [node("Attention", ["query", "key", "value"], "output", { is_causal: { i: point.causal ? 1 : 0 } })],
-      outputs: [perHead("output", point, point.queryLength)],
+      outputs: [perHead("output", point, point.heads, point.queryLength)],
     }),
   },
   {
     // As exporters wrote it before there was an operator; the runtime fuses scale and transposition into the product.
     name: "unfused",
-    offered: (point) => !point.causal && scoresFit(point),
+    offered: (point) => !point.causal && !isGrouped(point) && scoresFit(point),
     outputLayout: "bhsd",
     layouts: { query: "bhsd", keyValue: "bhsd" },
     graph: (point) => ({
@@ -150,7 +215,7 @@ export const forms: Form[] = [
         node("Softmax", ["scores"], "weights", { axis: { i: -1 } }),
         node("MatMul", ["weights", "value"], "output"),
       ],
-      outputs: [perHead("output", point, point.queryLength)],
+      outputs: [perHead("output", point, point.heads, point.queryLength)],
     }),
   },
 ];
@@ -168,11 +233,12 @@ export async function onnxruntime(form: Form, point: Point, inputs: MakeInputs, 
   });
   const tensor = (index: number, data: Float32Array): ort.Tensor =>
     new ort.Tensor("float32", data, graph.inputs[index]!.shape.map(Number)); // none is symbolic
+  const extras = form.extras?.(point, inputs);
   const feeds = {
     query: tensor(0, inputs(form.layouts.query).query),
-    key: tensor(1, inputs(form.layouts.keyValue).key),
-    value: tensor(2, inputs(form.layouts.keyValue).value),
-    ...form.extras?.(point),
+    key: extras?.["key"] ?? tensor(1, inputs(form.layouts.keyValue).key),
+    value: extras?.["value"] ?? tensor(2, inputs(form.layouts.keyValue).value),
+    ...extras,
   };
   return {
     name: form.name,

@@ -3,6 +3,7 @@ export interface Point {
   name: string;
   batch: number;
   heads: number;
+  kvHeads: number;
   queryLength: number;
   keyLength: number;
   headDim: number;
@@ -18,11 +19,24 @@ const square = (name: string, length: number, heads = 8, headDim = 64): Point[] 
     name: causal ? `${name}-causal` : name,
     batch: 1,
     heads,
+    kvHeads: heads,
     queryLength: length,
     keyLength: length,
     headDim,
     causal,
   }));
+
+const decode = (name: string, heads: number, kvHeads: number): Point => ({
+  name,
+  batch: 8,
+  heads,
+  kvHeads,
+  queryLength: 1,
+  keyLength: 4096,
+  headDim: 128,
+  causal: false,
+  bandwidthBound: true,
+});
 
 export const points: Point[] = [
   ...[512, ...lengths].flatMap((length) => square(`s${length}`, length)),
@@ -31,17 +45,9 @@ export const points: Point[] = [
     ...square(`h8d128-s${length}`, length, 8, 128),
     ...square(`h16d128-s${length}`, length, 16, 128),
   ]),
-  { name: "cross", batch: 1, heads: 8, queryLength: 512, keyLength: 2048, headDim: 64, causal: false },
-  {
-    name: "decode",
-    batch: 8,
-    heads: 16,
-    queryLength: 1,
-    keyLength: 4096,
-    headDim: 128,
-    causal: false,
-    bandwidthBound: true,
-  },
+  { name: "cross", batch: 1, heads: 8, kvHeads: 8, queryLength: 512, keyLength: 2048, headDim: 64, causal: false },
+  decode("decode", 16, 16),
+  decode("decode-grouped", 32, 8),
 ];
 
 /** What `--quick` measures. */
@@ -52,6 +58,7 @@ export const tinyPoint: Point = {
   name: "tiny",
   batch: 1,
   heads: 1,
+  kvHeads: 1,
   queryLength: 16,
   keyLength: 16,
   headDim: 64,
@@ -64,8 +71,8 @@ export function flops({ batch, heads, queryLength, keyLength, headDim, causal }:
 }
 
 /** Bytes of keys and values. */
-export function keyValueBytes({ batch, heads, keyLength, headDim }: Point): number {
-  return 2 * 4 * batch * heads * keyLength * headDim;
+export function keyValueBytes({ batch, kvHeads, keyLength, headDim }: Point): number {
+  return 2 * 4 * batch * kvHeads * keyLength * headDim;
 }
 
 /** Bytes of a whole score matrix. */

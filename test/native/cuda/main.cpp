@@ -109,6 +109,6 @@ int main(int count, char** arguments) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (progress && !lost) std::printf("end\n");
   std::printf("%d passed, %d failed, %.1f s\n", passed, failed, seconds);
-  if (lost) return lostDevice;
+  if (progress && lost) return lostDevice;
   return failed > 0 || passed == 0;
 }
