@@ -1,5 +1,5 @@
 // What the machine can do: fovea's native bench program measures fused multiply-adds and plain reads of memory.
-// FOVEA_NATIVE_BENCH names it where it is not in build/native; without it shares of the machine's peak are left out.
+// FOVEA_NATIVE_BENCH names it where it is not in build; without it shares of the machine's peak are left out.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -12,7 +12,7 @@ export interface Probe {
   read: number;
 }
 
-const built = fileURLToPath(new URL("../../build/native/fovea-native-bench", import.meta.url));
+const built = fileURLToPath(new URL("../../build/fovea-native-bench", import.meta.url));
 const program = process.env["FOVEA_NATIVE_BENCH"] ?? (existsSync(built) ? built : undefined);
 
 /** One sample, or none when there is no program to take it or it does not sample this number of threads. */
