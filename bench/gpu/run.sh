@@ -41,7 +41,8 @@ for tool in cmake nvcc python3; do
 done
 mkdir -p build/gpu "$results"
 
-# Machine code for this GPU alone, in half the time; what is not known here gets all there is.
+# Machine code for this GPU alone, in half the time; what is not known here gets all there is. The simulator runs the images
+# of the plain build.
 architectures() {
   local capability
   case $driver in *cudasim*) echo "-DFOVEA_CUDA_IMAGES=$PWD/build/native/cuda" && return ;; esac

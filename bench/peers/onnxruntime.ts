@@ -103,6 +103,15 @@ const multiHeadAttention = ({ heads }: Point): Node => ({
   domain: "com.microsoft",
 });
 
+/** Tiled only if its present outputs have names. `past`: the inputs of past keys and values, "" where there are none. */
+const groupQueryAttention = ({ heads, kvHeads }: Point, past: [string, string]): Node => ({
+  op: "GroupQueryAttention",
+  domain: "com.microsoft",
+  inputs: ["query", "key", "value", ...past, "seqlens_k", "total_sequence_length"],
+  outputs: ["output", "present_key", "present_value"],
+  attributes: { num_heads: { i: heads }, kv_num_heads: { i: kvHeads } },
+});
+
 export const forms: Form[] = [
   {
     // com.microsoft MultiHeadAttention: tiled when it has no mask, [batch, length, heads * headDim].
@@ -129,23 +138,15 @@ export const forms: Form[] = [
     }),
   },
   {
-    // com.microsoft GroupQueryAttention, always causal: tiled only if its present outputs have names; they are no outputs
-    // of the graph, which would copy them to JavaScript.
+    // com.microsoft GroupQueryAttention, always causal. Its present outputs are no outputs of the graph, which would copy
+    // them to JavaScript.
     name: "gqa-inner",
     offered: (point) => point.causal,
     outputLayout: "bshd",
     layouts: { query: "bshd", keyValue: "bshd" },
     graph: (point) => ({
       inputs: [...packedInputs(point), ...lengthInputs(point)],
-      nodes: [
-        {
-          op: "GroupQueryAttention",
-          domain: "com.microsoft",
-          inputs: ["query", "key", "value", "", "", "seqlens_k", "total_sequence_length"],
-          outputs: ["output", "present_key", "present_value"],
-          attributes: { num_heads: { i: point.heads }, kv_num_heads: { i: point.kvHeads } },
-        },
-      ],
+      nodes: [groupQueryAttention(point, ["", ""])],
       outputs: [packedOutput(point)],
     }),
     extras: lengths,
@@ -165,15 +166,7 @@ export const forms: Form[] = [
         perHead("past_value", point, point.kvHeads, point.keyLength - 1),
         ...lengthInputs(point),
       ],
-      nodes: [
-        {
-          op: "GroupQueryAttention",
-          domain: "com.microsoft",
-          inputs: ["query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length"],
-          outputs: ["output", "present_key", "present_value"],
-          attributes: { num_heads: { i: point.heads }, kv_num_heads: { i: point.kvHeads } },
-        },
-      ],
+      nodes: [groupQueryAttention(point, ["past_key", "past_value"])],
       outputs: [packedOutput(point)],
     }),
     extras: (point, inputs) => {
