@@ -28,6 +28,7 @@ void launchWithWorkspace(Stream& stream, const Problem& problem, const Plan& pla
 }
 
 void launchWithWorkspace(Stream& stream, const Merge& merge) {
+  loadKernels(stream.device(), merge);
   const auto workspace = DeviceBuffer::allocate(stream.compute(), merge.partCount * int64_t(sizeof(MergePart)));
   launchMerge(stream.device(), stream.compute()->get(), merge, workspace->pointer());
 }

@@ -177,10 +177,9 @@ CUfunction Device::function(const KernelImage& kernel) {
   if (result == CUDA_SUCCESS) result = driver().cuFuncLoad(function);
   if (result == CUDA_SUCCESS && kernel.sharedBytes > 0)
     result = driver().cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, kernel.sharedBytes);
-  if (result != CUDA_SUCCESS)
-    throw Error(ErrorKind::failed, label(info_) + ": kernel " + kernel.function + " (" +
-                                       std::to_string(kernel.sharedBytes) +
-                                       " bytes of shared memory): " + driver().describe(result));
+  check(result,
+        ("loading kernel " + kernel.function + " (" + std::to_string(kernel.sharedBytes) + " bytes of shared memory)")
+            .c_str());
   functions_.emplace(kernel.function, function);
   return function;
 }

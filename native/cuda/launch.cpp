@@ -16,6 +16,10 @@ KernelImage tableKernel(bool large) {
   return {images::table, large ? "fovea_write_table_large" : "fovea_write_table_small", 0};
 }
 
+void loadTables(Device& device) {
+  for (const bool large : {false, true}) device.function(tableKernel(large));
+}
+
 template <int bytes>
 void writePiece(Device& device, CUstream stream, CUdeviceptr to, const char* from, size_t size) {
   TablePiece<bytes> piece;
@@ -155,8 +159,7 @@ PieceMemory::PieceMemory(const Pieces& pieces, CUdeviceptr workspace) {
 }
 
 void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
-  device.function(tableKernel(false));
-  device.function(tableKernel(true));
+  loadTables(device);
   if (plan.algorithm == Algorithm::standard) return loadStandard(device, problem);
   const Pieces pieces = piecesOf(problem, plan);
   loadDecode(device, problem, pieces);
@@ -165,6 +168,11 @@ void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
   addRest(tiled, problem, plan, pieces, PieceMemory(pieces, 0));
   for (const Piece& piece : pieces.shared) tiled.add(piece.sequence, {Kernel::cudaTiled}, {});
   if (!tiled.sequences.empty()) loadTiled(device, tiled.problem, tiled.plan);
+}
+
+void loadKernels(Device& device, const Merge& merge) {
+  loadTables(device);
+  loadMerge(device, merge);
 }
 
 void launch(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace) {

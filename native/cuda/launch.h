@@ -5,8 +5,10 @@
 
 namespace fovea::cuda {
 
-/// Loads the kernels that the plan needs. launch() does so too, but not while its stream is being captured.
+/// Loads the kernels that the plan, or a merge, needs. launch() does so too, but not while its stream is being
+/// captured.
 void loadKernels(Device& device, const Problem& problem, const Plan& plan);
+void loadKernels(Device& device, const Merge& merge);
 
 /// Enqueues the whole computation. All pointers of the problem are the device's; `workspace` holds plan.workspaceBytes,
 /// aligned to 256 bytes, and is written first by what is enqueued here. Neither allocates nor waits, and keeps nothing

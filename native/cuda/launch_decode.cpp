@@ -97,10 +97,12 @@ void launchMergeSplits(Device& device, CUstream stream, const Problem& problem, 
   launchKernel(device, stream, splitsKernel(problem.dtype), tasks, decodeThreads, &arguments);
 }
 
+void loadMerge(Device& device, const Merge& merge) { device.function(mergeKernel(merge.dtype)); }
+
 void launchMerge(Device& device, CUstream stream, const Merge& merge, CUdeviceptr workspace) {
-  writeTable(device, stream, merge.parts, size_t(merge.partCount) * sizeof(MergePart), workspace);
   if (merge.rowCount() / decodeWarps >= (int64_t{1} << 31))
     throw std::invalid_argument("parts: " + std::to_string(merge.rowCount()) + " rows, more than a launch can hold");
+  writeTable(device, stream, merge.parts, size_t(merge.partCount) * sizeof(MergePart), workspace);
   const BatchView<void>& output = merge.output;
   bool aligned = isAligned({output.data, output.batchStride, output.headStride, output.rowStride, output.columnStride},
                            merge.dtype);

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "../attention/merge.h"
 #include "../attention/pieces_cuda.h"
 #include "devices.h"
 
@@ -33,6 +34,7 @@ void launchTiled(Device& device, CUstream stream, const Problem& problem, const 
 void loadDecode(Device& device, const Problem& problem, const Pieces& pieces);
 void launchDecode(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
                   const PieceMemory& memory);
+void loadMerge(Device& device, const Merge& merge);
 void loadDecodeSm90(Device& device, const Problem& problem, const Pieces& pieces);
 void launchDecodeSm90(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
                       const PieceMemory& memory);

@@ -144,6 +144,9 @@ void Stream::finishLoop() {
       device().check(driver().cuEventSynchronize(item.submitted), "running kernels");
       if (item.work.finish) item.work.finish();
     });
+    // What failed half-way may have left kernels on the GPU, or copies, that use its memory.
+    if (result.outcome != Outcome::done)
+      for (const auto& stream : {compute_, copies_}) driver().cuStreamSynchronize(stream->get());
     settle(std::move(item), result);
   }
 }

@@ -46,7 +46,8 @@ struct Limits {
 constexpr Limits limitsOf(int computeCapability) {
   if (computeCapability == 75) return {64 * 1024, 64 * 1024, 1024, 16};
   if (computeCapability == 86) return {99 * 1024, 100 * 1024, 1536, 16};
-  if (computeCapability == 90) return {227 * 1024, 228 * 1024, 2048, 32};
+  if (computeCapability == 89 || computeCapability == 120) return {99 * 1024, 100 * 1024, 1536, 24};
+  if (computeCapability == 90 || computeCapability == 100) return {227 * 1024, 228 * 1024, 2048, 32};
   return {163 * 1024, 164 * 1024, 2048, 32};
 }
 constexpr int kSystemSharedPerBlock = 1024;

@@ -83,6 +83,7 @@ CUresult loadModule(CUmodule* module, const void* data) {
   Device* device = nullptr;
   FOVEA_CUDA_TRY(current(&device));
   if (!module || !data) return CUDA_ERROR_INVALID_VALUE;
+  FOVEA_CUDA_TRY(forbidDuringCapture());
   Image image = readImage(data, device->computeCapability());
   if (image.error != Image::Error::kNone) {
     complain("cannot load a module: " + image.message);

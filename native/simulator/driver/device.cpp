@@ -232,7 +232,7 @@ void Device::reset() {
   synchronize();
   forgetLastReport();
   std::lock_guard lock(mutex_);
-  status_ = lost_ ? CUDA_ERROR_ECC_UNCORRECTABLE : CUDA_SUCCESS;
+  status_ = lost_;
   for (const auto& allocation : memory.all()) {
     used_ -= allocation->size;
     memory.free(allocation->address);
@@ -272,10 +272,7 @@ uint64_t Device::usedBytes() {
 }
 
 CUresult Device::launch(Launch& launch) {
-  if (mustFail(settings().loseDevice)) {
-    lost_ = true;
-    return CUDA_ERROR_ECC_UNCORRECTABLE;
-  }
+  if (mustFail(settings().loseDevice)) return lost_ = settings().lostError;
   if (mustFail(settings().failLaunch)) return CUDA_ERROR_LAUNCH_FAILED;
   launch.memory = &memory;
   if (++launches_ % kLaunchNumbers == 0) {

@@ -131,7 +131,7 @@ class Device {
   std::vector<std::unique_ptr<Stream>> streams_;
   std::vector<MilestonePointer> wanted_;
   CUresult status_ = CUDA_SUCCESS;
-  bool lost_ = false;  // a reset does not help
+  CUresult lost_ = CUDA_SUCCESS;  // an error that a reset does not help
   uint64_t used_ = 0;
   uint64_t random_ = 1;
   uint32_t launches_ = 0;

@@ -1,4 +1,5 @@
 // cuGetProcAddress: driver functions by name.
+#include <algorithm>
 #include <cstring>
 
 #include "driver/api.h"
@@ -11,9 +12,27 @@ struct EntryPoint {
   void* function;
 };
 
+template <size_t length>
+struct Name {
+  constexpr Name(const char (&from)[length]) { std::copy_n(from, length, text); }
+  char text[length];
+};
+
+// A driver function that fails without doing anything when FOVEA_SIM_FAIL_CALL says so.
+template <Name name, auto function>
+struct Failing;
+template <Name name, class... Arguments, CUresult (*function)(Arguments...)>
+struct Failing<name, function> {
+  static CUresult call(Arguments... arguments) {
+    Settings& set = settings();
+    if (set.failCall > 0 && set.failingCall == name.text && mustFail(set.failCall)) return set.failedCall;
+    return function(arguments...);
+  }
+};
+
 // `name` is stringified as written; the function is what cuda.h makes of it, the newest version.
 #define FOVEA_ENTRY(name) \
-  { #name, reinterpret_cast < void*>(&name) }
+  { #name, reinterpret_cast < void*>(&Failing <#name, &name>::call) }
 
 const EntryPoint kEntryPoints[] = {
     FOVEA_ENTRY(cuInit),
@@ -126,7 +145,7 @@ FOVEA_CUDA_API CUresult cuGetProcAddress(const char* name, void** function, int,
                                          CUdriverProcAddressQueryResult* status) {
   if (!name || !function) return CUDA_ERROR_INVALID_VALUE;
   for (const auto& entry : fovea::simulator::kEntryPoints) {
-    if (std::strcmp(entry.name, name) != 0) continue;
+    if (std::strcmp(entry.name, name) != 0 || fovea::simulator::settings().missing == name) continue;
     *function = entry.function;
     if (status) *status = CU_GET_PROC_ADDRESS_SUCCESS;
     return CUDA_SUCCESS;

@@ -28,12 +28,14 @@ uint64_t number(const std::string& text) {
 }
 
 std::vector<int> capabilities(const std::string& text) {
-  static const std::map<std::string, int> known = {{"7.5", 75}, {"8.0", 80}, {"8.6", 86}, {"9.0", 90}};
+  static const std::map<std::string, int> known = {{"7.5", 75}, {"8.0", 80},   {"8.6", 86},  {"8.9", 89},
+                                                   {"9.0", 90}, {"10.0", 100}, {"12.0", 120}};
   std::vector<int> all;
   std::istringstream items(text + ',');
   for (std::string item; std::getline(items, item, ',');) {
     const auto found = known.find(item);
-    if (found == known.end()) throw std::invalid_argument("must be 7.5, 8.0, 8.6 or 9.0, or several of them: 8.0,9.0");
+    if (found == known.end())
+      throw std::invalid_argument("must be 7.5, 8.0, 8.6, 8.9, 9.0, 10.0 or 12.0, or several of them: 8.0,9.0");
     all.push_back(found->second);
   }
   return all;
@@ -44,6 +46,31 @@ Completion completion(const std::string& text) {
   if (text == "late") return Completion::kLate;
   if (text == "random") return Completion::kRandom;
   throw std::invalid_argument("must be early, late or random");
+}
+
+CUresult errorOf(const std::string& text) { return static_cast<CUresult>(number(text)); }
+
+// "2" or "2:719": the count, and what follows the colon.
+std::pair<int64_t, std::string> counted(const std::string& text) {
+  const size_t colon = std::min(text.find(':'), text.size());
+  return {static_cast<int64_t>(number(text.substr(0, colon))), text.substr(std::min(colon + 1, text.size()))};
+}
+
+void loseDevice(Settings& settings, const std::string& text) {
+  const auto [count, error] = counted(text);
+  settings.lostError = error.empty() ? CUDA_ERROR_ECC_UNCORRECTABLE : errorOf(error);
+  settings.loseDevice = count;
+}
+
+// "cuFuncLoad:2:719"
+void failCall(Settings& settings, const std::string& text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos) throw std::invalid_argument("must be function:n:error");
+  const auto [count, error] = counted(text.substr(colon + 1));
+  settings.failCall = 0;
+  settings.failingCall = text.substr(0, colon);
+  settings.failedCall = errorOf(error);
+  settings.failCall = count;
 }
 
 using Setter = std::function<void(Settings&, const std::string&)>;
@@ -58,7 +85,7 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) { s.multiprocessors = std::max(1, static_cast<int>(number(v))); }},
       {"FOVEA_SIM_DRIVER_VERSION",
        [](Settings& s, const std::string& v) { s.driverVersion = static_cast<int>(number(v)); }},
-      {"FOVEA_SIM_FAIL_INIT", [](Settings& s, const std::string& v) { s.failInit = static_cast<CUresult>(number(v)); }},
+      {"FOVEA_SIM_FAIL_INIT", [](Settings& s, const std::string& v) { s.failInit = errorOf(v); }},
       {"FOVEA_SIM_SEED", [](Settings& s, const std::string& v) { s.schedule.seed = number(v); }},
       {"FOVEA_SIM_COMPLETION", [](Settings& s, const std::string& v) { s.schedule.completion = completion(v); }},
       {"FOVEA_SIM_QUANTUM",
@@ -74,8 +101,10 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) { s.failAllocation = static_cast<int64_t>(number(v)); }},
       {"FOVEA_SIM_FAIL_LAUNCH",
        [](Settings& s, const std::string& v) { s.failLaunch = static_cast<int64_t>(number(v)); }},
-      {"FOVEA_SIM_LOSE_DEVICE",
-       [](Settings& s, const std::string& v) { s.loseDevice = static_cast<int64_t>(number(v)); }},
+      {"FOVEA_SIM_LOSE_DEVICE", loseDevice},
+      {"FOVEA_SIM_FAIL_CALL", failCall},
+      {"FOVEA_SIM_MEMORY_POOLS", [](Settings& s, const std::string& v) { s.memoryPools = number(v) != 0; }},
+      {"FOVEA_SIM_MISSING", [](Settings& s, const std::string& v) { s.missing = v; }},
   };
   return all;
 }

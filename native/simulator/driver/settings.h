@@ -15,11 +15,13 @@ namespace fovea::simulator {
 
 struct Settings {
   std::optional<int> devices;                   // default: as many as there are compute capabilities
-  std::vector<int> computeCapabilities = {80};  // of each device, the last for the rest: 75, 80, 86 or 90
+  std::vector<int> computeCapabilities = {80};  // of each device, the last for the rest
   uint64_t memoryBytes = 16ull << 30;
   int multiprocessors = 4;
   int driverVersion = 13000;
   CUresult failInit = CUDA_SUCCESS;  // what cuInit returns
+  bool memoryPools = true;
+  std::string missing;  // a function that cuGetProcAddress does not find
   Schedule schedule;
   std::string countersPath;  // JSON lines, one per launch
   bool quiet = false;        // reports are kept but not printed
@@ -28,6 +30,10 @@ struct Settings {
   std::atomic<int64_t> failAllocation{0};
   std::atomic<int64_t> failLaunch{0};
   std::atomic<int64_t> loseDevice{0};  // that launch loses its device for good
+  std::atomic<CUresult> lostError{CUDA_ERROR_ECC_UNCORRECTABLE};
+  std::string failingCall;  // a function of the driver, looked at only while the next is not 0
+  std::atomic<int64_t> failCall{0};
+  CUresult failedCall = CUDA_SUCCESS;  // what that call returns, having done nothing
 };
 
 // Counts one operation down; true for the one that must fail.

@@ -1,8 +1,7 @@
-// What surrounds the kernels: device memory, order, graphs, cancelling, accounting.
+// What surrounds the kernels: device memory, order, cancelling, accounting.
 #include <atomic>
 #include <numeric>
 
-#include "../../../native/cuda/launch.h"
 #include "device_case.h"
 
 namespace fovea::test {
@@ -106,46 +105,6 @@ void manySequences() {
   check(wrong.empty(), wrong);
 }
 
-/// launch() can be captured, and its graph replayed on new contents of the same memory.
-void graphs(int index) {
-  const auto stream = cuda::open(index);
-  cuda::Device& device = stream->device();
-  DeviceCase tensors(*stream, smallCase());
-  const auto workspace = cuda::allocate(*stream, tensors.plan().workspaceBytes);
-  const cuda::CurrentContext current(device);
-  const auto find = [](auto& function, const char* name, int version) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(cuda::driver().find(name, version));
-    check(function != nullptr, std::string("the driver has no ") + name);
-  };
-  PFN_cuStreamBeginCapture_v10010 beginCapture;
-  PFN_cuStreamEndCapture_v10000 endCapture;
-  PFN_cuGraphInstantiateWithFlags_v11040 instantiate;
-  PFN_cuGraphLaunch_v10000 launchGraph;
-  PFN_cuGraphExecDestroy_v10000 destroyExec;
-  PFN_cuGraphDestroy_v10000 destroyGraph;
-  find(beginCapture, "cuStreamBeginCapture", 10010);
-  find(endCapture, "cuStreamEndCapture", 10000);
-  find(instantiate, "cuGraphInstantiateWithFlags", 11040);
-  find(launchGraph, "cuGraphLaunch", 10000);
-  find(destroyExec, "cuGraphExecDestroy", 10000);
-  find(destroyGraph, "cuGraphDestroy", 10000);
-
-  const CUstream cuStream = stream->compute()->get();
-  CUgraph graph = nullptr;
-  CUgraphExec exec = nullptr;
-  cuda::loadKernels(device, tensors.problem(), tensors.plan());
-  device.check(beginCapture(cuStream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "beginning a capture");
-  cuda::launch(device, cuStream, tensors.problem(), tensors.plan(), workspace->pointer());
-  device.check(endCapture(cuStream, &graph), "ending a capture");
-  device.check(instantiate(&exec, graph, 0), "instantiating a graph");
-  for (int replay = 0; replay < 2; replay++) {
-    stream->submitNow([&] { device.check(launchGraph(exec, cuStream), "launching a graph"); });
-    tensors.compare();
-  }
-  destroyExec(exec);
-  destroyGraph(graph);
-}
-
 /// Every call settles once; what was cancelled before it reached the GPU is aborted.
 void cancelling() {
   const auto stream = cuda::open(testDevice());
@@ -240,7 +199,6 @@ void addBackendTests(std::vector<Test>& tests) {
       tests.push_back({std::string("backend: batch invariance ") + nameOf(dtype) + " " + nameOf(algorithm),
                        [=] { batchInvariance(dtype, algorithm); }});
   tests.push_back({"backend: many sequences", manySequences});
-  tests.push_back({"backend: graphs", everywhere(graphs)});
   tests.push_back({"backend: cancelling", cancelling});
   tests.push_back({"backend: accounting", accounting});
   tests.push_back({"backend: plans", everywhere(plans)});

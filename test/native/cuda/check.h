@@ -32,6 +32,8 @@ void addPagesTests(std::vector<Test>& tests);
 /// Tests of what is read and written past the ends of tensors.
 void addBoundsTests(std::vector<Test>& tests);
 void addBackendTests(std::vector<Test>& tests);
+/// Tests of CUDA graphs, captured from launches.
+void addGraphTests(std::vector<Test>& tests);
 void addCopyTests(std::vector<Test>& tests);
 void addMemoryTests(std::vector<Test>& tests);
 /// Tests that need a driver that fails as told (the simulator's environment variables): each is a process of its own.

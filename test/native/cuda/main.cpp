@@ -78,6 +78,7 @@ int main(int count, char** arguments) {
   addPagesTests(tests);
   addBoundsTests(tests);
   addBackendTests(tests);
+  addGraphTests(tests);
   addCopyTests(tests);
   addMemoryTests(tests);
   addFailureTests(tests);
