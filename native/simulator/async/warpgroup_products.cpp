@@ -23,6 +23,15 @@ bool isWord(const Operand& operand) {
 
 }  // namespace
 
+bool WarpgroupOrder::add(int warp, const Issue& issue) {
+  const size_t index = static_cast<size_t>(counts_[static_cast<size_t>(warp % 4)]++ - passed_);
+  if (index == issues_.size()) issues_.push_back(issue);
+  const bool same = issues_[index] == issue;
+  for (; !issues_.empty() && *std::min_element(counts_.begin(), counts_.end()) > passed_; passed_++)
+    issues_.pop_front();
+  return same;
+}
+
 WarpgroupProducts::WarpgroupProducts(const Kernel& kernel)
     : touched_(static_cast<size_t>(kernel.virtualWords)),
       accumulating_(touched_.size()),
@@ -125,6 +134,10 @@ void WarpgroupProducts::issue(Cta& cta, Warp& warp, const Instruction& instructi
   const LaneMask scale = warp.predicate(*next);
   if (scale != 0 && scale != kAllLanes) cta.report(warp, -1, "divergence", "scale-d differs between lanes");
   product.accumulates = scale != 0;
+  const WarpgroupOrder::Issue issued{&instruction, product.descriptorA, product.descriptorB, product.accumulates};
+  if (!cta.warpgroups[warp.id / 4].add(warp.id, issued))
+    cta.report(warp, -1, "wgmma-warpgroup",
+               "the warps of a warpgroup issue different wgmma, or through different descriptors");
   product.accumulator = accumulatorOf(cta, warp, instruction, product.accumulates);
   accumulators_[product.accumulator].products++;
   product.known = warp.known.local;

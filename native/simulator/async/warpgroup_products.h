@@ -60,6 +60,26 @@ struct WarpgroupProduct {
   uint32_t lastSync = 0;
 };
 
+// What the four warps of a warpgroup issue, which must be the same, one product after the other.
+class WarpgroupOrder {
+ public:
+  struct Issue {
+    const Instruction* instruction = nullptr;
+    uint64_t descriptorA = 0, descriptorB = 0;
+    bool accumulates = true;
+    bool operator==(const Issue&) const = default;
+  };
+  // Whether the warp's next product is what those of the others are that came first.
+  bool add(int warp, const Issue& issue);
+  // Whether all warps have issued as many.
+  bool isEven() const { return issues_.empty(); }
+
+ private:
+  std::deque<Issue> issues_;  // that not all warps have come to
+  uint64_t passed_ = 0;
+  std::array<uint64_t, 4> counts_{};  // of each warp
+};
+
 // The products of one warp.
 class WarpgroupProducts {
  public:

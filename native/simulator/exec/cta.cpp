@@ -199,6 +199,10 @@ void Cta::finish() {
                                       std::to_string(barriers_[id].arrived) + " of " +
                                       std::to_string(barriers_[id].expected) + " threads"));
   }
+  for (const auto& [number, order] : warpgroups)
+    if (!order.isEven())
+      reports_.push_back(makeReport(4 * number, -1, nullptr, "wgmma-warpgroup",
+                                    "a warpgroup ends of which some warps issued more wgmma than others"));
   for (const Warp& warp : warps) {
     if (warp.products && warp.products->isBusy())
       reports_.push_back(makeReport(warp.id, -1, nullptr, "wgmma-left",

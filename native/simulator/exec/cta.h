@@ -64,6 +64,7 @@ class Cta {
   std::array<uint32_t, kAgents - kFirstAsyncAgent> agentTimes{};
   BulkCopies bulk;
   OperandCache operands;                           // of wgmma
+  std::map<int, WarpgroupOrder> warpgroups;        // that issue wgmma
   uint32_t freeRegisters = 0;                      // that setmaxnreg.dec gave back
   std::array<Allocation*, 4> recentAllocations{};  // that were accessed last: a cache
 
