@@ -1,6 +1,6 @@
 // Few queries against many keys, which are split: extremes first, as every split and its merge must stand them, then layouts.
 import { describe, expect, test } from "vitest";
-import { Tensor, type AttentionOptions, type FloatDType } from "../../lib/index.js";
+import { devices, explain, Tensor, type AttentionOptions, type FloatDType } from "../../lib/index.js";
 import { referenceAttentionFloat64 } from "../../lib/reference.js";
 import { backends, onCuda, run } from "../support/backends.js";
 import { check } from "../support/check.js";
@@ -22,6 +22,22 @@ const [query, key, value] = [
 const clean = { query, key, value };
 
 describe.each(backends)("$name", (backend) => {
+  test("is for up to 16 rows of a kv head", () => {
+    const kernel = (heads: number, queries: number, returnWeights = false) => {
+      const key = { shape: [1, 2, 4096, 64], dtype: "float16" } as const;
+      const query = { shape: [1, 2 * heads, queries, 64], dtype: "float16" } as const;
+      return explain(query, key, key, { device: backend.device, returnWeights }).kernel;
+    };
+    const info = devices().find(({ device }) => device === backend.device);
+    const hopper = info !== undefined && "computeCapability" in info && info.computeCapability.startsWith("9.");
+    const [few, tiled, more] = onCuda
+      ? ["cuda.decode", hopper ? "cuda.tiled_sm90" : "cuda.tiled", hopper ? "cuda.decode_sm90" : "cuda.tiled"]
+      : ["cpu.decode", "cpu.tiled", "cpu.tiled"];
+    expect([kernel(1, 1), kernel(16, 1), kernel(1, 16), kernel(8, 2), kernel(5, 3)]).toEqual(Array(5).fill(few));
+    expect([kernel(17, 1), kernel(1, 17), kernel(6, 3)]).toEqual(Array(3).fill(more));
+    expect([kernel(65, 1), kernel(1, 1, true)]).toEqual([onCuda ? "cuda.tiled" : tiled, tiled]);
+  });
+
   describe.each<FloatDType>(["float32", "float16", "bfloat16"])("%s", (dtype) => {
     const rounding = { float32: 2e-6, float16: 2 ** -10, bfloat16: 2 ** -7 }[dtype];
 

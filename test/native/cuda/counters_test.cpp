@@ -57,6 +57,9 @@ std::vector<Case> countedCases(const Counted& on) {
   if (on.isHopper) {
     for (const int dims : {64, 96, 128, 192, 256})
       for (const bool causal : {false, true}) add(Algorithm::tiled, DType::float16, dims, causal);
+    add(Algorithm::tiled, DType::float16, 192, false);
+    cases.back().valueDim = 128;
+    cases.back().name = "tiled float16 192, 128 full";
     for (const int pageSize : {0, 16}) {
       add(Algorithm::tiled, DType::float16, 128, true);
       Case& about = cases.back();
@@ -144,14 +147,15 @@ double idealBytes(const Case& about, const Plan& plan) {
   if (isCudaDecode(part.kernel))
     return plan.bytes + lookupBytes(about, sequences * keyLength - (sequences - 1) * about.sharedKeys);
   const int64_t queries = about.queryLengths[0], rows = part.queryBlock, keyBlock = part.keyBlock;
-  const double rowBytes = double(byteSize(about.dtype)) * about.headDim;
-  const double keyBytes = about.int8 ? about.headDim + 4 : rowBytes;
+  // Of a query and its output, of a key and its value.
+  const double dims = about.headDim + about.valueDim, rowBytes = double(byteSize(about.dtype)) * dims;
+  const double keyBytes = about.int8 ? dims + 8 : rowBytes;
   double bytes = resultBytes(about, part);
   for (int64_t row = 0; row < queries; row += rows) {
     const int64_t count = std::min<int64_t>(rows, queries - row);
     const int64_t visible = about.causal ? about.keyLengths[0] - queries + row + count : about.keyLengths[0];
     const double visited = std::min(double(cuda::roundUp(visible, keyBlock)), keyLength);
-    bytes += (2 * rowBytes + 4) * double(count) + 2 * keyBytes * visited + lookupBytes(about, visited);
+    bytes += (rowBytes + 4) * double(count) + keyBytes * visited + lookupBytes(about, visited);
   }
   return bytes;
 }

@@ -1,6 +1,8 @@
 // That plans say how much work kernels do, and in which order.
 #include <functional>
 
+#include "../../../native/attention/plan_cuda.h"
+#include "../../../native/attention/tiles_sm90.h"
 #include "counters.h"
 #include "device_case.h"
 
@@ -25,6 +27,49 @@ double pairsInVisibleBlocks(const Problem& problem, const Sequence& sequence) {
       if (visible) pairs += double(cuda::roundUp(count, shape.warpRows()) * shape.keys * problem.kvHeads);
     }
   return pairs;
+}
+
+/// The same of Hopper's kernel: of each warpgroup's 64 rows, whole queries of the heads that are packed together.
+double pairsInVisibleSm90Blocks(const Problem& problem, const Sequence& sequence, const cuda::Sm90Shape& shape) {
+  const Problem packed = cuda::packedProblem(problem);
+  const int64_t queries = cuda::warpgroupQueries(packed);
+  double pairs = 0;
+  for (int64_t first = 0; first < sequence.queryLength; first += queries)
+    for (int64_t key = 0; key < sequence.keyLength; key += shape.keys) {
+      bool visible = false;
+      for (int64_t i = first; i < std::min(first + queries, sequence.queryLength); i++)
+        for (int64_t j = key; j < std::min(key + shape.keys, sequence.keyLength); j++) {
+          const KeyRange seen = visibleKeys(problem, sequence, i);
+          visible |= j >= seen.begin && j < seen.end;
+        }
+      if (visible) pairs += double(cuda::warpgroupRows * shape.keys * packed.kvHeads);
+    }
+  return pairs;
+}
+
+void visitedSm90Blocks() {
+  constexpr int dims[][2] = {{64, 64}, {96, 96}, {128, 128}, {192, 128}, {192, 192}, {256, 256}};
+  int compared = 0;
+  for (uint64_t seed = 1; seed <= 60; seed++) {
+    Case about = randomCase(DType::float16, seed);
+    about.algorithm = Algorithm::tiled, about.scoreStage = ScoreStage::none, about.weights = false;
+    about.pageSize = about.shift = 0;
+    about.headDim = dims[seed % 6][0], about.valueDim = dims[seed % 6][1];
+    const Tensors tensors(about);
+    const Problem& problem = tensors.problem();
+    const cuda::Sm90Shape shape = cuda::sm90Shape(problem, cuda::hasRules(problem));
+    const Plan plan = cuda::planCuda(problem, {9, 0, 232448});
+    for (int64_t i = 0; i < problem.sequenceCount; i++) {
+      const SequencePlan& part = plan.sequences[size_t(i)];
+      if (part.kernel != Kernel::cudaTiledSm90) continue;
+      const double expected =
+          2.0 * (shape.dims + shape.valueDims) * pairsInVisibleSm90Blocks(problem, problem.sequences[i], shape);
+      check(part.flops == expected, "seed " + std::to_string(seed) + ": planned " + std::to_string(part.flops) +
+                                        ", expected " + std::to_string(expected));
+      compared++;
+    }
+  }
+  check(compared > 60, "only " + std::to_string(compared) + " sequences");
 }
 
 /// The plan counts the blocks that hold a visible pair, and no other.
@@ -143,6 +188,7 @@ void decodeWork(DType dtype, int pageSize) {
 
 void addSimulatorTests(std::vector<Test>& tests) {
   tests.push_back({"plans: visited blocks", visitedBlocks});
+  tests.push_back({"plans: visited blocks on Hopper", visitedSm90Blocks});
   tests.push_back({"plans: order of tiles", order});
   if (!isSimulator()) return;
   const int deviceCount = int(cuda::info().devices.size());
