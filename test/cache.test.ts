@@ -70,6 +70,25 @@ describe("shared prefixes", () => {
 
   afterAll(() => setThreads(native().cpu().cores));
 
+  // A segment is whole pages: of 3 tokens 129, of 5 130, where the kernels' tiles of keys have 4.
+  it.each([1, 3, 5])("end within a tile of keys: pages of %d tokens", async (pageSize) => {
+    const model = new CacheModel({ ...slim, pageSize });
+    const root = model.create();
+    await model.append([root], [145]);
+    const all = [root, model.fork(root)];
+    for (const [name, options] of Object.entries(waysToAttend)) {
+      for (const queries of [
+        [1, 2],
+        [100, 20],
+      ]) {
+        const query = model.queries(queries);
+        const actual = await model.attend(all, queries, query, 0, options);
+        const { output } = model.expected(all, queries, query, 0, options);
+        expect(relativeError(actual.output, output), `${name}, ${queries.join(" and ")} queries`).toBeLessThan(2e-6);
+      }
+    }
+  });
+
   it("are attended once, and the plan says so", async () => {
     const { model, all } = await family();
     const query = { shape: [6, 2, 8], dtype: "float32" } as const;
@@ -215,6 +234,21 @@ describe("unsettled calls", () => {
     expect(cache.statistics.usedPages).toBe(3750);
     expect((await attending).output.toNumbers()).toEqual(expected);
     expect(cache.statistics).toMatchObject({ usedPages: 0, sequences: 0 });
+  });
+
+  it("hold everything that they use while they rotate a large query", async () => {
+    const { cache, sequence } = make();
+    const rope = { theta: 10_000 };
+    const query = tokens.slice(0, 0, 2000);
+    await cache.append([sequence], 0, query, query, { rope });
+    const expected = cache.attendSync(query, [sequence], { layer: 0, rope }).output.toNumbers();
+    const out = Tensor.zeros([2000, 2, 16]);
+    const view = out.slice(0, 0, 2000);
+    const attending = cache.attend(query, [sequence], { layer: 0, rope, out });
+    out.dispose();
+    await expect(cache.attend(query, [sequence], { layer: 0, out: view })).rejects.toEqual(busy);
+    await attending;
+    expect(view.toNumbers()).toEqual(expected);
   });
 
   it("settle when they are aborted and when the cache is disposed", async () => {
@@ -388,6 +422,19 @@ describe("wrong calls", () => {
       "ARGUMENT",
       "sequences[1]: expected each sequence once, got sequences[0] again",
     ],
+    ["a gap", () => append({}, new Array(1)), "ARGUMENT", "sequences[0]: expected a CacheSequence, got undefined"],
+    [
+      "tokens of nobody",
+      () => append({}, []),
+      "OPTION",
+      "cuSeqlens: required, as 2 tokens are not the same number for each of 0 sequences",
+    ],
+    [
+      "queries of nobody",
+      () => attend({}, tokens, []),
+      "OPTION",
+      "cuSeqlens: required, as 2 tokens are not the same number for each of 0 sequences",
+    ],
     ["a freed one", () => append({}, [freed]), "DISPOSED", "sequences[0]: the sequence was freed"],
     [
       "layers out of order",
@@ -455,6 +502,18 @@ describe("wrong calls", () => {
       () => append({ rope: { theta: 1, dim: 18 } }),
       "OPTION",
       "rope.dim: expected an even number from 2 to 16 (headDim), got 18",
+    ],
+    [
+      "no rope.frequencies",
+      () => append({ rope: { frequencies: null } }),
+      "OPTION",
+      "rope.frequencies: expected an array, Float32Array or Float64Array, got null",
+    ],
+    [
+      "a gap in rope.frequencies",
+      () => append({ rope: { frequencies: new Array(2) } }),
+      "OPTION",
+      "rope.frequencies[0]: expected a finite number, got undefined",
     ],
     [
       "rope.positions",

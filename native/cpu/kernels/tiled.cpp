@@ -177,9 +177,10 @@ void prefetchRows(const Task& task, const View<const void>& view, int64_t pageSt
 }
 
 /// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is
-/// masked.
+/// masked. A part may begin within the first tile, whose keys before that are another's.
 bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, int64_t begin, int64_t end, float* to) {
   const int64_t count = roundUp(end - begin, tileRows), staging = task.plan->keyBlock + lanes;
+  const int64_t first = most(begin, task.keyBegin);
   bool any = false;
   for (int64_t lane = 0; lane < panel.width; lane += 4) {
     const float* rows[4];
@@ -187,7 +188,9 @@ bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, 
       const int64_t row = panel.rowBegin + least(lane + i, panel.rows - 1);
       float* own = scratch.staging + i * staging;
       const RowOwner owner = ownerOf(task, row);
-      any |= modifierRow(*task.problem, owner.sequence, owner.head, owner.query, begin, end, log2e, own);
+      for (int64_t key = begin; key < first; key++) own[key - begin] = -infinity;
+      any |=
+          modifierRow(*task.problem, owner.sequence, owner.head, owner.query, first, end, log2e, own + (first - begin));
       for (int64_t key = end - begin; key < count; key++) own[key] = -infinity;
       rows[i] = own;
     }
