@@ -85,7 +85,7 @@ export function statesOf(sequences: unknown, layers: readonly LayerPages[], dist
   if (!Array.isArray(sequences)) {
     throw new FoveaError("ERR_FOVEA_ARGUMENT", "sequences: expected an array of CacheSequences");
   }
-  const states = sequences.map((sequence: unknown, i) => stateOf(sequence, `sequences[${i}]`));
+  const states = Array.from(sequences, (sequence: unknown, i) => stateOf(sequence, `sequences[${i}]`));
   states.forEach((state, i) => {
     if (state.owner.layers === layers) return;
     throw new FoveaError(

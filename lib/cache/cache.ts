@@ -184,13 +184,19 @@ export class PagedKVCache {
     this.#live();
     const attend = prepareAttend(this.#shape, this.#layers, query, sequences, options, false);
     hold(attend);
+    let land: (() => void) | undefined;
     try {
       const rotating = rotate(attend);
-      if (rotating !== undefined) await rotating; // else the call starts before this returns
+      if (rotating !== undefined) {
+        const { call, rotate: store } = attend;
+        land = takeOff([store!.from.view, ...inputsOf(call)], call.out?.view);
+        await rotating;
+      } // else the call starts before this returns
       return (await new Promise<AttentionResult>((resolve, reject) => {
         startCall(attend.call, options.signal, resolve, reject);
       })) as AttentionResult<Options, FloatDTypeOf<Query>>;
     } finally {
+      land?.();
       letGo(attend);
     }
   }
@@ -253,9 +259,7 @@ const rotatedAtOnce = 32768;
 /** Rotates the query, at once unless it is large. */
 function rotate({ rotate: store }: Attend): Promise<void> | undefined {
   if (store === undefined) return undefined;
-  if (store.from.view.size > rotatedAtOnce && store.to.device === "cpu") {
-    return storeLater([store]).finally(takeOff([store.from.view], undefined));
-  }
+  if (store.from.view.size > rotatedAtOnce && store.to.device === "cpu") return storeLater([store]);
   storeNow([store]);
   return undefined;
 }

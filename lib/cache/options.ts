@@ -137,8 +137,8 @@ function integer(name: string, value: number, low: number, high: number): number
 /** Where each sequence's tokens start, and where the last one's end: all `tokens` of them. */
 export function checkStarts(input: IntegerInput | undefined, sequences: number, tokens: number): Int32Array {
   if (input === undefined) {
-    const each = tokens / sequences;
-    if (sequences > 0 && !Number.isInteger(each)) {
+    const each = Math.floor(tokens / Math.max(sequences, 1));
+    if (each * sequences !== tokens) {
       const message = `cuSeqlens: required, as ${tokens} tokens are not the same number for each of ${sequences} sequences`;
       throw new FoveaError("ERR_FOVEA_OPTION", message);
     }

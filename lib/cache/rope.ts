@@ -50,6 +50,8 @@ export function checkRope(
     const got = theta === undefined ? "neither" : "both";
     throw new FoveaError("ERR_FOVEA_OPTION", `rope: expected either theta or frequencies, got ${got}`);
   }
+  if (frequencies !== undefined && !isListOfNumbers(frequencies))
+    throw optionError("rope.frequencies", "an array, Float32Array or Float64Array", frequencies);
   const { dim = frequencies === undefined ? headDim : 2 * frequencies.length } = rope;
   if (!Number.isInteger(dim) || dim < 2 || dim > headDim || dim % 2 !== 0) {
     throw optionError("rope.dim", `an even number from 2 to ${headDim} (headDim)`, dim);
@@ -70,16 +72,19 @@ function frequenciesOf({ theta, frequencies }: Rope, dim: number): Float64Array 
       throw optionError("rope.theta", "a number > 0", theta);
     return result.map((_, i) => theta ** ((-2 * i) / dim));
   }
-  if (!Array.isArray(frequencies) && !(frequencies instanceof Float64Array) && !(frequencies instanceof Float32Array)) {
-    throw optionError("rope.frequencies", "numbers", frequencies);
-  }
   if (frequencies.length !== dim / 2) {
     const message = `rope.frequencies: expected ${list([dim / 2])} (dim / 2), got ${list([frequencies.length])}`;
     throw new FoveaError("ERR_FOVEA_SHAPE", message);
   }
-  frequencies.forEach((frequency: unknown, i: number) => {
-    if (!Number.isFinite(frequency)) throw optionError(`rope.frequencies[${i}]`, "a finite number", frequency);
-    result[i] = frequency as number;
-  });
+  for (let i = 0; i < result.length; i++) {
+    if (!Number.isFinite(frequencies[i]))
+      throw optionError(`rope.frequencies[${i}]`, "a finite number", frequencies[i]);
+    result[i] = frequencies[i]!;
+  }
   return result;
+}
+
+/** As far as its kind tells. */
+function isListOfNumbers(list: unknown): boolean {
+  return Array.isArray(list) || list instanceof Float32Array || list instanceof Float64Array;
 }
