@@ -213,6 +213,20 @@ describe.skipIf(onCuda)("overload and closing", () => {
     expect(batcher.metrics()).toMatchObject({ refused: 1, accepted: 4, completed: 4 });
   });
 
+  test("ready() lets no more go on than there is room for, in turn, and none for nothing", async () => {
+    const batcher = new AttentionBatcher({ maxQueue: 3, maxBatch: 2 });
+    const done: number[] = [];
+    const producer = async (i: number) => {
+      await batcher.ready();
+      if (i % 5 === 4) return; // has thought better of it
+      await batcher.attention(...inputs(8));
+      done.push(i);
+    };
+    await Promise.all(Array.from({ length: 40 }, (_, i) => producer(i)));
+    expect(batcher.metrics()).toMatchObject({ refused: 0, completed: 32 });
+    expect(done).toEqual([...done].sort((a, b) => a - b));
+  });
+
   test("close() finishes what it accepted and refuses the rest", async () => {
     const batcher = new AttentionBatcher({ maxBatch: 1 });
     let settled = 0;
@@ -288,6 +302,21 @@ describe.skipIf(onCuda)("order", () => {
     await Promise.all(calls);
     await batcher.attention(...inputs(8)); // alone, when the time is over
     expect(batcher.metrics().launches).toBe(2);
+  });
+
+  test("integers of a call that waits may change", async () => {
+    const batcher = new AttentionBatcher({ maxWait: 60_000, maxBatch: 2 });
+    const pages = Tensor.random([4, 1, 8, 16], { seed: 1 });
+    const query = Tensor.random([1, 1, 1, 16], { seed: 2 });
+    const call = (table: Int32Array<ArrayBuffer>, keyLengths: Int32Array) =>
+      batcher.attention(query, pages, pages, { pageTable: Tensor.from(table, [1, 2]), keyLengths });
+    const [table, lengths] = [Int32Array.of(2, 1), Int32Array.of(16)];
+    const calls = [call(table, lengths)];
+    table.fill(0);
+    lengths.fill(1);
+    calls.push(call(Int32Array.of(2, 1), Int32Array.of(16)));
+    const [first, second] = await Promise.all(calls);
+    expect(bitsOf(first!)).toEqual(bitsOf(second!));
   });
 
   test("memory of a call that waits is in use", async () => {

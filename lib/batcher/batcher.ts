@@ -2,9 +2,10 @@ import type { Device } from "../device.js";
 import { abortError, FoveaError, show } from "../errors.js";
 import { takeOff } from "../flight.js";
 import type { FloatDTypeOf, TensorInput } from "../input.js";
+import { packed } from "../memory.js";
 import type { AttentionOptions, AttentionResult, KnownOptions } from "../options.js";
 import { checkNames } from "../rules.js";
-import { checkCall, inputsOf } from "../shape.js";
+import { checkCall, inputsOf, type Call } from "../shape.js";
 import { Lane } from "./lane.js";
 import { Meter, type BatcherMetrics } from "./metrics.js";
 import { WaitingCall } from "./waiting.js";
@@ -74,14 +75,20 @@ export class AttentionBatcher {
     return sum;
   }
 
-  /** Resolves when a call would not be refused for want of room: at once, or when a call that waits is launched or aborted. */
-  async ready(): Promise<void> {
-    while (this.queued >= this.#maxQueue) await this.#change();
+  /**
+   * Resolves when a call that is made at once, before anything else is awaited, will not be refused for want of room. Those that
+   * wait for that are let go on in turn, no more than there is room for.
+   */
+  ready(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waitingForRoom.push(resolve);
+      this.#admit();
+    });
   }
 
   /** Resolves when every call that was accepted has settled, those accepted meanwhile too. */
   async drain(): Promise<void> {
-    while (this.#meter.unsettled > 0) await this.#change();
+    while (this.#meter.unsettled > 0) await new Promise<void>((resolve) => this.#draining.push(resolve));
   }
 
   /** Accepts no more calls, and resolves when those that were accepted have settled. Idempotent. */
@@ -108,13 +115,14 @@ export class AttentionBatcher {
     resolve: (result: AttentionResult) => void,
     reject: (error: unknown) => void,
   ): void {
+    if (this.#admitted > 0) this.#admitted--;
     if (this.#closed) throw new FoveaError("ERR_FOVEA_CLOSED", "the batcher is closed");
     if (this.queued >= this.#maxQueue) {
       this.#meter.refused();
       const message = `the batcher's queue is full: ${this.#maxQueue} calls wait (maxQueue); await ready() first`;
       throw new FoveaError("ERR_FOVEA_OVERLOADED", message);
     }
-    const call = checkCall(query, key, value, options);
+    const call = keepPageTable(checkCall(query, key, value, options));
     const signal = options?.signal;
     if (signal?.aborted === true) throw abortError(signal);
     const land = takeOff(inputsOf(call), call.out?.view);
@@ -138,15 +146,35 @@ export class AttentionBatcher {
     return lane;
   }
 
-  readonly #waiters: (() => void)[] = [];
+  readonly #draining: (() => void)[] = [];
+  readonly #waitingForRoom: (() => void)[] = [];
+  /** Those that were let go on in this turn of the event loop and have not made their call yet. */
+  #admitted = 0;
 
-  #change(): Promise<void> {
-    return new Promise((resolve) => this.#waiters.push(resolve));
+  #admit(): void {
+    while (this.#waitingForRoom.length > 0 && this.queued + this.#admitted < this.#maxQueue) {
+      if (this.#admitted++ === 0) {
+        setImmediate(() => {
+          this.#admitted = 0; // who has not called by now has thought better of it
+          this.#admit();
+        });
+      }
+      this.#waitingForRoom.shift()!();
+    }
   }
 
   #notify(): void {
-    for (const waiter of this.#waiters.splice(0)) waiter();
+    for (const resolve of this.#draining.splice(0)) resolve();
+    this.#admit();
   }
+}
+
+/** Integers are read when a call is made: the page table may change before its launch. */
+function keepPageTable(call: Call): Call {
+  const { pageTable } = call;
+  if (pageTable === undefined) return call;
+  const view = packed("pageTable", pageTable.view);
+  return { ...call, pageTable: { ...pageTable, view, batch: view.strides[0]! } };
 }
 
 function count(name: string, value: number | undefined, standard: number): number {
