@@ -1,14 +1,15 @@
 // A text generator's inner loop: many texts of different lengths get a token each per step, through all layers of a model,
 // with their keys and values in one PagedKVCache. A text that is done gives its pages back, and a new one with its prompt takes
 // its place. The shapes are those of a model with a billion parameters; the tokens' keys, values and first queries are random.
-//   npx tsx examples/decode-loop.ts --texts 8 --steps 2000
+//   npx tsx examples/decode-loop.ts --texts 8 --steps 2000 [--device cuda]
 
 import { createHistogram } from "node:perf_hooks";
 import { SingleBar } from "cli-progress";
-import { defineCommand, runMain } from "citty";
+import { defineCommand } from "citty";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 import { uniformInt } from "pure-rand/distribution/uniformInt";
-import { PagedKVCache, Tensor, type CacheSequence, type StoredDType } from "../lib/index.js";
+import { positive, runProgram } from "../lib/cli/command.js";
+import { PagedKVCache, Tensor, type CacheSequence, type Device, type StoredDType } from "../lib/index.js";
 import { bytes } from "../lib/terminal/format.js";
 
 const [heads, kvHeads, headDim] = [32, 8, 64];
@@ -28,28 +29,23 @@ const command = defineCommand({
     layers: { type: "string", default: "16", description: "layers of the model" },
     longest: { type: "string", default: "2048", description: "tokens of a text at most" },
     dtype: { type: "string", default: "bfloat16", description: "of the pages: float32, float16, bfloat16 or int8" },
+    device: { type: "string", default: "cpu", description: "where it decodes: cpu, cuda or cuda:N" },
   },
   async run({ args }) {
-    const [texts, steps, layers, longest] = [args.texts, args.steps, args.layers, args.longest].map(Number) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const dtype = args.dtype as StoredDType;
+    const [texts, steps] = [positive("texts", args.texts), positive("steps", args.steps)];
+    const [layers, longest] = [positive("layers", args.layers), positive("longest", args.longest)];
+    const [dtype, device] = [args.dtype as StoredDType, args.device as Device];
     const random = xoroshiro128plus(1);
     const pageSize = 64;
     const pages = texts * Math.ceil(longest / pageSize);
-    using cache = new PagedKVCache({ layers, kvHeads, headDim, pageSize, pages, dtype });
+    using cache = new PagedKVCache({ layers, kvHeads, headDim, pageSize, pages, dtype, device });
 
     // What a model's projections would give: the rows of a few long random tensors, anew for each token by where they begin.
     const float = dtype === "int8" ? "float32" : dtype;
     const most = Math.max(longest, texts);
-    const [key, value] = [1, 2].map((seed) => Tensor.random([2 * most, kvHeads, headDim], { seed, dtype: float })) as [
-      Tensor,
-      Tensor,
-    ];
-    const queries = Tensor.random([2 * most, heads, headDim], { seed: 3, dtype: float });
+    const [key, value, queries] = [kvHeads, kvHeads, heads].map((count, seed) =>
+      Tensor.random([2 * most, count, headDim], { seed, dtype: float, device }),
+    ) as [Tensor, Tensor, Tensor];
     const rows = (tensor: Tensor, count: number) => {
       const first = uniformInt(random, 0, most - 1);
       return tensor.slice(0, first, first + count);
@@ -76,8 +72,11 @@ const command = defineCommand({
       notTTYSchedule: 5000,
     });
     let [done, tokens, mostPages, decoding] = [0, 0, 0, 0];
+    const interrupted = new AbortController(); // what was measured until then is told all the same
+    process.once("SIGINT", () => interrupted.abort());
     bar.start(steps, 0, { rate: 0, pages: 0 });
-    for (let step = 0; step < steps; step++) {
+    let step = 0;
+    for (; step < steps && !interrupted.signal.aborted; step++) {
       for (const [i, { sequence, target }] of running.entries()) {
         if (sequence.length < target) continue;
         sequence.free();
@@ -90,8 +89,10 @@ const command = defineCommand({
       for (let layer = 0; layer < layers; layer++) {
         await cache.append(sequences, layer, rows(key, texts), rows(value, texts), { rope });
         const { output } = await cache.attend(query, sequences, { layer, rope });
+        query.dispose();
         query = output; // of the next layer
       }
+      query.dispose();
       const time = performance.now() - start;
       times.record(Math.ceil(time * 1000));
       decoding += time / 1000;
@@ -104,12 +105,12 @@ const command = defineCommand({
     const { statistics } = cache;
     const milliseconds = (percentile: number) => (times.percentile(percentile) / 1000).toFixed(1);
     console.log(
-      `${texts} texts at a time, ${layers} layers, ${heads} heads (${kvHeads} of keys), headDim ${headDim}, ${dtype}`,
+      `${texts} texts at a time, ${layers} layers, ${heads} heads (${kvHeads} of keys), headDim ${headDim}, ${dtype} on ${cache.device}`,
     );
-    console.log(`${tokens} tokens in ${steps} steps: ${Math.round(tokens / decoding)} tokens/s; ${done} texts done`);
+    console.log(`${tokens} tokens in ${step} steps: ${Math.round(tokens / decoding)} tokens/s; ${done} texts done`);
     console.log(`step: p50 ${milliseconds(50)} ms, p99 ${milliseconds(99)} ms`);
     console.log(`pages: at most ${mostPages} of ${pages} (${bytes(statistics.bytes)} in all)`);
   },
 });
 
-await runMain(command);
+await runProgram("decode-loop", command);

@@ -2,7 +2,8 @@
 //   npm ci && npm ci --prefix examples/embedding-server && npx tsx examples/embedding-server/main.ts --port 8080
 
 import { availableParallelism } from "node:os";
-import { defineCommand, runMain } from "citty";
+import { defineCommand } from "citty";
+import { positive, runProgram } from "../../lib/cli/command.js";
 import type { Device } from "../../lib/index.js";
 import { Forward } from "./forward.js";
 import { Metrics } from "./metrics.js";
@@ -36,21 +37,21 @@ const command = defineCommand({
     ),
   },
   async run({ args }) {
-    const number = (name: string, least = 1): number => {
-      const value = Number((args as Record<string, string>)[name]);
-      if (Number.isSafeInteger(value) && value >= least) return value;
-      throw new Error(`--${name}: expected an integer >= ${least}, got ${(args as Record<string, string>)[name]}`);
-    };
+    const number = (name: string): number => positive(name, (args as Record<string, string>)[name]!);
     const options = Object.fromEntries(names.map((name) => [name, number(kebab(name))])) as unknown as ServerOptions;
-    const port = number("port", 0);
+    const port = args.port === "0" ? 0 : number("port");
     const metrics = new Metrics();
     const { maxTokens } = options;
     const encoder = await Forward.start({ workers: number("workers"), maxTokens, device: args.device as Device });
     metrics.watchAttention(() => encoder.attentionMilliseconds);
     const app = createServer(encoder, options, metrics);
-
-    await serveUntilSignal(app, { host: args.host, port, timeout: options.timeout });
+    try {
+      await serveUntilSignal(app, { host: args.host, port, timeout: options.timeout });
+    } catch (error) {
+      await app.close(); // else its threads would go on
+      throw error;
+    }
   },
 });
 
-await runMain(command);
+await runProgram("embedding-server", command);

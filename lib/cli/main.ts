@@ -2,11 +2,10 @@
 // The command line. What was asked for goes to stdout, everything else to stderr.
 // Exit codes: 0; 1: it failed; 2: it was called in a way that it does not understand.
 
-import { stripVTControlCharacters } from "node:util";
-import { defineCommand, renderUsage, runCommand, type ArgsDef } from "citty";
+import { defineCommand } from "citty";
 import { suggest } from "../errors.js";
 import { bench } from "./bench.js";
-import { checkArguments, UsageError, type Command } from "./command.js";
+import { report, run, usage, UsageError, type Command } from "./command.js";
 import { doctor } from "./doctor.js";
 import { maps } from "./maps.js";
 import { version } from "./version.js";
@@ -16,11 +15,6 @@ const fovea = defineCommand({
   meta: { name: "fovea", version, description: "Attention for Node.js" },
   subCommands: { ...commands },
 });
-
-const usage = async (command: Command, parent?: Command): Promise<string> => {
-  const text = await renderUsage(command, parent);
-  return process.stdout.isTTY ? text : stripVTControlCharacters(text);
-};
 
 async function main([name, ...rest]: readonly string[]): Promise<void> {
   if (name === "--help" || name === "-h") {
@@ -33,12 +27,7 @@ async function main([name, ...rest]: readonly string[]): Promise<void> {
     const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
     if (command === undefined)
       throw new UsageError(`there is no command "${name}"${suggest(name, Object.keys(commands))}`);
-    if (rest.includes("--help") || rest.includes("-h")) {
-      console.log(await usage(command, fovea));
-    } else {
-      checkArguments(rest, command.args as ArgsDef);
-      await runCommand(command, { rawArgs: [...rest] });
-    }
+    await run(command, rest, fovea);
   }
 }
 
@@ -47,7 +36,5 @@ try {
 } catch (error) {
   const [command] = process.argv.slice(2);
   const usable = command !== undefined && Object.hasOwn(commands, command) ? ` ${command}` : "";
-  console.error(`fovea${usable}: ${error instanceof Error ? error.message : String(error)}`);
-  if (error instanceof UsageError) console.error(`Run fovea${usable} --help to see how it is called.`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  report(`fovea${usable}`, error);
 }

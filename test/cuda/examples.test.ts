@@ -23,3 +23,14 @@ test("decode-paged: on a GPU as on the processor", async () => {
   expect(cpu![1]).toMatch(/^kernel cpu\.decode/);
   numbersOf(gpu!).forEach((number, i) => expect(number).toBeCloseTo(numbersOf(cpu!)[i]!, 3));
 });
+
+test("decode-loop: on a GPU", async () => {
+  const sizes = ["--texts=2", "--steps=5", "--layers=1", "--longest=16", "--dtype=int8"];
+  const lines = await linesOf("decode-loop.ts", ["--device=cuda", ...sizes]);
+  expect(lines).toEqual([
+    "2 texts at a time, 1 layers, 32 heads (8 of keys), headDim 64, int8 on cuda:0",
+    expect.stringMatching(/^10 tokens in 5 steps: \d+ tokens\/s; \d texts done$/),
+    expect.stringMatching(/^step: p50 \S+ ms, p99 \S+ ms$/),
+    "pages: at most 2 of 2 (136 KiB in all)",
+  ]);
+});
