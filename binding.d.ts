@@ -143,6 +143,11 @@ export interface Binding {
   streamHandle(device: number): bigint;
   /** Settles once all that was enqueued before is done, with the fault that any of it met. */
   synchronize(device: number, settled: Settled): number;
+  /**
+   * The process is ending with this code: stops what can be stopped and waits for the rest. What a GPU has not done after so
+   * many seconds never ends, and would keep the process from ending too: then this ends it.
+   */
+  leave(code: number, seconds: number): void;
 
   /** Memory with unspecified contents. */
   allocate(device: number, bytes: number): DeviceMemory;

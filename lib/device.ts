@@ -1,3 +1,4 @@
+import { isMainThread } from "node:worker_threads";
 import type { CudaInfo, DeviceNumber, Settled } from "../binding.js";
 import { FoveaError, show } from "./errors.js";
 import { whenIdle } from "./flight.js";
@@ -115,9 +116,19 @@ function reasonOf(error: unknown): string {
 
 let knownCuda: CudaInfo | undefined;
 
+/** How long a process that ends waits for its GPUs. A kernel that takes longer never ends, most likely. */
+const patienceSeconds = 2;
+
 /** The driver and its GPUs; they do not change while the process lives. */
 function cudaInfo(): CudaInfo {
-  return (knownCuda ??= native().cuda());
+  if (knownCuda === undefined) {
+    knownCuda = native().cuda();
+    // A worker that ends cannot but wait: its process goes on, and the GPU might still write to its memory.
+    if (isMainThread && knownCuda.devices.length > 0) {
+      process.once("exit", (code) => native().leave(code, patienceSeconds));
+    }
+  }
+  return knownCuda;
 }
 
 /** "8.0" */

@@ -67,6 +67,7 @@ describe("surface", () => {
       write: "function",
       read: "function",
       copyElements: "function",
+      leave: "function",
     };
     expect(Object.fromEntries(Object.entries(native).map(([name, value]) => [name, typeof value]))).toEqual(typed);
   });

@@ -148,6 +148,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports) : gpus_(env), calls_(env) {
                            InstanceMethod("write", &Addon::write, napi_enumerable),
                            InstanceMethod("read", &Addon::read, napi_enumerable),
                            InstanceMethod("copyElements", &Addon::copyElements, napi_enumerable),
+                           InstanceMethod("leave", &Addon::leave, napi_enumerable),
                        });
 }
 

@@ -51,6 +51,7 @@ class Addon : public Napi::Addon<Addon> {
   Napi::Value write(const Arguments& call);
   Napi::Value read(const Arguments& call);
   void copyElements(const Arguments& call);
+  void leave(const Arguments& call);
 
   // The order matters: cleanup hooks run last in, first out.
   Gpus gpus_;

@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,6 +31,9 @@ class Calls {
 
   /// Unknown ids are ignored: the call has settled.
   void cancel(uint32_t id);
+
+  /// Stops every call; whether none touches its memory any more by then.
+  bool stopBy(std::chrono::steady_clock::time_point deadline);
 
  private:
   struct Call;

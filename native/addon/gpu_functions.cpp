@@ -1,4 +1,9 @@
 // What the module offers about GPUs beside attention: what there are, memory, copies.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
 #include "addon.h"
 #include "arguments.h"
 
@@ -205,6 +210,19 @@ void Addon::copyElements(const Arguments& call) {
     if (from.device != to.device) throw BoundsError("to: on another device than from");
     cuda::copyElements(gpus_.stream(to.device), elementCopyOf(from, to, numbersOf(env, call[2], "numbers")));
   });
+}
+
+void Addon::leave(const Arguments& call) {
+  const auto code = static_cast<int>(call[0].ToNumber().Int32Value());
+  const double seconds = call[1].ToNumber().DoubleValue();
+  const auto deadline = std::chrono::steady_clock::now() +
+                        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+  const bool stopped = calls_.stopBy(deadline);
+  const int busy = gpus_.busyAfter(deadline);
+  if (stopped && busy < 0) return;
+  std::fprintf(stderr, "fovea: the process ends without waiting any longer for cuda:%d, whose work does not end\n",
+               std::max(busy, 0));
+  std::_Exit(code);
 }
 
 }  // namespace fovea::addon

@@ -1,5 +1,6 @@
 #include "gpus.h"
 
+#include <future>
 #include <string>
 
 #include "errors.h"
@@ -37,6 +38,15 @@ Gpus::Gpus(Napi::Env env) {
 cuda::Stream& Gpus::stream(int device) {
   if (const auto known = streams_.find(device); known != streams_.end()) return *known->second;
   return *streams_.emplace(device, cuda::open(device)).first->second;
+}
+
+int Gpus::busyAfter(std::chrono::steady_clock::time_point deadline) {
+  for (const auto& [device, stream] : streams_) {
+    const auto done = std::make_shared<std::promise<void>>();  // the wait may end before
+    cuda::synchronize(*stream, [done](const cuda::Result&) { done->set_value(); });
+    if (done->get_future().wait_until(deadline) != std::future_status::ready) return device;
+  }
+  return -1;
 }
 
 Napi::Value newDeviceMemory(Napi::Env env, DeviceMemory memory) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -30,6 +31,9 @@ class Gpus {
 
   /// The environment's stream of a GPU, opened when first asked for. Throws cuda::Error when the GPU cannot be used.
   cuda::Stream& stream(int device);
+
+  /// The first GPU that has not done by then what it was given; -1 if all have.
+  int busyAfter(std::chrono::steady_clock::time_point deadline);
 
  private:
   std::map<int, std::shared_ptr<cuda::Stream>> streams_;

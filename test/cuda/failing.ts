@@ -44,6 +44,11 @@ const scenarios: Record<string, () => Promise<void>> = {
     await attempt(() => attention(...inputs(), { device: "cuda" }));
   },
 
+  async hang() {
+    attentionSync(...((await Promise.all(inputs().map((tensor) => tensor.to("cuda")))) as [Tensor, Tensor, Tensor]));
+    process.exit(7);
+  },
+
   async several() {
     const [query, key, value] = inputs();
     const there = await Promise.all([query.to("cuda:2"), key.to("cuda:1"), value.to("cuda:2")]);

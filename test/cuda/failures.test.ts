@@ -85,6 +85,12 @@ describe.skipIf(!simulated)("a device that breaks down", () => {
   });
 });
 
+test.skipIf(!simulated)("a kernel that never ends does not keep the process from ending", async () => {
+  const env = { FOVEA_SIM_HANG_LAUNCH: "1", FOVEA_SIM_SETTINGS: "" };
+  const message = /the process ends without waiting any longer for cuda:0/;
+  await expect(report("hang", env)).rejects.toMatchObject({ code: 7, stderr: expect.stringMatching(message) });
+});
+
 describe("no GPU that could be used", () => {
   test.each([
     [{ FOVEA_CUDA_DRIVER: "/no/such/library.so" }, /FOVEA_CUDA_DRIVER names .*library\.so/],

@@ -273,6 +273,7 @@ uint64_t Device::usedBytes() {
 
 CUresult Device::launch(Launch& launch) {
   if (mustFail(settings().loseDevice)) return lost_ = settings().lostError;
+  if (mustFail(settings().hangLaunch)) std::this_thread::sleep_for(std::chrono::hours(24 * 365));
   if (mustFail(settings().failLaunch)) return CUDA_ERROR_LAUNCH_FAILED;
   launch.memory = &memory;
   if (++launches_ % kLaunchNumbers == 0) {

@@ -101,6 +101,8 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) { s.failAllocation = static_cast<int64_t>(number(v)); }},
       {"FOVEA_SIM_FAIL_LAUNCH",
        [](Settings& s, const std::string& v) { s.failLaunch = static_cast<int64_t>(number(v)); }},
+      {"FOVEA_SIM_HANG_LAUNCH",
+       [](Settings& s, const std::string& v) { s.hangLaunch = static_cast<int64_t>(number(v)); }},
       {"FOVEA_SIM_LOSE_DEVICE", loseDevice},
       {"FOVEA_SIM_FAIL_CALL", failCall},
       {"FOVEA_SIM_MEMORY_POOLS", [](Settings& s, const std::string& v) { s.memoryPools = number(v) != 0; }},

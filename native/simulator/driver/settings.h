@@ -29,6 +29,7 @@ struct Settings {
   // Countdowns: the nth operation of its kind after the setting was made fails, once. 0: none.
   std::atomic<int64_t> failAllocation{0};
   std::atomic<int64_t> failLaunch{0};
+  std::atomic<int64_t> hangLaunch{0};
   std::atomic<int64_t> loseDevice{0};  // that launch loses its device for good
   std::atomic<CUresult> lostError{CUDA_ERROR_ECC_UNCORRECTABLE};
   std::string failingCall;  // a function of the driver, looked at only while the next is not 0
