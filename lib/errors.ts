@@ -73,10 +73,16 @@ export function list(items: readonly (number | string)[]): string {
   return `[${items.join(", ")}]`;
 }
 
+/** What came where a list of numbers was expected: `[2, "8", undefined]`, or, where it is no list, as `show`. */
+export function showList(value: unknown): string {
+  return Array.isArray(value) ? list(Array.from(value, show)) : show(value);
+}
+
 /** A value as a message shows it: short, on one line, with its kind. */
 export function show(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "function") return "a function";
+  if (typeof value === "bigint") return `${value}n`;
   if (typeof value !== "object" || value === null) return String(value);
   const kind = value.constructor?.name ?? "object";
   if (ArrayBuffer.isView(value) || Array.isArray(value))

@@ -1,6 +1,6 @@
 import type { Device } from "./device.js";
 import { asDataArray, checkDType, isDType, isFloatDType, dtypes, type DType, type FloatDType } from "./dtype.js";
-import { FoveaError, list, show } from "./errors.js";
+import { FoveaError, list, show, showList } from "./errors.js";
 import { packed } from "./memory.js";
 import { checkBuffer, HostStorage } from "./storage.js";
 import { Tensor, viewOf } from "./tensor.js";
@@ -57,14 +57,16 @@ export function inputView(name: string, input: unknown, bare: boolean): View {
   const offset = like.offset ?? 0;
   if (!areStrides(strides, shape.length) || !Number.isSafeInteger(offset)) {
     const wanted = `${shape.length} integer strides and an integer offset`;
-    const got = `${Array.isArray(strides) ? list(strides as number[]) : show(strides)} and ${show(offset)}`;
+    const got = `${showList(strides)} and ${show(offset)}`;
     throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${wanted}, got ${got}`);
   }
   return makeView(name, new HostStorage(asDataArray(like.data)), dtype, "cpu", shape, strides, offset);
 }
 
 function areStrides(strides: unknown, rank: number): strides is readonly number[] {
-  return Array.isArray(strides) && strides.length === rank && strides.every(Number.isSafeInteger);
+  if (!Array.isArray(strides) || strides.length !== rank) return false;
+  for (const stride of strides) if (!Number.isSafeInteger(stride)) return false; // `every` would skip holes
+  return true;
 }
 
 function bareView(name: string, shape: unknown, dtype: unknown, strides: unknown): View {
@@ -74,8 +76,8 @@ function bareView(name: string, shape: unknown, dtype: unknown, strides: unknown
   }
   if (strides === undefined) return shapeOnly(name, dtype, "cpu", shape);
   if (!areStrides(strides, shape.length)) {
-    const got = Array.isArray(strides) ? list(strides as number[]) : show(strides);
-    throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${shape.length} integer strides, got ${got}`);
+    const message = `${name}: expected ${shape.length} integer strides, got ${showList(strides)}`;
+    throw new FoveaError("ERR_FOVEA_SHAPE", message);
   }
   return makeView(name, undefined, dtype, "cpu", shape, strides, 0);
 }

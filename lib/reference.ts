@@ -178,7 +178,8 @@ function scoreRow(
 function softmax(scores: Float64Array, sink: number): { weights: Float64Array; lse: number } {
   const largest = scores.reduce((most, score) => Math.max(most, score), sink);
   if (largest === -Infinity) return { weights: new Float64Array(scores.length), lse: -Infinity };
-  const sum = scores.reduce((total, score) => total + Math.exp(score - largest), Math.exp(sink - largest));
+  const sinkPart = sink === largest ? 1 : Math.exp(sink - largest); // an infinite one takes all
+  const sum = scores.reduce((total, score) => total + Math.exp(score - largest), sinkPart);
   const lse = largest + Math.log(sum);
   return { weights: scores.map((score) => Math.exp(score - largest) / sum), lse };
 }

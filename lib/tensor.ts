@@ -51,6 +51,9 @@ const randomNames: ReadonlySet<string> = new Set([
   ...(["seed", "distribution"] satisfies (keyof RandomOptions)[]),
 ]);
 
+/** What says that it is the library that makes a tensor. */
+const makerKey = Symbol();
+
 /** A new handle on what a view shows. For the library itself. */
 export let makeTensor: (view: View) => Tensor;
 
@@ -67,13 +70,17 @@ export class Tensor<D extends DType = DType> {
   readonly #view: View;
   #disposed = false;
 
-  private constructor(view: View) {
+  private constructor(view: View, key: typeof makerKey) {
+    if (key !== makerKey) {
+      const message = "Tensor: expected Tensor.from, zeros, empty or random to make it, got new Tensor";
+      throw new FoveaError("ERR_FOVEA_ARGUMENT", message);
+    }
     this.#view = view;
     view.storage!.retain();
   }
 
   static {
-    makeTensor = (view) => new Tensor(view);
+    makeTensor = (view) => new Tensor(view, makerKey);
     viewOf = (tensor, name) => tensor.#live(name);
     Object.defineProperty(this.prototype, inspect.custom, {
       value: function (this: Tensor): string {
@@ -258,10 +265,11 @@ export class Tensor<D extends DType = DType> {
     const view = this.#live("tensor");
     const along = checkDim("slice", view, dim);
     const length = view.shape[along]!;
-    const from = start < 0 ? start + length : start;
-    const to = end === undefined ? length : end < 0 ? end + length : end;
-    if (!(Number.isInteger(from) && Number.isInteger(to) && 0 <= from && from <= to && to <= length)) {
-      const message = `slice: expected a range within the ${length} indices of dimension ${along}, got ${start} to ${end}`;
+    const from = fromEnd(start, length);
+    const to = end === undefined ? length : fromEnd(end, length);
+    if (!(0 <= from && from <= to && to <= length)) {
+      const got = `${show(start)} to ${show(end)}`;
+      const message = `slice: expected a range within the ${length} indices of dimension ${along}, got ${got}`;
       throw new FoveaError("ERR_FOVEA_SHAPE", message);
     }
     const shape = view.shape.with(along, to - from);
@@ -384,10 +392,16 @@ function readable(view: View): DataArray {
   return view.storage!.array("tensor");
 }
 
+/** An index that counts from the end where it is negative; NaN where it is no integer. */
+function fromEnd(index: number, length: number): number {
+  if (!Number.isInteger(index)) return NaN;
+  return index < 0 ? index + length : index;
+}
+
 function checkDim(method: string, { shape }: View, dim: number): number {
   const rank = shape.length;
-  const index = dim < 0 ? dim + rank : dim;
-  if (!Number.isInteger(index) || index < 0 || index >= rank) {
+  const index = fromEnd(dim, rank);
+  if (!(0 <= index && index < rank)) {
     const wanted =
       rank === 0 ? "no dimension, as it has none" : `a dimension from ${-rank} to ${rank - 1} of ${list(shape)}`;
     throw new FoveaError("ERR_FOVEA_SHAPE", `${method}: expected ${wanted}, got ${show(dim)}`);
@@ -397,7 +411,8 @@ function checkDim(method: string, { shape }: View, dim: number): number {
 
 /** `shape` with its -1 filled in. */
 function completeShape({ shape: from, size }: View, shape: readonly number[]): number[] {
-  const open = Array.isArray(shape) ? shape.indexOf(-1) : -1;
+  if (!Array.isArray(shape)) checkShape("reshape", shape); // which throws
+  const open = shape.indexOf(-1);
   const wanted = open < 0 ? shape : shape.with(open, 1);
   if (wanted.includes(-1)) {
     throw new FoveaError("ERR_FOVEA_SHAPE", `reshape: expected at most one -1, got ${list(shape)}`);

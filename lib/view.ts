@@ -1,6 +1,6 @@
 import type { Device } from "./device.js";
 import type { DType } from "./dtype.js";
-import { FoveaError, list, show } from "./errors.js";
+import { FoveaError, list, show, showList } from "./errors.js";
 import type { Storage } from "./storage.js";
 
 /** An n-dimensional array somewhere in a storage: what tensors, and all arguments of a call, are inside. */
@@ -56,10 +56,7 @@ export function checkShape(name: string, shape: unknown): asserts shape is reado
   }
   for (const size of shape as unknown[]) {
     if (!Number.isSafeInteger(size) || (size as number) < 0) {
-      throw new FoveaError(
-        "ERR_FOVEA_SHAPE",
-        `${name}: expected sizes that are integers >= 0, got ${list(shape as number[])}`,
-      );
+      throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected sizes that are integers >= 0, got ${showList(shape)}`);
     }
   }
 }

@@ -209,6 +209,16 @@ const wrongCalls: [Change, string, string | RegExp][] = [
     "query: expected a shape, an array of sizes, got 192",
   ],
   [
+    { query: { data: new Float32Array(192), shape: [2, "4", 3n, Symbol("dim")] } },
+    "SHAPE",
+    'query: expected sizes that are integers >= 0, got [2, "4", 3n, Symbol(dim)]',
+  ],
+  [
+    { query: { data: new Float32Array(192), shape: [2, 4, 3, 8], strides: new Array(4) } },
+    "SHAPE",
+    "query: expected 4 integer strides and an integer offset, got [undefined, undefined, undefined, undefined] and 0",
+  ],
+  [
     { query: { data: new Float32Array(192), shape: [2, 4, 3, 8], strides: [8, 1] } },
     "SHAPE",
     "query: expected 4 integer strides and an integer offset, got [8, 1] and 0",
@@ -345,7 +355,7 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   [{ algorithm: "flash" }, "OPTION", 'algorithm: expected "auto" or "standard" or "tiled", got "flash"'],
   [{ scale: NaN }, "OPTION", "scale: expected a number of at most 2.3e+38 in size, got NaN"],
   [{ scale: "1" }, "OPTION", 'scale: expected a number of at most 2.3e+38 in size, got "1"'],
-  [{ scale: 1n }, "OPTION", "scale: expected a number of at most 2.3e+38 in size, got 1"],
+  [{ scale: 1n }, "OPTION", "scale: expected a number of at most 2.3e+38 in size, got 1n"],
   [{ scale: -1e39 }, "OPTION", "scale: expected a number of at most 2.3e+38 in size, got -1e+39"],
   [{ softcap: -1 }, "OPTION", "softcap: expected 0 (none) or a number > 0 that is not 0 as a float32, got -1"],
   [{ softcap: 1e-50 }, "OPTION", "softcap: expected 0 (none) or a number > 0 that is not 0 as a float32, got 1e-50"],

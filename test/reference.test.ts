@@ -82,6 +82,12 @@ describe("hand-worked", () => {
     close(result.output, [14], 5);
     close(result.lse, [log(10)], 6);
   });
+
+  test("an infinite sink takes all weight", () => {
+    const result = referenceAttentionFloat64(one, lnKeys, values, { ...all, sinks: Float32Array.of(Infinity) });
+    expect([...result.weights!, ...result.output]).toEqual([0, 0, 0, 0]);
+    expect([...result.lse!]).toEqual([Infinity]);
+  });
 });
 
 describe("who sees whom", () => {
