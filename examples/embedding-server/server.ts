@@ -5,6 +5,7 @@ import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, ty
 import type { EncodedText, Encoder } from "./forward.js";
 import { Metrics } from "./metrics.js";
 import { OverloadedError, TextQueue, TooLargeError } from "./text-queue.js";
+import { NoWorkerError } from "./worker-pool.js";
 
 export interface ServerOptions {
   /** Texts of a request. */
@@ -64,6 +65,7 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
     // A number is no text, and a property that nobody knows is a mistake.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
+  app.removeContentTypeParser("text/plain");
   app.server.maxConnections = options.maxConnections;
   // Node's own limit, requestTimeout, sees no body that comes in byte by byte.
   app.addHook("onRequest", ({ raw }, reply, done) => {
@@ -180,6 +182,7 @@ async function answerError(error: FastifyError, request: FastifyRequest, reply: 
   if (error instanceof OverloadedError) {
     return reply.code(429).header("retry-after", error.retryAfter).send({ error: error.message });
   }
+  if (error instanceof NoWorkerError) return reply.code(503).send({ error: error.message });
   if (error instanceof TooLargeError) return reply.code(413).send({ error: error.message });
   const status = error.statusCode ?? 500;
   if (status === 500) console.error(`${request.method} ${request.url}:`, error);

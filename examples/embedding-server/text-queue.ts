@@ -122,17 +122,19 @@ export class TextQueue {
       this.#accepted++;
       this.#queuedTokens += tokens;
       this.#jobs.push(job);
-      const onAbort = (): void => {
-        if (job.settled) return;
-        job.fail(signal.reason);
-        const place = this.#jobs.indexOf(job);
-        if (place < 0) return;
-        this.#jobs.splice(place, 1);
-        this.#queuedTokens -= job.texts.slice(job.next).reduce((sum, text) => sum + this.#estimate(text), 0);
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
+      signal.addEventListener("abort", () => this.#fail(job, signal.reason), { once: true });
       this.#schedule();
     });
+  }
+
+  /** Its texts that wait are dropped. */
+  #fail(job: Job, error: unknown): void {
+    if (job.settled) return;
+    job.fail(error);
+    const place = this.#jobs.indexOf(job);
+    if (place < 0) return;
+    this.#jobs.splice(place, 1);
+    this.#queuedTokens -= job.texts.slice(job.next).reduce((sum, text) => sum + this.#estimate(text), 0);
   }
 
   /** English has about four characters per token. What is longer than estimated makes a larger pass, up to a text's limit. */
@@ -172,22 +174,25 @@ export class TextQueue {
 
   async #pass(items: readonly Item[]): Promise<void> {
     this.#running++;
-    const start = performance.now();
     const settle = await this.#encode(items);
     this.#running--;
-    const tokens = items.reduce((sum, item) => sum + this.#estimate(textOf(item)), 0);
-    const rate = (this.#encoder.lanes * tokens) / (performance.now() - start);
-    this.#rate += 0.1 * (rate - this.#rate);
     this.#start(); // first, so that the next pass computes while this one's answers are written
     settle();
   }
 
-  /** Returns what hands results and errors out. */
+  #timed(items: readonly Item[], milliseconds: number): void {
+    const tokens = items.reduce((sum, item) => sum + this.#estimate(textOf(item)), 0);
+    this.#rate += 0.1 * ((this.#encoder.lanes * tokens) / milliseconds - this.#rate);
+  }
+
+  /** Returns what hands results out. */
   async #encode(items: readonly Item[]): Promise<() => void> {
     const wanted = items.filter(({ job }) => !job.settled);
     if (wanted.length === 0) return () => {};
+    const start = performance.now();
     try {
       const results = await this.#encoder.run(wanted.map(textOf));
+      this.#timed(wanted, performance.now() - start);
       this.#options.onPass?.(
         wanted.length,
         results.reduce((sum, { tokens }) => sum + tokens, 0),
@@ -196,7 +201,10 @@ export class TextQueue {
         for (const [i, { job, index }] of wanted.entries()) job.finish(index, results[i]!);
       };
     } catch (error) {
-      if (wanted.length === 1) return () => wanted[0]!.job.fail(error);
+      if (wanted.length === 1) {
+        this.#fail(wanted[0]!.job, error);
+        return () => {};
+      }
       // It can be one text's fault: each by itself.
       const settles: (() => void)[] = [];
       for (const item of wanted) settles.push(await this.#encode([item]));

@@ -25,6 +25,13 @@ interface Member {
   ready: boolean;
 }
 
+/** None is left, and none will come. */
+export class NoWorkerError extends Error {
+  constructor() {
+    super("no worker is running");
+  }
+}
+
 export class WorkerPool {
   readonly #program: URL;
   readonly #workerData: object;
@@ -49,15 +56,20 @@ export class WorkerPool {
     return pool;
   }
 
-  /** Workers that can take a call. */
+  /** Workers that serve. */
   get alive(): number {
     return [...this.#members].filter(({ ready }) => ready).length;
   }
 
-  /** The reply of the worker with the fewest calls. The memory of typed arrays in request and reply, also in arrays, changes hands. */
+  /**
+   * The reply of the worker with the fewest calls; where none serves, of one that is about to. The memory of typed arrays in request
+   * and reply, also in arrays, changes hands.
+   */
   call(request: object): Promise<object> {
-    const [member] = [...this.#members].filter(({ ready }) => ready).sort((a, b) => a.pending.size - b.pending.size);
-    if (member === undefined) return Promise.reject(new Error("no worker is running"));
+    const [member] = [...this.#members].sort(
+      (a, b) => Number(b.ready) - Number(a.ready) || a.pending.size - b.pending.size,
+    );
+    if (member === undefined) return Promise.reject(new NoWorkerError());
     const id = this.#calls++;
     return new Promise((resolve, reject) => {
       member.worker.postMessage({ id, request } satisfies Call, buffersOf(request));

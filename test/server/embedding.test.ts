@@ -126,6 +126,7 @@ describe.skipIf(!installed)("the embedding server", () => {
     const body = '{"texts":["a"]}';
     const headers = { "content-type": "application/x-www-form-urlencoded" };
     expect((await server.post("/embed", body, { headers })).status).toBe(415);
+    expect((await server.post("/embed", body, { headers: { "content-type": "text/plain" } })).status).toBe(415);
     expect((await server.fetch("/embed")).status).toBe(404);
     expect((await server.post("/attention", { text: 1 })).status).toBe(400);
     expect((await server.post("/attention", { text: "a", layer: 1 })).status).toBe(400);

@@ -80,6 +80,17 @@ describe("the queue of texts", () => {
     expect((await answers).map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
   });
 
+  test("drops the waiting texts of a request that failed, and does not take that for speed", async () => {
+    const { encoder, queue } = setup({ passTokens: 1, maxQueuedTokens: 100_000 });
+    const failed = ask(queue, ["bad", ...new Array<string>(200).fill("a")]).catch(({ message }: Error) => message);
+    await encoder.release();
+    expect(await failed).toBe("bad text");
+    expect(encoder.passes).toEqual([["bad"]]);
+    expect(queue.queuedTokens).toBe(0);
+    void ask(queue, new Array<string>(100_000).fill(""));
+    expect(queue.retryAfter).toBe(20); // 5 tokens a millisecond, as nothing was timed yet
+  });
+
   test("drops the waiting texts of who has left", async () => {
     const { encoder, queue } = setup();
     const abort = new AbortController();

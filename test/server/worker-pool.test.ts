@@ -7,6 +7,7 @@ test("workers that end are replaced, and only their own calls fail", async () =>
     "a worker ended (3)",
     "a worker ended (1)",
     '{"order":"answer"}',
+    '{"order":"answer"}',
     "Error: as told",
     '{"order":"answer"}',
     '{"order":"take long"}',
