@@ -104,6 +104,26 @@ describe.each(backends)("$name", (backend) => {
     expect(first!.plan.parts.reduce((sum, { sequences }) => sum + sequences, 0)).toBe(20);
   });
 
+  test("wrong calls, and aborted ones before and after the launch, leave their neighbours alone", async () => {
+    const { device } = backend;
+    const batcher = new AttentionBatcher();
+    const [early, late] = [new AbortController(), new AbortController()];
+    const call = (length: number, signal?: AbortSignal) =>
+      codeOf(batcher.attention(...inputs(length), { device, signal }));
+    const [query, key] = inputs(8);
+    const wrong = codeOf(batcher.attention(query, key, Tensor.zeros([1, 2, 7, 16]), { device }));
+    const calls = [call(8), wrong, call(9, early.signal), call(10, late.signal), call(11)];
+    early.abort();
+    await Promise.resolve().then(() => late.abort());
+    expect(batcher.metrics()).toMatchObject({ launches: 1, running: 3 });
+    const closed = batcher.close();
+    expect(await call(8)).toBe("ERR_FOVEA_CLOSED");
+    await closed;
+    const aborted = "ERR_FOVEA_ABORTED";
+    expect(await Promise.all(calls)).toEqual(["resolved", "ERR_FOVEA_SHAPE", aborted, aborted, "resolved"]);
+    expect(batcher.metrics()).toMatchObject({ accepted: 4, completed: 2, aborted: 2, failed: 0 });
+  });
+
   test("calls with other rules are not", async () => {
     const { device } = backend;
     const batcher = new AttentionBatcher();
