@@ -60,6 +60,15 @@ void expectDone(const Case& about) {
   check(wrong.empty(), wrong);
 }
 
+/// PTX of an older compute capability runs; Hopper's kernels, which are for that alone, are not chosen.
+void expectNewDevice() {
+  Case about;
+  about.dtype = DType::float16, about.algorithm = Algorithm::tiled;
+  const Tensors tensors(about);
+  check(cuda::plan(0, tensors.problem()).sequences[0].kernel == Kernel::cudaTiled, "not the kernel for all GPUs");
+  expectDone(about);
+}
+
 /// A driver without one function that only Hopper's kernels need.
 void expectNoTensorMaps() {
   Case about;
@@ -126,6 +135,7 @@ std::vector<Scenario> absenceScenarios() {
       {"driver without tensor maps",
        {{"FOVEA_SIM_COMPUTE_CAPABILITY", "9.0"}, {"FOVEA_SIM_MISSING", "cuTensorMapEncodeTiled"}},
        expectNoTensorMaps},
+      {"a device newer than the kernels", {{"FOVEA_SIM_COMPUTE_CAPABILITY", "10.0"}}, expectNewDevice},
       {"no image for this GPU",
        {{"FOVEA_SIM_COMPUTE_CAPABILITY", "8.0"}, {"FOVEA_SIM_FAIL_CALL", "cuModuleLoadDataEx:1:209"}},
        expectNoImage},
