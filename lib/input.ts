@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import type { Device } from "./device.js";
 import { asDataArray, checkDType, isDType, isFloatDType, dtypes, type DType, type FloatDType } from "./dtype.js";
 import { FoveaError, list, show, showList } from "./errors.js";
@@ -89,13 +90,13 @@ export function shapeOnly(name: string, dtype: DType, device: Device, shape: rea
 
 /** As `inputView`, where a plain Float32Array is a vector. */
 export function vectorView(name: string, input: unknown, bare: boolean): View {
-  if (input instanceof Float32Array) return inputView(name, { data: input, shape: [input.length] }, bare);
+  if (types.isFloat32Array(input)) return inputView(name, { data: input, shape: [input.length] }, bare);
   return inputView(name, input, bare);
 }
 
 /** The integers of an Int32Array or of an int32 tensor with one dimension, in order. */
 export function integers(name: string, input: unknown): Int32Array {
-  if (input instanceof Int32Array) {
+  if (types.isInt32Array(input)) {
     checkBuffer(name, input);
     return input;
   }

@@ -1,8 +1,9 @@
 import { inspect } from "node:util";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decode, encode } from "../lib/dtype.js";
-import { Tensor } from "../lib/index.js";
+import { attention, Tensor } from "../lib/index.js";
 import { viewOf } from "../lib/tensor.js";
 
 const count = (n: number) => Float32Array.from({ length: n }, (_, i) => i);
@@ -47,6 +48,26 @@ describe("making tensors", () => {
     expect(tensor.dtype).toBe("float16");
     expect(tensor.data.buffer).toBe(bits.buffer);
     expect(numbers(tensor)).toEqual([1, -2]);
+  });
+
+  test("from and calls take arrays of another realm, of whose classes they are no instances", async () => {
+    const theirs = (of: string): unknown => runInNewContext(of);
+    const query = Tensor.from(theirs("new Float32Array(4).fill(2)") as Float32Array, [1, 1, 2, 2]);
+    expect(query.dtype).toBe("float32");
+    const key = { data: theirs("new Float32Array(4)") as Float32Array, shape: [1, 1, 2, 2] };
+    const value = {
+      data: theirs("Float32Array.of(1, 2, 3, 4)") as Float32Array,
+      shape: [1, 1, 2, 2],
+      dtype: "float32",
+    };
+    const keyLengths = theirs("Int32Array.of(1)") as Int32Array;
+    const sinks = theirs("new Float32Array(1)") as Float32Array;
+    const { output } = await attention(query, key, value, { keyLengths, sinks });
+    expect(numbers(output)).toEqual([0.5, 1, 0.5, 1]);
+    const mask = { data: theirs("Uint8Array.of(0, 1)") as Uint8Array, shape: [1, 2], dtype: "bool" };
+    expect(numbers((await attention(query, key, value, { mask })).output)).toEqual([3, 4, 3, 4]);
+    const half = theirs("Uint16Array.of(0x3c00, 0xc000)") as Uint16Array;
+    expect(numbers(Tensor.from(half, [2], { dtype: "float16" }))).toEqual([1, -2]);
   });
 
   test("zeros and empty have the dtype asked for", () => {

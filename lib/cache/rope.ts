@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { allocateFloat64 } from "../dtype.js";
 import { FoveaError, list } from "../errors.js";
 import { integers } from "../input.js";
@@ -86,5 +87,5 @@ function frequenciesOf({ theta, frequencies }: Rope, dim: number): Float64Array 
 
 /** As far as its kind tells. */
 function isListOfNumbers(list: unknown): boolean {
-  return Array.isArray(list) || list instanceof Float32Array || list instanceof Float64Array;
+  return Array.isArray(list) || types.isFloat32Array(list) || types.isFloat64Array(list);
 }

@@ -1,4 +1,5 @@
 // The operator's inputs as views, and its results as tensors of the kind that came.
+import { types } from "node:util";
 import {
   allocate,
   allocateFloat64,
@@ -6,6 +7,7 @@ import {
   asDataArray,
   decode,
   encode,
+  holdsDType,
   type DataArray,
   type FloatDType,
 } from "../dtype.js";
@@ -55,7 +57,7 @@ export function readTensor(name: InputName, tensor: OnnxTensor): Input {
   const { type, data, dims } = check(name, tensor);
   const kind = type as Input["kind"];
   const known = kind === "float64" || (kind !== ("int32" as never) && kind in arrayTypes);
-  const holds = kind === "float64" ? data instanceof Float64Array : known && fitsArray(kind, data);
+  const holds = kind === "float64" ? types.isFloat64Array(data) : known && holdsDType[kind](data);
   if (!known || !holds) {
     const wanted = name === "attn_mask" ? "bool or a float type" : "a float type";
     const message = `${name}: expected a tensor of ${wanted} and its typed array, got ${show(type)} in ${show(data)}`;
@@ -96,12 +98,6 @@ function check(name: string, tensor: OnnxTensor): { type: string; data: ArrayBuf
     throw new FoveaError("ERR_FOVEA_SHAPE", message);
   }
   return { type: String(given.type), data, dims };
-}
-
-function fitsArray(kind: FloatDType | "bool", data: ArrayBufferView): boolean {
-  return (
-    data instanceof arrayTypes[kind] || (kind === "float16" && data[Symbol.toStringTag as never] === "Float16Array")
-  );
 }
 
 export function viewOver(array: DataArray, kind: Input["kind"], shape: readonly number[]): View {
