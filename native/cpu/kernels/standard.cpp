@@ -59,7 +59,6 @@ void standardScores(const StandardTask& task, float* scratch) {
   const float cap = float(problem.softcap);
 
   for (int64_t row = task.rowBegin; row < task.rowEnd; row += rowsAtOnce) {
-    if (__atomic_load_n(task.cancelled, __ATOMIC_RELAXED)) return;
     const int64_t count = least(rowsAtOnce, task.rowEnd - row);
     std::memset(query, 0, sizeof(float) * size_t(rowsAtOnce * dims));
     for (int64_t r = 0; r < count; r++) {
@@ -69,6 +68,7 @@ void standardScores(const StandardTask& task, float* scratch) {
       for (int64_t d = 0; d < problem.headDim; d++) query[r * dims + d] *= float(problem.scale);
     }
     for (int64_t begin = 0; begin < keys; begin += keysStaged) {
+      if (__atomic_load_n(task.cancelled, __ATOMIC_RELAXED)) return;
       const int64_t end = least(keys, begin + keysStaged);
       stageRows(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, staging);
       for (int64_t r = 0; r < count; r++)
@@ -145,12 +145,12 @@ void standardOutput(const StandardTask& task, float* scratch) {
   float *output = scratch, *staging = scratch + rowsAtOnce * dims;
 
   for (int64_t row = task.rowBegin; row < task.rowEnd; row += rowsAtOnce) {
-    if (__atomic_load_n(task.cancelled, __ATOMIC_RELAXED)) return;
     const int64_t count = least(rowsAtOnce, task.rowEnd - row);
     const float* weights[rowsAtOnce];
     for (int64_t r = 0; r < rowsAtOnce; r++) weights[r] = scoreRow(task, row + least(r, count - 1));
     std::memset(output, 0, sizeof(float) * size_t(rowsAtOnce * dims));
     for (int64_t begin = 0; begin < keys; begin += keysStaged) {
+      if (__atomic_load_n(task.cancelled, __ATOMIC_RELAXED)) return;
       const int64_t end = least(keys, begin + keysStaged);
       stageRows(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, staging);
       for (int64_t d = 0; d < dims; d += lanes) {
