@@ -143,10 +143,13 @@ const allSizes: Case[] = [
   { queries: 500, keys: 16384, dim: 80 },
 ];
 const sizes = allSizes.filter(fits);
-const large: Case[] = [3, 10, 30].flatMap((spread) => [
-  { queries: 2, keys: 2000, dim: 64, spread },
-  { queries: 60, keys: 2000, dim: 64, spread, causal: true },
-]);
+const large: Case[] = [
+  ...[3, 10, 30].flatMap((spread) => [
+    { queries: 2, keys: 2000, dim: 64, spread },
+    { queries: 60, keys: 2000, dim: 64, spread, causal: true },
+  ]),
+  { queries: 1, keys: 100, dim: 512, spread: 3 }, // many products to sum, one row to show it
+];
 
 const named = algorithms.filter((algorithm) => algorithm !== "auto");
 const halves = ["float16", "bfloat16"] as const;

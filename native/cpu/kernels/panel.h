@@ -7,6 +7,9 @@ namespace fovea::cpu::FOVEA_ISA {
 namespace {  // one user, tiled.cpp
 
 constexpr float headroom = 10;  // log2
+/// Dims whose products are summed one after the other. The sum starts at minus the reference, so every addition rounds
+/// as a number of that size does; products of further dims are summed by themselves, from zero.
+constexpr int64_t chainDims = 128;
 
 /// What a tile of scores needs besides the product.
 enum class Edge : uint8_t {
@@ -45,6 +48,18 @@ struct Block {
   float low[panelWidth], high[panelWidth];  // each row's range of keys, counted from the block's first
 };
 
+/// Adds the products of more than `chainDims` dims.
+template <int NV, int rows>
+FOVEA_NOINLINE void multiplyWide(const float* keys, int64_t keyStride, const float* query, int64_t headDim,
+                                 Vec (&sum)[rows][NV]) {
+  for (int64_t d = 0; d < headDim; d += chainDims) {
+    Vec part[rows][NV] = {};
+    multiply<NV, rows>(keys + d, keyStride, 1, query + d * NV * lanes, least(headDim - d, chainDims), part);
+    for (int i = 0; i < rows; i++)
+      for (int v = 0; v < NV; v++) sum[i][v] += part[i][v];
+  }
+}
+
 /// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference.
 template <int NV, int Tiles, Edge edge>
 FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
@@ -55,7 +70,22 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
 #pragma GCC unroll 3
     for (int v = 0; v < NV; v++) s[i][v] = edge == Edge::modifier ? zero() : load(minusReference + v * lanes);
 
-  multiply<NV, rows>(block.keys + key * block.keyStride, block.keyStride, 1, panel.query, block.problem->headDim, s);
+  const float* keys = block.keys + key * block.keyStride;
+  const int64_t headDim = block.problem->headDim;
+  if (headDim <= chainDims) {
+    multiply<NV, rows>(keys, block.keyStride, 1, panel.query, headDim, s);
+  } else {
+    Vec sum[rows][NV];  // s itself is never addressed and stays in registers
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; v++) sum[i][v] = s[i][v];
+    multiplyWide<NV, rows>(keys, block.keyStride, panel.query, headDim, sum);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; v++) s[i][v] = sum[i][v];
+  }
 
   if constexpr (edge == Edge::bounds) {
 #pragma GCC unroll 3
