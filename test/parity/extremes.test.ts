@@ -172,6 +172,15 @@ describe.each(backends)("$name", (backend) => {
         await expectReference(inputs(queryLength, keyLength, -factor), { causal: true }, factor > 100 ? 1e-3 : 1e-4);
       });
 
+      test.each([1e6, 1e9, 1e15])("equal keys have equal weights, queries %f times as large", async (factor) => {
+        const given = inputs(queryLength, keyLength, factor);
+        const { query, key } = given;
+        query.data.forEach((x, i) => (query.data[i] = Math.abs(x))); // so that no large products cancel
+        key.data.forEach((_, i) => (key.data[i] = Math.abs(key.data[i % headDim]!)));
+        for (const options of [{}, { causal: true }, { window: { left: 40 } }])
+          await expectReference(given, options, 1e-5);
+      });
+
       test.each([1e3, -1e3, 1e9, -1e9, 1e30, -1e30, 3.4e38, -3.4e38])("scores all near %f", async (size) => {
         // The same for every key: weights are even.
         const given = inputs(queryLength, keyLength, 0);

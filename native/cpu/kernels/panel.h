@@ -7,6 +7,8 @@ namespace fovea::cpu::FOVEA_ISA {
 namespace {  // one user, tiled.cpp
 
 constexpr float headroom = 10;  // log2
+/// From here on, what a sum that starts at minus the reference loses to rounding would show in the probabilities.
+constexpr float largeReference = 1024;
 /// Dims whose products are summed one after the other. The sum starts at minus the reference, so every addition rounds
 /// as a number of that size does; products of further dims are summed by themselves, from zero.
 constexpr int64_t chainDims = 128;
@@ -33,7 +35,7 @@ struct Panel {
   float sum[panelWidth], blockSum[panelWidth];
   float factor[panelWidth];   // 1 / sum, sink included; for the second visit
   int32_t unset[panelWidth];  // all ones: no score seen yet, reference still 0
-  bool anyUnset;
+  bool anyUnset, anyLarge;    // whether a row is unset, or has a large reference
 };
 
 struct Block {
@@ -112,18 +114,29 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
   }
 }
 
+/// Where scores are to be rounded before they are compared with the reference; modified ones always are.
+template <Edge edge>
+FOVEA_INLINE IntVec isLarge(Vec minusReference) {
+  if constexpr (edge == Edge::modifier) return IntVec{};
+  return fromBits(bits(minusReference) & 0x7fffffff) >= largeReference;
+}
+
 /// Rare: some score exceeds its row's reference by more than the headroom, or is the row's first. Raises the reference
 /// of just those rows. Their scores are computed anew: relative to a reference far away (a bias of -1e9, say) they had
-/// no digits left.
+/// no digits left. So are all scores of rows with a large reference, which are rounded before they are compared with
+/// it: equal scores stay equal, and the second visit, which does the same, finds the probabilities that were summed.
 template <int NV, Edge edge>
 FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key, int64_t firstKey,
                                   Vec (&scores)[tileRows][NV]) {
   const float nothing[panelWidth] = {};
   Vec absolute[tileRows][NV];
   scoreKeys<NV, 1, edge>(panel, block, key, nothing, absolute);
-  bool anyUnset = false;
+  bool anyUnset = false, anyLarge = false;
   for (int v = 0; v < NV; v++) {
     const int at = v * lanes;
+    const Vec before = load(panel.minusReference + at);
+    const IntVec large = isLarge<edge>(before);
+    for (int i = 0; i < tileRows; i++) scores[i][v] = select(large, absolute[i][v] + before, scores[i][v]);
     Vec top = broadcast(-infinity), absoluteTop = top;
     for (int i = 0; i < tileRows; i++) {
       top = max(scores[i][v], top);
@@ -132,12 +145,13 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     const IntVec unset = loadAs<IntVec>(panel.unset + at);
     const IntVec first = unset & (absoluteTop > -infinity);
     const IntVec moved = first | (~unset & (top > headroom));
-    const Vec before = load(panel.minusReference + at), after = select(moved, -absoluteTop, before);
+    const Vec after = select(moved, -absoluteTop, before);
     store(panel.minusReference + at, after);
     for (int i = 0; i < tileRows; i++) scores[i][v] = select(moved, absolute[i][v] + after, scores[i][v]);
     const IntVec stillUnset = unset & ~first;
     storeAs(panel.unset + at, stillUnset);
     anyUnset |= anyTrue(stillUnset);
+    anyLarge |= anyTrue(isLarge<edge>(after));
     if (!anyTrue(moved & ~first)) continue;
     // The first time there is nothing to rescale.
     const Vec factor = select(moved & ~first, exp2(after - before), broadcast(1.f));
@@ -148,7 +162,7 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     const int64_t dims = roundUp(block.problem->valueDim, tileRows);
     for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
   }
-  panel.anyUnset = anyUnset;
+  panel.anyUnset = anyUnset, panel.anyLarge = anyLarge;
 }
 
 /// Scores of `4 * Tiles` keys starting at `key` become probabilities. `first` is the first key of this block that the
@@ -179,7 +193,7 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
     for (int v = 0; v < NV; v++) top = max(s[i][v], top);  // in this order a NaN is dropped: it may be another row's
-  if (__builtin_expect(panel.anyUnset || anyTrue(top > headroom), 0)) {
+  if (__builtin_expect(panel.anyUnset || panel.anyLarge || anyTrue(top > headroom), 0)) {
     if constexpr (Tiles > 1) {
       for (int tile = 0; tile < Tiles; tile++)
         scoreTile<NV, 1, edge, online>(panel, block, key + tile * tileRows, first);

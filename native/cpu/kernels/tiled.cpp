@@ -85,7 +85,7 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
     panel.minusReference[lane] = panel.sum[lane] = panel.blockSum[lane] = 0;
     panel.unset[lane] = -1;
   }
-  panel.anyUnset = true;
+  panel.anyUnset = true, panel.anyLarge = false;
   panel.keyBegin = roundDown(least(panel.keyBegin, panel.keyEnd), tileRows);
 
   for (int64_t lane = 0; lane < panel.width; lane += 4) {
