@@ -216,6 +216,22 @@ describe.each(backends)("$name", (backend) => {
         }
       });
 
+      test("a NaN sink is NaN in its head, but for rows without a key", async () => {
+        const given = inputs(queryLength, keyLength);
+        const sinks = Float32Array.of(NaN, 1);
+        const half = queryLength * valueDim;
+        const { output: expected } = referenceAttentionFloat64(given.query, given.key, given.value, { sinks });
+        for (const { output, lse } of await compute(given, { sinks })) {
+          expect(output.subarray(0, half).every(Number.isNaN)).toBe(true);
+          expect(lse.subarray(0, queryLength).every(Number.isNaN)).toBe(true);
+          expect(compareEach("other", output.subarray(half), expected.subarray(half), () => 1e-5)).toBeUndefined();
+        }
+        for (const { output, lse } of await compute(given, { sinks, keyLengths: Int32Array.of(0) })) {
+          expect(output.every((x) => x === 0)).toBe(true);
+          expect(lse[0]).toBeNaN();
+        }
+      });
+
       test("infinities as float32 has them", async () => {
         // Factors that tensor cores hold without a rest, so that nothing but the infinity may decide.
         const given = inputs(queryLength, keyLength);

@@ -121,19 +121,20 @@ struct RowResult {
   float lse;     // natural logarithm
 };
 
-/// `sink` is a logit without a value, or -inf.
+/// `sink` is a logit without a value, or -inf. A NaN stays one, but a row that sees nothing is 0.
 FOVEA_DEVICE RowResult finishRow(float reference, float total, float sink) {
   float factor = 1;
   const bool empty = total == 0;
   if (sink != negativeInfinity()) {
-    const float logit = fminf(fmaxf(sink * log2e, -largestFloat), largestFloat), top = fmaxf(reference, logit);
+    const float unlimited = sink * log2e;
+    const float logit = fabsf(unlimited) > largestFloat ? copysignf(largestFloat, unlimited) : unlimited;
+    const float top = fmaxf(reference, logit);
     factor = ptx::exp2(reference - top);
     total = fmaf(total, factor, ptx::exp2(logit - top));
     reference = top;
   }
   if (total == 0) return {0, negativeInfinity()};
-  if (empty) factor = 0;
-  return {factor / total, (finiteReference(reference) + ptx::log2(total)) * ln2};
+  return {empty ? 0.f : factor / total, (finiteReference(reference) + ptx::log2(total)) * ln2};
 }
 
 }  // namespace fovea::cuda
