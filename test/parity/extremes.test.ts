@@ -117,18 +117,22 @@ describe.each(backends)("$name", (backend) => {
         }
       });
 
-      test("a NaN that a row sees is NaN in its output, and in no other's", async () => {
-        const given = inputs(queryLength, keyLength);
-        given.query.data.fill(NaN, 0, headDim);
-        const clean = inputs(queryLength, keyLength);
-        const expected = referenceAttentionFloat64(clean.query, clean.key, clean.value).output;
-        for (const { output, lse } of await compute(given, {})) {
-          expect(output.subarray(0, valueDim).every(Number.isNaN)).toBe(true);
-          expect(lse[0]).toBeNaN();
-          const others = output.subarray(valueDim);
-          expect(compareEach("others", others, expected.subarray(valueDim), () => 1e-5)).toBeUndefined();
-        }
-      });
+      // Any NaN, such as memory full of ones.
+      test.each(["7fc00000", "ffffffff", "7f800001"])(
+        "a NaN (%s) that a row sees is NaN in its output, and in no other's",
+        async (bits) => {
+          const given = inputs(queryLength, keyLength);
+          new Uint32Array(given.query.data.buffer, given.query.data.byteOffset, headDim).fill(parseInt(bits, 16));
+          const clean = inputs(queryLength, keyLength);
+          const expected = referenceAttentionFloat64(clean.query, clean.key, clean.value).output;
+          for (const { output, lse } of await compute(given, {})) {
+            expect(output.subarray(0, valueDim).every(Number.isNaN)).toBe(true);
+            expect(lse[0]).toBeNaN();
+            const others = output.subarray(valueDim);
+            expect(compareEach("others", others, expected.subarray(valueDim), () => 1e-5)).toBeUndefined();
+          }
+        },
+      );
 
       test("rows without a key: 0, weights 0, lse -Infinity or the sink, even among NaN", async () => {
         const clean = inputs(queryLength, keyLength);
