@@ -13,29 +13,39 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 #if defined(__x86_64__)
 
-__attribute__((target("avx2,fma"))) static double fmaRun(int iterations) {
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
-  const __m256 x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(1e-3f), z = _mm256_setzero_ps();
-  // Twelve named registers: an array would live in memory under some compilers.
-  __m256 a0 = z, a1 = z, a2 = z, a3 = z, a4 = z, a5 = z, a6 = z, a7 = z, a8 = z, a9 = z, a10 = z, a11 = z;
-  const double begin = now();
-  for (int i = 0; i < iterations; i++) {
-#define FOVEA_FMA(n) asm volatile("vfmadd213ps %2,%1,%0" : "+x"(a##n) : "x"(x), "x"(y))
-    FOVEA_FMA(0);
-    FOVEA_FMA(1);
-    FOVEA_FMA(2);
-    FOVEA_FMA(3);
-    FOVEA_FMA(4);
-    FOVEA_FMA(5);
-    FOVEA_FMA(6);
-    FOVEA_FMA(7);
-    FOVEA_FMA(8);
-    FOVEA_FMA(9);
-    FOVEA_FMA(10);
-    FOVEA_FMA(11);
-#undef FOVEA_FMA
+// Twelve named registers: an array would live in memory under some compilers. Two operations for each float of a
+// vector.
+#define FOVEA_FMA(n) asm volatile("vfmadd213ps %2,%1,%0" : "+v"(a##n) : "v"(x), "v"(y))
+#define FOVEA_FMA_RUN(name, isa, Vector, broadcast)                                                          \
+  __attribute__((target(isa))) static double name(int iterations) {                                          \
+    const Vector x = broadcast(0.999f), y = broadcast(1e-3f), z = broadcast(0);                              \
+    Vector a0 = z, a1 = z, a2 = z, a3 = z, a4 = z, a5 = z, a6 = z, a7 = z, a8 = z, a9 = z, a10 = z, a11 = z; \
+    const double begin = now();                                                                              \
+    for (int i = 0; i < iterations; i++) {                                                                   \
+      FOVEA_FMA(0);                                                                                          \
+      FOVEA_FMA(1);                                                                                          \
+      FOVEA_FMA(2);                                                                                          \
+      FOVEA_FMA(3);                                                                                          \
+      FOVEA_FMA(4);                                                                                          \
+      FOVEA_FMA(5);                                                                                          \
+      FOVEA_FMA(6);                                                                                          \
+      FOVEA_FMA(7);                                                                                          \
+      FOVEA_FMA(8);                                                                                          \
+      FOVEA_FMA(9);                                                                                          \
+      FOVEA_FMA(10);                                                                                         \
+      FOVEA_FMA(11);                                                                                         \
+    }                                                                                                        \
+    return double(iterations) * 12 * 2 * (sizeof(Vector) / sizeof(float)) / (now() - begin);                 \
   }
-  return double(iterations) * 12 * 16 / (now() - begin);
+FOVEA_FMA_RUN(fmaRun256, "avx2,fma", __m256, _mm256_set1_ps)
+FOVEA_FMA_RUN(fmaRun512, "avx512f", __m512, _mm512_set1_ps)
+#undef FOVEA_FMA_RUN
+#undef FOVEA_FMA
+
+static double fmaRun(int iterations) {
+  if (__builtin_cpu_supports("avx512f")) return fmaRun512(iterations);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return fmaRun256(iterations);
+  return 0;
 }
 
 double fmaPeak(double seconds) { return fmaRun(int(seconds * 5e8) + 1); }

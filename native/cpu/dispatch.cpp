@@ -16,6 +16,9 @@ extern const KernelTable table;
 namespace avx2 {
 extern const KernelTable table;
 }
+namespace avx512 {
+extern const KernelTable table;
+}
 #endif
 
 namespace {
@@ -35,7 +38,11 @@ bool hasF16c() {  // __builtin_cpu_supports knows "f16c" in some compilers only
 std::vector<InstructionSet> inThisBuild() {
   std::vector<InstructionSet> sets;
 #if FOVEA_X86
-  sets.push_back({&avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && hasF16c()});
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && hasF16c();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  sets.push_back({&avx512::table, avx2 && avx512});
+  sets.push_back({&avx2::table, avx2});
 #endif
   sets.push_back({&baseline::table, true});
   return sets;

@@ -44,7 +44,7 @@ TEST("sizes around every block boundary agree with the reference") {
   const int64_t lengths[] = {1, 2, 3, 7, 8, 9, 23, 24, 25, 31, 96, 97, 127, 128, 129, 191, 192, 193, 257, 400};
   uint32_t seed = 0;
   for (const int64_t length : lengths) {
-    if (sanitized && length > 130) continue;
+    if (few && length > 130) continue;
     for (const bool causal : {false, true})
       for (const Algorithm algorithm : {Algorithm::tiled, Algorithm::standard}) {
         Example example = makeExample({length, length, 2, 1, 24, 20}, DType::float32, ++seed);
@@ -58,21 +58,21 @@ TEST("sizes around every block boundary agree with the reference") {
 }
 
 TEST("random problems agree with the reference") {
-  for (uint32_t seed = 1; seed <= (sanitized ? 40 : 250); seed++) {
+  for (uint32_t seed = 1; seed <= (few ? 40 : 250); seed++) {
     Example example = randomExample(seed);
     compute(example);
-    checkAgainstReference(example, sanitized ? 23 : 1);
+    checkAgainstReference(example, few ? 23 : 1);
   }
 }
 
 TEST("the error stays within the contract over long sequences") {
   for (const bool causal : {false, true}) {
-    Example example = makeExample({256, sanitized ? 2048 : 16384, 1, 1, 64, 64}, DType::float32, 7);
+    Example example = makeExample({256, few ? 2048 : 16384, 1, 1, 64, 64}, DType::float32, 7);
     example.problem.causal = causal;
     compute(example);
     double error = 0, size = 0;
     const Sequence& sequence = example.sequences[0];
-    for (int64_t query = 0; query < 256; query += sanitized ? 64 : 16) {
+    for (int64_t query = 0; query < 256; query += few ? 64 : 16) {
       const Row row = referenceRow(example.problem, sequence, 0, query);
       for (int64_t d = 0; d < 64; d++) {
         const double got = static_cast<float*>(sequence.output.data)[query * 64 + d];
@@ -106,7 +106,7 @@ TEST("keys that grow without bound keep moving the reference") {
 }
 
 TEST("the same bits on any number of threads, alone or in a batch") {
-  for (uint32_t seed = 1000; seed < (sanitized ? 1008 : 1030); seed++) {
+  for (uint32_t seed = 1000; seed < (few ? 1008 : 1030); seed++) {
     Example example = randomExample(seed);
     std::string bits;
     for (const int threads : {1, 2, 3, 8}) {
@@ -154,7 +154,7 @@ TEST("synchronous calls run beside calls in flight") {
   Example slow = makeExample({600, 600, 4, 4, 64, 64}, DType::float32, 1);
   std::mutex mutex;
   std::condition_variable changed;
-  for (int i = 0; i < (sanitized ? 4 : 20); i++) {
+  for (int i = 0; i < (few ? 4 : 20); i++) {
     Example own = makeExample({300, 300, 4, 4, 64, 64}, DType::float32, 2);
     auto execution = cpu::start(slow.problem, cpu::plan(slow.problem), [&](cpu::Outcome) {
       std::lock_guard lock(mutex);

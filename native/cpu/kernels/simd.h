@@ -21,7 +21,9 @@
 
 namespace fovea::cpu::FOVEA_ISA {
 
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+constexpr int lanes = 16;
+#elif defined(__AVX2__)
 constexpr int lanes = 8;
 #else
 constexpr int lanes = 4;
@@ -55,7 +57,23 @@ FOVEA_INLINE Vec fromBits(IntVec value) { return (Vec)value; }
 
 // ---- what each instruction set does in its own way
 
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+
+FOVEA_INLINE Vec broadcast(float value) { return _mm512_set1_ps(value); }
+FOVEA_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+/// The larger one; `b` where either is NaN.
+FOVEA_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+FOVEA_INLINE Vec select(IntVec condition, Vec yes, Vec no) {
+  return _mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)condition), no, yes);
+}
+FOVEA_INLINE bool anyTrue(IntVec condition) { return _mm512_movepi32_mask((__m512i)condition) != 0; }
+
+FOVEA_INLINE Vec loadHalf(const uint16_t* from) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from)); }
+FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
+  _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#elif defined(__AVX2__)
 
 FOVEA_INLINE Vec broadcast(float value) { return _mm256_set1_ps(value); }
 FOVEA_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
@@ -121,7 +139,9 @@ FOVEA_INLINE void storeBfloat(uint16_t* to, Vec value) {
 }
 
 FOVEA_INLINE Vec loadBytes(const int8_t* from) {
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
+#elif defined(__AVX2__)
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
 #else
   typedef int8_t Bytes __attribute__((vector_size(lanes)));
@@ -156,7 +176,11 @@ FOVEA_INLINE float sumLanes(Vec value) {
 }
 /// The sums of four vectors' lanes, in a few instructions.
 FOVEA_INLINE Quad sumFour(Vec a, Vec b, Vec c, Vec d) {
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  const auto halves = [](Vec x) { return _mm512_castps512_ps256(x) + _mm512_extractf32x8_ps(x, 1); };
+  const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(halves(a), halves(b)), _mm256_hadd_ps(halves(c), halves(d)));
+  return _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1);
+#elif defined(__AVX2__)
   const Vec pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   return _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1);
 #else
@@ -185,8 +209,8 @@ FOVEA_INLINE Vec exp2Fraction(Vec f, float factor) {
 constexpr float roundingMagic = 12582912.f;  // 1.5 * 2^23: adding it rounds to a whole number, the sum's last bits
 
 /// 2^x, within 2.1 ulp; 0 for x <= -127 (exactly, so a masked score needs no further AND), NaN stays NaN. Valid below
-/// 127.5. x = n + f with n to nearest; 2^n is made of its bits and multiplied, since adding n to the exponent would make
-/// numbers of some NaNs.
+/// 127.5. x = n + f with n to nearest; 2^n is made of its bits and multiplied, since adding n to the exponent would
+/// make numbers of some NaNs.
 FOVEA_INLINE Vec exp2(Vec x) {
   const Vec magic = broadcast(roundingMagic + 127);
   x = max(broadcast(-127.f), x);
