@@ -197,25 +197,20 @@ FOVEA_INLINE float maxLanes(Vec value) {
 
 // ---- elementary functions
 
-/// 2^f for f in [-1/2, 1/2], times `factor`, a power of two: the best float32 coefficients near the minimax fit.
-FOVEA_INLINE Vec exp2Fraction(Vec f, float factor) {
-  Vec r = fma(broadcast(0x1.5c0ba2p-10f * factor), f, broadcast(0x1.3d0bc8p-7f * factor));
-  r = fma(r, f, broadcast(0x1.c6b75ep-5f * factor));
-  r = fma(r, f, broadcast(0x1.ebf93cp-3f * factor));
-  r = fma(r, f, broadcast(0x1.62e424p-1f * factor));
-  return fma(r, f, broadcast(factor));
-}
-
-constexpr float roundingMagic = 12582912.f;  // 1.5 * 2^23: adding it rounds to a whole number, the sum's last bits
-
 /// 2^x, within 2.1 ulp; 0 for x <= -127 (exactly, so a masked score needs no further AND), NaN stays NaN. Valid below
-/// 127.5. x = n + f with n to nearest; 2^n is made of its bits and multiplied, since adding n to the exponent would
-/// make numbers of some NaNs.
+/// 127.5. x = n + f with n to nearest (adding 1.5 * 2^23 rounds), 2^f by a polynomial of degree 5 on [-1/2, 1/2] whose
+/// coefficients are the best float32 ones near the minimax fit. 2^n is made of its bits and multiplied: adding n to the
+/// exponent would make numbers of some NaNs.
 FOVEA_INLINE Vec exp2(Vec x) {
-  const Vec magic = broadcast(roundingMagic + 127);
+  const Vec magic = broadcast(12582912.f + 127);
   x = max(broadcast(-127.f), x);
   const Vec shifted = x + magic, f = x - (shifted - magic);
-  return exp2Fraction(f, 1) * (Vec)((UintVec)shifted << 23);
+  Vec r = fma(broadcast(0x1.5c0ba2p-10f), f, broadcast(0x1.3d0bc8p-7f));
+  r = fma(r, f, broadcast(0x1.c6b75ep-5f));
+  r = fma(r, f, broadcast(0x1.ebf93cp-3f));
+  r = fma(r, f, broadcast(0x1.62e424p-1f));
+  r = fma(r, f, broadcast(1.f));
+  return r * (Vec)((UintVec)shifted << 23);
 }
 
 /// tanh x, within a few ulp: an odd polynomial near 0 (Cephes' tanhf), 1 - 2 / (e^2x + 1) beyond 0.625.
