@@ -3,7 +3,8 @@
 # Compiles each k.cu to one fat binary (machine code for -real architectures, PTX for -virtual ones) and makes <target>, an
 # object library with `extern "C" const unsigned char fovea_image_k_begin[]` for each. Needs CUDAToolkit_NVCC_EXECUTABLE.
 # What ptxas tells of k.cu's kernels is kept beside its binary, in k.fatbin.log.
-# The images are uncompressed, so that the simulator can read PTX from them. A change of an included header compiles anew.
+# They are compressed, unless they hold source lines: such are for the simulator, which reads their PTX at every start.
+# A change of an included header compiles anew.
 # Those that the build folder FOVEA_CUDA_IMAGES has are taken as they are: compiling all takes minutes.
 function(add_cuda_images target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ARCHS;SOURCES")
@@ -31,7 +32,7 @@ function(add_cuda_images target)
         OUTPUT ${fatbin}
         COMMAND ${CMAKE_COMMAND} -DLOG=${fatbin}.log -P ${run_nvcc} --
                 ${CUDAToolkit_NVCC_EXECUTABLE} -fatbin -std=c++20 -O3 --expt-relaxed-constexpr
-                $<$<BOOL:${FOVEA_CUDA_LINE_INFO}>:-lineinfo> --compress-mode=none ${gencode}
+                "$<IF:$<BOOL:${FOVEA_CUDA_LINE_INFO}>,-lineinfo;--compress-mode=none,--compress-mode=size>" ${gencode}
                 -ccbin ${CMAKE_CXX_COMPILER} -MD -MF ${fatbin}.d -MT ${fatbin} -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
         DEPENDS ${source} ${run_nvcc}
         DEPFILE ${fatbin}.d
