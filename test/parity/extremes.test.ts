@@ -214,8 +214,7 @@ describe.each(backends)("$name", (backend) => {
 
       test("sinks far above and below the scores", async () => {
         const given = inputs(queryLength, keyLength);
-        const sizes = [1e4, 100, -3e38, ...(onCuda ? [] : [Infinity])]; // a GPU counts it as the largest score
-        for (const sinks of sizes.map((size) => Float32Array.of(size, -size))) {
+        for (const sinks of [1e4, 100, -3e38, Infinity].map((size) => Float32Array.of(size, -size))) {
           await expectReference(given, { sinks }, 1e-5);
         }
       });

@@ -121,8 +121,10 @@ struct RowResult {
   float lse;     // natural logarithm
 };
 
-/// `sink` is a logit without a value, or -inf. A NaN stays one, but a row that sees nothing is 0.
+/// `sink` is a logit without a value, or -inf. An infinite one takes all. A NaN stays one, but a row that sees nothing
+/// is 0.
 FOVEA_DEVICE RowResult finishRow(float reference, float total, float sink) {
+  if (sink == -negativeInfinity()) return {0, sink};
   float factor = 1;
   const bool empty = total == 0;
   if (sink != negativeInfinity()) {

@@ -106,7 +106,9 @@ FOVEA_DEVICE void standardOutput(const StandardArguments& arguments) {
   const float2 keys = mergeBlocks(shared, blockRows, entry.tileRows, blocks);
   const float2 row = sink == negativeInfinity() ? keys : mergeRows(keys, {sink, 1.f});
   const float reference = row.x == negativeInfinity() ? 0.f : row.x;
-  const float inverse = keys.y == 0 ? 0.f : 1 / row.y;  // a row without keys is 0, whatever the values and the sink
+  const bool sinkTakesAll = sink == -negativeInfinity();
+  // A row without keys is 0, whatever the values and the sink.
+  const float inverse = keys.y == 0 || sinkTakesAll ? 0.f : 1 / row.y;
   const int rowInTile = threadIdx.x % standardQueryTile, queryRow = queryTile * standardQueryTile + rowInTile;
   if (threadIdx.x < standardQueryTile) {
     shared.maximum[rowInTile] = reference;
@@ -115,7 +117,9 @@ FOVEA_DEVICE void standardOutput(const StandardArguments& arguments) {
       entry.rows[int64_t(head) * entry.queryTiles * standardQueryTile + queryRow] = {reference, inverse};
       if (sequence.lse && queryRow < sequence.queryRows)
         sequence.lse.data[head * sequence.lse.headStride + queryRow * sequence.lse.rowStride] =
-            row.y == 0 || queryRow >= sequence.queryLength ? negativeInfinity() : reference + ptx::log2(row.y) * ln2;
+            row.y == 0 || queryRow >= sequence.queryLength ? negativeInfinity()
+            : sinkTakesAll                                 ? sink
+                                                           : reference + ptx::log2(row.y) * ln2;
     }
   }
 
