@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# npm run test:emulated [part of a test's name ...]
+# npm run test:emulated [-- part of a test's name ...]
 # fovea-native-test with AVX-512 on a processor that has none: on an emulated one (Bochs), under Debian's kernel and a file
 # system of nothing else. A thousand times slower, so that the kernels are tested, not what surrounds them.
 set -euo pipefail
@@ -60,6 +60,6 @@ panic: action=fatal
 END
 echo continue >"$folder/debugger"
 # Its way of switching off is a panic.
-{ bochs -q -f "$folder/bochsrc" -rc "$folder/debugger" </dev/null >/dev/null || true; } 2>/dev/null
+{ timeout 1800 bochs -q -f "$folder/bochsrc" -rc "$folder/debugger" </dev/null >/dev/null || true; } 2>/dev/null
 cat "$folder/output"
 [[ $(grep --count -E '^[1-9][0-9]* passed, 0 failed' "$folder/output") -eq ${#tests[@]} ]]
