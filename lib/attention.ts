@@ -72,7 +72,7 @@ export function explainCall(call: Call): Plan {
   const { home, device } = call;
   const output = shapeOnly("output", call.dtype, home, call.outputShape);
   const outputs = placeOutputs(call, output, (shape) => shapeOnly("output", "float32", home, shape));
-  const problem = writeProblem(call, outputs, []);
+  const problem = writeProblem(call, outputs, undefined);
   attempt(() => native().explain(deviceNumber(device), problem, planNumbers));
   return readPlan(device);
 }

@@ -117,7 +117,7 @@ export function checkMerge(parts: unknown, options: MergeOptions = {}): MergeCal
   if (!Array.isArray(parts) || parts.length === 0) {
     throw new FoveaError("ERR_FOVEA_ARGUMENT", `parts: expected a list of { output, lse }, got ${show(parts)}`);
   }
-  const views = parts.map(partViews);
+  const views = Array.from(parts, partViews); // holes too
   const { output } = views[0]!;
   const rank = layout === "thd" ? 3 : 4;
   const outputLabels = labels(layout, "batch", "heads", "queryLength", "valueDim");

@@ -65,18 +65,21 @@ const scoreStageCodes = { scaled: 1, capped: 2, biased: 3 } as const;
 /** One scratch for every call, grown as needed: native code copies it before it returns. */
 let scratch = new Float64Array(problemLength + 16 * sequenceLength);
 
+/** Where the memory goes that a problem is about; nowhere when the problem is for planning alone. */
+type Storages = Storage[] | undefined;
+
 /**
  * Writes a call down as native code reads it, and appends to `storages` the memory it is about (nothing for bare shapes).
  * The result is valid until the next call.
  */
-export function writeProblem(call: Call, outputs: Outputs, storages: Storage[]): Float64Array {
+export function writeProblem(call: Call, outputs: Outputs, storages: Storages): Float64Array {
   return writeProblems([{ call, outputs }], storages);
 }
 
 /** The same of several calls with one `rulesKey`: one problem with all their sequences, in order. */
 export function writeProblems(
   calls: readonly { readonly call: Call; readonly outputs: Outputs }[],
-  storages: Storage[],
+  storages: Storages,
 ): Float64Array {
   const count = calls.reduce((sum, { call }) => sum + call.sequences.length, 0);
   const segmentsAt = problemLength + count * sequenceLength;
@@ -132,7 +135,7 @@ function writeRules(numbers: Float64Array, call: Call): void {
 }
 
 /** `first`: where the numbers of the call's first sequence go. */
-function writeSequences(numbers: Float64Array, first: number, call: Call, outputs: Outputs, storages: Storage[]): void {
+function writeSequences(numbers: Float64Array, first: number, call: Call, outputs: Outputs, storages: Storages): void {
   writeSizes(numbers, first, call);
   writePages(numbers, first, call, storages);
   writeVector(numbers, first + vectorsAt, call, call.alibiSlopes, "alibiSlopes", storages);
@@ -163,7 +166,7 @@ function writeSizes(numbers: Float64Array, first: number, { sequences, pages }: 
   }
 }
 
-function writePages(numbers: Float64Array, first: number, call: Call, storages: Storage[]): void {
+function writePages(numbers: Float64Array, first: number, call: Call, storages: Storages): void {
   const { pageTable, sequences, key, value } = call;
   const storage = pageTable === undefined ? -1 : addStorage(pageTable, "pageTable", storages);
   let at = first + sequenceSizes.length;
@@ -182,7 +185,7 @@ function writeVector(
   call: Call,
   vector: Placed | undefined,
   name: string,
-  storages: Storage[],
+  storages: Storages,
 ): void {
   const storage = vector === undefined ? -1 : addStorage(vector, name, storages);
   let at = first;
@@ -202,7 +205,7 @@ function writeView(
   name: string,
   queryStep: number,
   keyStep: number,
-  storages: Storage[],
+  storages: Storages,
 ): void {
   const { sequences } = call;
   let at = first;
@@ -214,6 +217,7 @@ function writeView(
     return;
   }
   const storage = addStorage(placed, name, storages);
+  const start = placed.view.offset + (storages === undefined ? unaligned(placed) : 0);
   // Pages are reached by the page table.
   const paged = keyStep === 1 && call.pageSize > 0;
   const batch = paged ? 0 : placed.batch;
@@ -223,7 +227,7 @@ function writeView(
     const rows = paged ? 1 : keyStep === 1 ? keyLength : queryRows;
     const empty = placed.view.size === 0 || rows === 0;
     numbers[at] = storage;
-    numbers[at + 1] = empty ? 0 : placed.view.offset + index * batch + row * placed.row;
+    numbers[at + 1] = empty ? 0 : start + index * batch + row * placed.row;
     numbers[at + 2] = placed.head;
     numbers[at + 3] = placed.row;
     numbers[at + 4] = placed.column;
@@ -232,7 +236,12 @@ function writeView(
 }
 
 /** The index of a view's storage. Bare shapes are counted as present. */
-function addStorage({ view }: { readonly view: View }, name: string, storages: Storage[]): number {
-  if (view.storage === undefined) return 0;
+function addStorage({ view }: { readonly view: View }, name: string, storages: Storages): number {
+  if (storages === undefined || view.storage === undefined) return 0;
   return storages.push(view.storage.handle(name)) - 1;
+}
+
+/** Elements from a multiple of 16 bytes to the start of a view's storage: plans look at how rows are aligned. */
+function unaligned({ view: { storage } }: Placed): number {
+  return storage === undefined ? 0 : (storage.byteOffset % 16) / storage.bytesPerElement;
 }

@@ -251,6 +251,19 @@ describe("unsettled calls", () => {
     expect(view.toNumbers()).toEqual(expected);
   });
 
+  it("and rotate no query that another call still writes, nor one into itself", async () => {
+    const { cache, sequence } = make();
+    await cache.append([sequence], 0, tokens, tokens);
+    const rope = { theta: 10_000 };
+    const written = Tensor.zeros([1, 2, 16]);
+    const attending = cache.attend(tokens.slice(0, 0, 1), [sequence], { layer: 0, out: written });
+    await expect(cache.attend(written, [sequence], { layer: 0, rope })).rejects.toEqual(busy);
+    await attending;
+    expect(() => cache.attendSync(written, [sequence], { layer: 0, rope, out: written })).toThrow(
+      "out: expected memory of its own, but it shares some with query",
+    );
+  });
+
   it("settle when they are aborted and when the cache is disposed", async () => {
     const { cache, sequence } = make();
     await cache.append([sequence], 0, tokens, tokens);

@@ -244,6 +244,12 @@ describe("wrong calls", () => {
   test.each<[what: string, code: string, message: string, parts: unknown, options?: unknown]>([
     ["no parts", "ARGUMENT", "parts: expected a list of { output, lse }, got Array(0)", []],
     ["no list", "ARGUMENT", "parts: expected a list of { output, lse }, got { output, lse }", right],
+    [
+      "a hole in the list",
+      "ARGUMENT",
+      "parts[1]: expected { output, lse }, got undefined",
+      Object.assign([right], { length: 2 }),
+    ],
     ["a part that is none", "ARGUMENT", "parts[1]: expected { output, lse }, got 3", [right, 3]],
     [
       "a part without lse",

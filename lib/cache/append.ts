@@ -143,32 +143,50 @@ function checkTurn(states: readonly SequenceState[], layer: number, counts: read
 function claim(states: readonly SequenceState[], counts: readonly number[], layers: readonly LayerPages[]): void {
   if (states.length === 0) return;
   const { pool, pageSize } = states[0]!.owner;
-  const copied = new Map<number, number>();
+  const left = new Map<number, number>();
   const copies: boolean[] = [];
   let needed = 0;
   states.forEach((state, i) => {
     const last = state.table[state.pageCount - 1]!;
     const begins = counts[i]! > 0 && state.length % pageSize !== 0; // in a page that is there
-    const before = copied.get(last) ?? 0;
+    const before = left.get(last) ?? 0;
     copies[i] = begins && pool.holders(last) - before > 1;
-    if (copies[i]) copied.set(last, before + 1);
+    if (copies[i]) left.set(last, before + 1);
     needed += Math.ceil((state.length + counts[i]!) / pageSize) - state.pageCount + (copies[i] ? 1 : 0);
   });
   if (needed > pool.free) {
     const message = `append: expected at least ${needed} free pages for these tokens, got ${pool.free}`;
     throw new FoveaError("ERR_FOVEA_OUT_OF_PAGES", `${message}; free or truncate sequences first`);
   }
+  const copied = copyLast(
+    states.filter((_, i) => copies[i]),
+    layers,
+  );
   states.forEach((state, i) => {
-    if (copies[i]) {
-      const last = state.table[state.pageCount - 1]!;
-      const own = pool.take();
-      copyPage(layers, last, own);
-      pool.release(last);
+    const own = copied.get(state);
+    if (own !== undefined) {
+      pool.release(state.table[state.pageCount - 1]!);
       state.table[state.pageCount - 1] = own;
     }
     const pages = Math.ceil((state.length + counts[i]!) / pageSize);
     while (state.pageCount < pages) state.push(pool.take());
   });
+}
+
+/** Copies of the last pages, one for each of the states; when one cannot be made, none. */
+function copyLast(states: readonly SequenceState[], layers: readonly LayerPages[]): Map<SequenceState, number> {
+  const copies = new Map<SequenceState, number>();
+  try {
+    for (const state of states) {
+      const own = state.owner.pool.take();
+      copies.set(state, own);
+      copyPage(layers, state.table[state.pageCount - 1]!, own);
+    }
+  } catch (error) {
+    for (const [{ owner }, own] of copies) owner.pool.release(own);
+    throw error;
+  }
+  return copies;
 }
 
 function slotsOf(

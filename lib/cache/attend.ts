@@ -1,6 +1,6 @@
 // Attention over what is cached: a checked call of the same kind as `attention`'s.
 import { FoveaError, shapeError } from "../errors.js";
-import { dtypeError, floatDType, inputView } from "../input.js";
+import { dtypeError, floatDType, inputView, shapeOnly } from "../input.js";
 import { axes, place } from "../layout.js";
 import { placePerHead } from "../modifiers.js";
 import { checkNames, checkRules } from "../rules.js";
@@ -48,7 +48,6 @@ export function prepareAttend(
   const { table, ragged } = tabulate(states, lengths, starts, shape.pageSize);
   const outputShape = [tokens, heads, shape.valueDim];
   const dtype = floatDType("query", query);
-  const rotated = rotation === undefined || bare ? query : newView("query", dtype, query.device, query.shape);
   const call: Call = {
     rules,
     home: query.device,
@@ -61,7 +60,7 @@ export function prepareAttend(
     headDim: shape.headDim,
     valueDim: shape.valueDim,
     sequences: ragged,
-    query: place(rotated, axes.thd),
+    query: place(query, axes.thd),
     key: place(key, axes.bhsd),
     value: place(value, axes.bhsd),
     keyScales: keyScales && { view: keyScales },
@@ -82,7 +81,10 @@ export function prepareAttend(
         : checkOut(options.out, outputShape, dtype, "query", () => "tokens, heads, valueDim"),
   };
   checkMemory(call, bare);
-  return { states, call, rotate: rotation && rotateInto(rotated, query, shape, rotation) };
+  if (rotation === undefined) return { states, call, rotate: undefined };
+  const rotated = (bare ? shapeOnly : newView)("query", dtype, query.device, query.shape);
+  const rotate = rotateInto(rotated, query, shape, rotation);
+  return { states, call: { ...call, query: place(rotated, axes.thd) }, rotate };
 }
 
 /** [tokens, heads, headDim] */

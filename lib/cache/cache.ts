@@ -124,8 +124,9 @@ export class PagedKVCache {
    * hold the tokens of all sequences one after the other, one of each or whole prompts (see `cuSeqlens`). Any float dtype and
    * strides. Layers come in order; layer 0 claims the pages for all of them.
    *
-   * Rejects with a FoveaError, and then nothing has changed: ERR_FOVEA_OUT_OF_PAGES when there are too few free pages. The
-   * sequences must not be used otherwise until it settles, nor key and value be changed.
+   * Rejects with a FoveaError, and then no sequence has changed: ERR_FOVEA_OUT_OF_PAGES when there are too few free pages. (Where
+   * storing itself failed, for want of memory say, one that shared its last page may have a copy of it already.) The sequences
+   * must not be used otherwise until it settles, nor key and value be changed.
    */
   async append(
     sequences: readonly CacheSequence[],

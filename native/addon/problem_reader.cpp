@@ -117,7 +117,9 @@ class SequenceReader {
 
   /// The address of element 0, after checking that what `reach` tells relative to it lies inside the storage.
   std::byte* address(const Placement& at, const Reach& reach, bool empty) const {
-    if (!storages_) return nowhere() + at.offset * at.elementBytes % 16;  // plans look at the alignment
+    // Plans look at the alignment, and at whether sequences have the same slopes.
+    if (!storages_)
+      return reinterpret_cast<std::byte*>(reinterpret_cast<uintptr_t>(nowhere()) + at.offset * at.elementBytes);
     if (static_cast<size_t>(at.storage) >= storages_->size()) {
       throw BoundsError(std::string(at.name) + ": storage " + std::to_string(at.storage) + " of " +
                         std::to_string(storages_->size()));

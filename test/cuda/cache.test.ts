@@ -1,10 +1,12 @@
 // A cache whose pages are on a GPU.
 import { describe, expect, it } from "vitest";
 import type { StoredDType } from "../../lib/dtype.js";
-import { PagedKVCache, Tensor } from "../../lib/index.js";
+import { devices, PagedKVCache, Tensor } from "../../lib/index.js";
 import { CacheModel, relativeError, type ModelOptions } from "../support/cache-model.js";
+import { simulate } from "../support/simulator.js";
 
 const sizes = { layers: 2, heads: 4, kvHeads: 2, headDim: 16, pageSize: 4, pages: 40, device: "cuda" } as const;
+const simulated = devices().some((info) => info.available && info.device !== "cpu" && info.name.includes("simulator"));
 const bounds = { float32: 1e-5, float16: 2e-3, bfloat16: 1.5e-2, int8: 2e-2 } as const;
 
 /** Attends with the last tokens of all sequences, in each layer. */
@@ -112,6 +114,50 @@ describe("shared prefixes", () => {
     expect(plan(3, { window: { left: 200 } })).toMatchObject({ sharedSegments: 1, sharedKeys: 128 });
     model.cache.dispose();
   });
+});
+
+it("explains the plan by which it attends, however rows lie", async () => {
+  const cache = new PagedKVCache({ ...cacheSizes, layers: 1, pageSize: 16 });
+  const root = cache.create();
+  const tokens = await Tensor.random([130, 2, 16], { seed: 1 }).to("cuda");
+  cache.appendSync([root], 0, tokens, tokens);
+  const sequences = [root, root.fork()];
+  const [query, wide] = await Promise.all([
+    Tensor.random([2, 4, 16], { seed: 2 }).to("cuda"),
+    Tensor.random([2, 4, 17], { seed: 2 }).to("cuda"),
+  ]);
+  const unaligned = wide.slice(2, 1, 17); // rotated, it lies like any other
+  const beside = Tensor.fromDevicePointer(wide.devicePointer + 4n, [2, 4, 16], { device: "cuda" });
+  const each = Tensor.from(new Float32Array(8), [2, 4]); // slopes of two sequences, which then share nothing
+  for (const [of, options, shared, plain] of [
+    [query, {}, 1, 0],
+    [query, { alibiSlopes: each }, 0, 0],
+    [unaligned, {}, 1, 2],
+    [unaligned, { rope: { theta: 1e4 } }, 1, 0],
+    [beside, {}, 1, 2],
+  ] as const) {
+    const { plan } = cache.attendSync(of, sequences, { layer: 0, ...options });
+    expect(cache.explain(of, sequences, { layer: 0, ...options })).toEqual(plan);
+    const decode = plan.parts.find(({ kernel }) => kernel === "cuda.decode");
+    expect([plan.sharedSegments, decode?.plainLoads]).toEqual([shared, plain]);
+  }
+  cache.dispose();
+});
+
+it.skipIf(!simulated)("appends nothing when a shared page cannot be copied", async () => {
+  const model = new CacheModel({ ...sizes, dtype: "float32" });
+  const root = model.create();
+  await model.append([root], [5]);
+  const all = [root, model.fork(root), model.fork(root)];
+  for (const nth of [1, 8, 9]) {
+    simulate({ FAIL_CALL: `cuPointerGetAttribute:${nth}:2` });
+    Tensor.zeros([1], { device: "cuda" }).dispose(); // settings are read at the next allocation
+    await expect(model.append(all, [1, 1, 1], true)).rejects.toMatchObject({ code: "ERR_FOVEA_OUT_OF_MEMORY" });
+    model.check();
+  }
+  await model.append(all, [1, 1, 1], true);
+  await check(model, "float32");
+  model.cache.dispose();
 });
 
 describe("what is refused", () => {
