@@ -6,7 +6,7 @@ import { axes, place } from "../layout.js";
 import { checkNames } from "../rules.js";
 import type { View } from "../view.js";
 import { appendNames, checkLayer, checkStarts, type AppendOptions } from "./options.js";
-import { copyPage, type LayerPages, type PageShape } from "./pages.js";
+import { copyPage, viewsOf, type LayerPages, type PageShape } from "./pages.js";
 import { checkRope } from "./rope.js";
 import { requireStill, stateOf, type SequenceState } from "./sequence.js";
 import type { RowStore } from "./store.js";
@@ -14,8 +14,9 @@ import type { RowStore } from "./store.js";
 /** An append that was checked and has its pages. */
 export interface Append {
   readonly stores: readonly RowStore[];
-  /** What it reads. */
+  /** What it reads, and the pages that it writes. */
   readonly inputs: readonly View[];
+  readonly pages: readonly View[];
   /** The tokens are there: the sequences have them. */
   commit(): void;
   /** They are not: the sequences are as they were. */
@@ -46,7 +47,8 @@ export function prepareAppend(
   if (layer === 0) claim(states, counts, layers);
 
   const slots = slotsOf(states, counts, starts, shape.pageSize);
-  const { key: keyPages, value: valuePages, keyScales, valueScales } = layers[layer]!;
+  const target = layers[layer]!;
+  const { key: keyPages, value: valuePages, keyScales, valueScales } = target;
   const { kvHeads: heads, pages, pageSize, headDim, valueDim, dtype: toDtype } = shape;
   const common = { tokens, heads, pages, pageSize, toDtype, slots };
   for (const state of states) state.writing = true;
@@ -69,6 +71,7 @@ export function prepareAppend(
       },
     ],
     inputs: [key, value],
+    pages: viewsOf(target),
     commit: () => {
       states.forEach((state, i) => advance(state, counts[i]!, shape.layers));
       settle();

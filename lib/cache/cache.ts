@@ -7,6 +7,7 @@ import { takeOff } from "../flight.js";
 import type { FloatDTypeOf, ShapeInput, TensorInput } from "../input.js";
 import type { AttentionResult } from "../options.js";
 import type { Plan } from "../plan.js";
+import type { View } from "../view.js";
 import { prepareAppend } from "./append.js";
 import { prepareAttend, type Attend } from "./attend.js";
 import { checkCacheOptions, type AppendOptions, type AttendOptions, type PagedKVCacheOptions } from "./options.js";
@@ -138,12 +139,14 @@ export class PagedKVCache {
     this.#live();
     const append = prepareAppend(this.#shape, this.#layers, sequences, layer, key, value, options);
     const land = takeOff(append.inputs, undefined);
+    retain(append.pages);
     try {
       await storeLater(append.stores);
     } catch (error) {
       append.undo();
       throw error;
     } finally {
+      release(append.pages);
       land();
     }
     append.commit();
@@ -243,15 +246,23 @@ export class PagedKVCache {
 
 function hold({ states, call }: Attend): void {
   for (const state of states) state.readers++;
-  for (const { storage } of inputsOf(call)) storage!.retain();
+  retain(inputsOf(call));
 }
 
 function letGo({ states, call }: Attend): void {
-  for (const { storage } of inputsOf(call)) storage!.release();
+  release(inputsOf(call));
   for (const state of states) {
     state.readers--;
     state.settle();
   }
+}
+
+function retain(views: readonly View[]): void {
+  for (const { storage } of views) storage!.retain();
+}
+
+function release(views: readonly View[]): void {
+  for (const { storage } of views) storage!.release();
 }
 
 /** Below this many elements handing a rotation over costs more than doing it. */

@@ -83,6 +83,6 @@ function copyThere(storage: DeviceStorage, from: number, to: number, size: numbe
   });
 }
 
-function viewsOf({ key, value, keyScales, valueScales }: LayerPages): View[] {
+export function viewsOf({ key, value, keyScales, valueScales }: LayerPages): View[] {
   return [key, value, keyScales, valueScales].filter((view) => view !== undefined);
 }

@@ -1,7 +1,7 @@
 // A cache whose pages are on a GPU.
 import { describe, expect, it } from "vitest";
 import type { StoredDType } from "../../lib/dtype.js";
-import { devices, PagedKVCache, Tensor } from "../../lib/index.js";
+import { devices, PagedKVCache, synchronize, Tensor } from "../../lib/index.js";
 import { CacheModel, relativeError, type ModelOptions } from "../support/cache-model.js";
 import { simulate } from "../support/simulator.js";
 
@@ -158,6 +158,15 @@ it.skipIf(!simulated)("appends nothing when a shared page cannot be copied", asy
   await model.append(all, [1, 1, 1], true);
   await check(model, "float32");
   model.cache.dispose();
+});
+
+it("keeps its memory, when disposed, until appends that are under way have settled", async () => {
+  const cache = new PagedKVCache({ ...cacheSizes, layers: 1 });
+  const tokens = await Tensor.random([4, 2, 16], { seed: 1 }).to("cuda");
+  const appends = Array.from({ length: 30 }, () => cache.append([cache.create()], 0, tokens, tokens));
+  cache.dispose();
+  await Promise.all(appends);
+  await synchronize("cuda");
 });
 
 describe("what is refused", () => {
