@@ -109,7 +109,12 @@ export const holdsDType: Readonly<Record<DType, (data: ArrayBufferView) => boole
 export function checkDType(name: string, data: ArrayBufferView, given: unknown): DType {
   const dtype = given ?? impliedDType(data);
   if (dtype === undefined) {
-    const wanted = types.isUint16Array(data) ? '"float16" or "bfloat16"' : list(dtypes);
+    const fitting = dtypes.filter((one) => holdsDType[one](data)).map(show);
+    if (fitting.length === 0) {
+      const wanted = "a Float32Array, a Float16Array or Int32Array, or with its dtype a Uint16Array or Uint8Array";
+      throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: expected ${wanted}, got ${show(data)}`);
+    }
+    const wanted = fitting.join(" or ");
     throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: ${show(data)} needs a dtype: expected ${wanted}`);
   }
   if (!isDType(dtype)) {

@@ -9,7 +9,7 @@
  * - `ERR_FOVEA_DEVICE`: a device that cannot be used, tensors on different ones, or a GPU that failed a call
  * - `ERR_FOVEA_DEVICE_LOST`: a GPU that broke down (a fault in a kernel, say) and is lost to this process
  * - `ERR_FOVEA_BOUNDS`: a length, index or stride that would reach outside a tensor's memory
- * - `ERR_FOVEA_BUFFER`: an ArrayBuffer that is resizable or detached
+ * - `ERR_FOVEA_BUFFER`: an ArrayBuffer that is resizable, detached or a WebAssembly.Memory's
  * - `ERR_FOVEA_BUSY`: memory that an unsettled call is using
  * - `ERR_FOVEA_DISPOSED`: a tensor after its `dispose()`
  * - `ERR_FOVEA_ABORTED`: the call's signal was aborted (the error's name is then "AbortError")
@@ -85,8 +85,9 @@ export function show(value: unknown): string {
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value !== "object" || value === null) return String(value);
   const kind = value.constructor?.name ?? "object";
-  if (ArrayBuffer.isView(value) || Array.isArray(value))
-    return `${kind}(${String((value as { length?: number }).length)})`;
+  if (ArrayBuffer.isView(value) || Array.isArray(value)) {
+    return `${kind}(${(value as { length?: number }).length ?? (value as DataView).byteLength})`;
+  }
   return kind === "Object" ? `{ ${Object.keys(value).join(", ")} }` : kind;
 }
 

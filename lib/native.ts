@@ -49,6 +49,8 @@ export function loadError(cause: unknown): FoveaError {
     "  here: npm_config_build_from_source=true npm rebuild fovea",
     "- Install scripts were switched off where a build was needed (--ignore-scripts). Run: npm rebuild fovea",
     "- node_modules was copied from another platform. Delete it and install here.",
+    "- Node was told to load no addons: leave out --no-addons, or beside --permission say --allow-addons.",
+    "- A bundler took in fovea's code, but not its native module. Leave fovea out of bundles (esbuild: --external:fovea).",
     "- In a checkout of the repository, it has not been built yet. Run: npm run build",
   ];
   return new FoveaError("ERR_FOVEA_LOAD", lines.join("\n"), { cause });

@@ -72,7 +72,8 @@ export function checkLayout(layout: Layout | undefined): Layout {
 }
 
 export function checkNames(name: string, options: object, known: ReadonlySet<string>): void {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+  // A tensor has no fields of its own that would be found unknown, and comes here by those who pass a mask as PyTorch has it.
+  if (typeof options !== "object" || options === null || Array.isArray(options) || "shape" in options) {
     throw optionError(name, "an object", options);
   }
   for (const option in options) {
@@ -88,7 +89,8 @@ function oneOf<T extends string>(name: string, value: T | undefined, known: read
   throw optionError(name, known.map(show).join(" or "), value, hint);
 }
 
-function flag(name: string, value: boolean | undefined): boolean {
+/** False by default. */
+export function flag(name: string, value: boolean | undefined): boolean {
   if (value === undefined) return false;
   if (typeof value !== "boolean") throw optionError(name, "true or false", value);
   return value;

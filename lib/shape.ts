@@ -15,6 +15,7 @@ import { sameShape, type View } from "./view.js";
 export const maxDim = 512;
 /** heads go from 1 to this. */
 export const maxHeads: number = 2 ** 20;
+const maxBatch = 2 ** 24;
 
 /** A checked call: what to compute, on what. */
 export interface Call {
@@ -175,6 +176,7 @@ function checkSizes(query: View, key: View, value: View, layout: Layout, keyLayo
   if (headDim < 1 || headDim > maxDim) throw sizeError("query", `headDim from 1 to ${maxDim}`, query);
   if (valueDim < 1 || valueDim > maxDim) throw sizeError("value", `valueDim from 1 to ${maxDim}`, value);
   if (heads < 1 || heads > maxHeads) throw sizeError("query", `heads from 1 to ${maxHeads}`, query);
+  if (batch > maxBatch) throw sizeError("query", `a batch of at most ${maxBatch}`, query);
   if (kvHeads < 1 || heads % kvHeads !== 0) throw sizeError("key", `kvHeads that divides heads (${heads})`, key);
   if (paged && keyRows < 1) throw sizeError("key", "pageSize >= 1", key);
   return { batch, pages, heads, kvHeads, queryRows: query.shape[at.row]!, keyRows, headDim, valueDim };

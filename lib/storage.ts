@@ -1,5 +1,5 @@
 import { types } from "node:util";
-import { markAsUntransferable } from "node:worker_threads";
+import * as threads from "node:worker_threads";
 import type { DeviceMemory, Storage as NativeStorage } from "../binding.js";
 import type { Device } from "./device.js";
 import type { DataArray } from "./dtype.js";
@@ -93,7 +93,7 @@ export class HostStorage extends Storage {
     if (this.#pinned) return;
     this.#pinned = true;
     if (typeof this.space !== "number" && !pinnedBuffers.has(this.space)) {
-      markAsUntransferable(this.space);
+      threads.markAsUntransferable(this.space);
       forbidTransfer(this.space);
       pinnedBuffers.add(this.space);
     }
@@ -158,7 +158,7 @@ function detachedError(name: string): FoveaError {
   return new FoveaError("ERR_FOVEA_BUFFER", `${name}: its ArrayBuffer is detached (transferred to another thread?)`);
 }
 
-/** Refuses memory that can move or shrink under a call: resizable and detached buffers. */
+/** Refuses memory that can move or shrink under a call: resizable and detached buffers, and what a WebAssembly.Memory may grow. */
 export function checkBuffer(name: string, data: ArrayBufferView): void {
   const buffer = data.buffer as { resizable?: boolean; growable?: boolean };
   if (buffer.resizable === true || buffer.growable === true) {
@@ -168,6 +168,46 @@ export function checkBuffer(name: string, data: ArrayBufferView): void {
     );
   }
   if (data.byteLength === 0 && isDetached(data.buffer)) throw detachedError(name);
+  if (isWasmMemory(data)) {
+    const message = `${name}: its ArrayBuffer is a WebAssembly.Memory's, which ends when that grows; copy the data out of it`;
+    throw new FoveaError("ERR_FOVEA_BUFFER", message);
+  }
+}
+
+const wasmPage = 65536;
+/** Of the operating system; a WebAssembly memory begins on one. */
+const memoryPage = 4096;
+
+/**
+ * Whether this is a WebAssembly.Memory's buffer: its `grow()` detaches it whoever uses it, and where it was marked as
+ * untransferable, newer versions of Node end the process. Nothing says what it is, but that it cannot be transferred does. A list
+ * with the same buffer twice transfers none in any case, and the error tells which of the two was the reason (Node 20 has no
+ * error for the first). That takes microseconds, and is for the few buffers that by their size and address may be ones.
+ */
+function isWasmMemory(data: ArrayBufferView): boolean {
+  const { buffer } = data;
+  const { byteLength } = buffer;
+  if (byteLength === 0 || byteLength % wasmPage !== 0 || types.isSharedArrayBuffer(buffer)) return false;
+  if (pinnedBuffers.has(buffer) || isMarked?.(buffer) === true || !startsPage(data)) return false;
+  try {
+    structuredClone(null, { transfer: [buffer, buffer] });
+    return true;
+  } catch (error) {
+    return !/duplicate/.test((error as Error).message);
+  }
+}
+
+/** Node 20 has none. */
+const { isMarkedAsUntransferable: isMarked } = threads as { isMarkedAsUntransferable?: (object: unknown) => boolean };
+
+/** Without native code nobody computes, and whoever would is told so. */
+function startsPage(data: ArrayBufferView): boolean {
+  try {
+    return (native().address(data) - data.byteOffset) % memoryPage === 0;
+  } catch (error) {
+    if (error instanceof FoveaError) return false;
+    throw error;
+  }
 }
 
 /** Node 20 has no `ArrayBuffer.prototype.detached`, but even nothing cannot be sliced out of a detached buffer. */

@@ -44,6 +44,11 @@ function transferred(): Tensor {
 }
 
 const growable = new Float32Array(Reflect.construct(SharedArrayBuffer, [768, { maxByteLength: 1024 }]) as ArrayBuffer);
+/** The types of Node 20 know nothing of WebAssembly. */
+interface Wasm {
+  WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } };
+}
+const ofWasm = new Float32Array(new (globalThis as unknown as Wasm).WebAssembly.Memory({ initial: 2 }).buffer, 64, 192);
 const shared = new ArrayBuffer(4096);
 const input = new Float32Array(shared, 0, 192);
 const overlapping = new Float32Array(shared, 188 * 4, 144);
@@ -78,13 +83,16 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   [{ query: transferred() }, "BUFFER", /^query: its ArrayBuffer is detached/],
   [{ query: { data: resizable, shape: [2, 4, 3, 8] } }, "BUFFER", /^query: its ArrayBuffer is resizable; copy/],
   [{ query: { data: growable, shape: [2, 4, 3, 8] } }, "BUFFER", /^query: its ArrayBuffer is resizable; copy/],
+  [{ query: { data: ofWasm, shape: [2, 4, 3, 8] } }, "BUFFER", /^query: its ArrayBuffer is a WebAssembly.Memory's/],
+  [{ mask: { data: ofWasm, shape: [3, 5] } }, "BUFFER", /^mask: its ArrayBuffer is a WebAssembly.Memory's/],
 
   // dtypes.
   [
     { query: { data: new Float64Array(192), shape: [2, 4, 3, 8] } },
     "DTYPE",
-    "query: Float64Array(192) needs a dtype: expected [float32, float16, bfloat16, int32, bool]",
+    /^query: expected a Float32Array.*, got Float64Array\(192\)$/,
   ],
+  [{ query: { data: new DataView(new ArrayBuffer(8)), shape: [2] } }, "DTYPE", /, got DataView\(8\)$/],
   [
     { query: { data: new Uint16Array(192), shape: [2, 4, 3, 8] } },
     "DTYPE",
@@ -447,6 +455,7 @@ describe("wrong calls", () => {
     [5, "5"],
     [null, "null"],
     [[], "Array(0)"],
+    [float(3, 5), "Tensor"],
   ])("options that are no object: %j", async (options, got) => {
     const expected = { code: "ERR_FOVEA_OPTION", message: `options: expected an object, got ${got}` };
     const call = [right.query, right.key, right.value, options as never] as const;

@@ -1,6 +1,7 @@
 import type { Array as JaxArray } from "@jax-js/jax";
 import { attention } from "../attention.js";
 import type { Device } from "../device.js";
+import { withNames } from "../dropin/names.js";
 import { inShape, takeShape, withTensors } from "../dropin/views.js";
 import { FoveaError, list, shapeError, show } from "../errors.js";
 import { inputView, integers, type FloatDTypeOf, type TensorInput } from "../input.js";
@@ -52,6 +53,9 @@ const names = new Set(
   } satisfies Record<keyof DotProductAttentionOptions, true>),
 );
 
+/** What `attention` calls our arguments. */
+const foveaNames = { causal: "isCausal", queryLengths: "querySeqLengths", keyLengths: "keyValueSeqLengths" };
+
 /**
  * `jax.nn.dot_product_attention`: query [B, T, N, H], key [B, S, K, H], value [B, S, K, H'] to [B, T, N, H'], or all without B.
  * K divides N. float32, float16 or (tensors) bfloat16, one for all three. A query that may see no key gets zeros.
@@ -67,7 +71,8 @@ export async function dotProductAttention<Query extends JaxInput>(
   options: DotProductAttentionOptions = {},
 ): Promise<JaxResult<Query>> {
   const backend = isJaxArray(query) ? query.device : undefined;
-  const { bias, mask, querySeqLengths, keyValueSeqLengths } = options;
+  // Even where they are none: arrays are consumed first.
+  const { bias, mask, querySeqLengths, keyValueSeqLengths } = Object(options) as DotProductAttentionOptions;
   const given = { query, key, value, bias, mask, querySeqLengths, keyValueSeqLengths };
   const read = await readAll(given);
   checkNames("options", options, names);
@@ -88,7 +93,8 @@ export async function dotProductAttention<Query extends JaxInput>(
       tensor(inShape(name, view, [...new Array<number>(Math.max(0, 4 - view.shape.length)).fill(1), ...view.shape]));
     const spreadOver = (name: "bias" | "mask"): Tensor | undefined =>
       read[name] === undefined ? undefined : in4(name, inputView(name, read[name], false));
-    const result = await attention(in4("query", q), in4("key", k), in4("value", v), {
+    const inputs = [in4("query", q), in4("key", k), in4("value", v)] as const;
+    const call: AttentionOptions = {
       layout: "bshd",
       scale: options.scale,
       causal: options.isCausal,
@@ -100,7 +106,8 @@ export async function dotProductAttention<Query extends JaxInput>(
       keyLengths: lengthsOf("keyValueSeqLengths", read.keyValueSeqLengths, batch),
       device: options.device,
       signal: options.signal,
-    });
+    };
+    const result = await withNames(foveaNames, () => attention(...inputs, call));
     return rank === 4 ? result.output : takeShape(result.output, result.output.shape.slice(1));
   });
   return (backend === undefined ? output : await toJaxArray(output, backend)) as JaxResult<Query>;

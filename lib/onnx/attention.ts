@@ -47,11 +47,12 @@ export async function onnxAttention<T extends OnnxTensor, const Options extends 
   attributes: OnnxAttentionAttributes,
   options: Options,
 ): Promise<OnnxAttentionOutputs<T, Options>> {
-  const { opset, outputs = [], device, signal }: OnnxAttentionOptions = options;
   checkNames("options", options, optionNames);
+  const { opset, outputs = [], device, signal }: OnnxAttentionOptions = options;
   checkNames("inputs", inputs, inputNames);
   if (![23, 24, 25].includes(opset)) throw attributeError("opset", "23, 24 or 25", show(opset));
-  for (const name of outputs) {
+  if (!Array.isArray(outputs)) throw attributeError("outputs", `an array of ${outputNames.join(", ")}`, show(outputs));
+  for (const name of outputs as readonly OnnxOutputName[]) {
     if (!outputNames.includes(name)) throw attributeError("outputs", outputNames.join(", "), show(name));
   }
   const rules = checkAttributes(attributes, opset);

@@ -1,6 +1,7 @@
 // The call itself: by the kernels, or in float64 by the reference.
 import { attention } from "../attention.js";
 import type { Device } from "../device.js";
+import { withNames } from "../dropin/names.js";
 import { reordered, withTensors } from "../dropin/views.js";
 import type { DataArray, FloatDType } from "../dtype.js";
 import { FoveaError, show } from "../errors.js";
@@ -19,6 +20,9 @@ interface Results {
 }
 
 const stages: readonly (ScoreStage | undefined)[] = ["scaled", "capped", "biased", undefined];
+
+/** What `attention` calls the operator's inputs. */
+const foveaNames = { query: "Q", key: "K", value: "V", mask: "attn_mask", bias: "attn_mask" };
 
 export async function compute(
   call: PlacedCall,
@@ -47,7 +51,9 @@ export async function compute(
       signal,
     };
     const inputs = [tensor(query), tensor(key), tensor(value)] as const;
-    return call.kind === "float64" ? inFloat64(call, inputs, options) : inKernels(call, inputs, options);
+    return withNames(foveaNames, async () =>
+      call.kind === "float64" ? inFloat64(call, inputs, options) : inKernels(call, inputs, options),
+    );
   });
 }
 

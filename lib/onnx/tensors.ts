@@ -73,7 +73,7 @@ export function readTensor(name: InputName, tensor: OnnxTensor): Input {
 /** nonpad_kv_seqlen: a length for each sequence, from 0 to `total`. */
 export function readLengths(name: InputName, tensor: OnnxTensor, batch: number, total: number): Int32Array {
   const { data, dims } = check(name, tensor);
-  if (!(data instanceof BigInt64Array)) {
+  if (!types.isBigInt64Array(data)) {
     throw new FoveaError("ERR_FOVEA_DTYPE", `${name}: expected int64 in a BigInt64Array, got ${show(data)}`);
   }
   if (dims.length !== 1 || dims[0] !== batch) throw shapeError(name, [batch], "batch", dims);

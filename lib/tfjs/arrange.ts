@@ -1,4 +1,5 @@
 // A program's tensors as those of attention: [batch, heads, length, dim], one scale, one bias. Undefined where they are not.
+import { types } from "node:util";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { broadcastShape, inShape, reordered, spread } from "../dropin/views.js";
 import { HostStorage } from "../storage.js";
@@ -211,7 +212,7 @@ function numberOf(tensor: Tensor, rank: number): number | undefined {
 }
 
 export function viewOver(data: Float32Array | Uint8Array, shape: readonly number[]): View {
-  const dtype = data instanceof Uint8Array ? "bool" : "float32";
+  const dtype = types.isUint8Array(data) ? "bool" : "float32";
   return makeView("tensor", new HostStorage(data), dtype, "cpu", shape, contiguousStrides(shape), 0);
 }
 

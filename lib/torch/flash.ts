@@ -2,6 +2,7 @@
 import { attention } from "../attention.js";
 import type { Device } from "../device.js";
 import type { FloatDType } from "../dtype.js";
+import { withNames, type Names } from "../dropin/names.js";
 import { FoveaError, show } from "../errors.js";
 import { integers, type FloatDTypeOf, type TensorInput } from "../input.js";
 import type { AttentionOptions, IntegerInput, VectorInput } from "../options.js";
@@ -56,6 +57,15 @@ interface WithLse<D extends FloatDType> {
   readonly softmaxLse: Tensor<"float32">;
 }
 
+/** What `attention` calls the arguments of all of them. */
+export const flashFoveaNames = {
+  scale: "softmaxScale",
+  returnLse: "returnSoftmaxLse",
+  query: "q",
+  key: "k",
+  value: "v",
+};
+
 const commonNames = {
   dropoutP: true,
   softmaxScale: true,
@@ -80,6 +90,14 @@ const varlenNames = new Set(
   } satisfies Record<keyof FlashAttentionVarlenOptions, true>),
 );
 
+const varlenFoveaNames = {
+  ...flashFoveaNames,
+  cuSeqlensQuery: "cuSeqlensQ",
+  cuSeqlensKey: "cuSeqlensK",
+  keyLengths: "(lengths of cuSeqlensK)",
+  pageTable: "blockTable",
+};
+
 /**
  * `flash_attn_func`: q [batch, seqlenQ, heads, headdim], k and v [batch, seqlenK, kvHeads, headdim] (v's may differ) to
  * [batch, seqlenQ, heads, headdim]; `softmaxLse` is [batch, heads, seqlenQ]. kvHeads divides heads. float32 too. A query that
@@ -93,7 +111,9 @@ export async function flashAttention<Query extends TensorInput, const Options ex
 ): Promise<FlashResult<Options, FloatDTypeOf<Query>>> {
   const given: FlashAttentionOptions = options === undefined ? {} : options;
   checkNames("options", given, flashNames);
-  return run(q, k, v, { ...flashRules(given), layout: "bshd" }) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+  return run(q, k, v, { ...flashRules(given), layout: "bshd" }, flashFoveaNames) as Promise<
+    FlashResult<Options, FloatDTypeOf<Query>>
+  >;
 }
 
 /**
@@ -112,12 +132,13 @@ export async function flashAttentionVarlen<
     const message = `cuSeqlensK: expected [${lengthsQ.length + 1}] as cuSeqlensQ, got [${lengthsK.length + 1}]`;
     throw new FoveaError("ERR_FOVEA_SHAPE", message);
   }
-  return run(q, k, v, {
+  const rules: AttentionOptions = {
     ...flashRules(options),
     layout: "thd",
     cuSeqlensQuery: cuSeqlensQ,
     ...(blockTable === undefined ? { cuSeqlensKey: cuSeqlensK } : { pageTable: blockTable, keyLengths: lengthsK }),
-  }) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+  };
+  return run(q, k, v, rules, varlenFoveaNames) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
 }
 
 /** flash-attn's options as fovea's. */
@@ -156,8 +177,14 @@ function lengthsOf(name: string, input: IntegerInput, maxName: string, longest: 
   throw new FoveaError("ERR_FOVEA_BOUNDS", message);
 }
 
-/** The call, and its result as flash-attn returns it. */
-export async function run(q: TensorInput, k: TensorInput, v: TensorInput, options: AttentionOptions): Promise<unknown> {
-  const { output, lse } = await attention(q, k, v, options);
+/** The call, and its result as flash-attn returns it. `names`: what `attention` calls the caller's arguments. */
+export async function run(
+  q: TensorInput,
+  k: TensorInput,
+  v: TensorInput,
+  options: AttentionOptions,
+  names: Names,
+): Promise<unknown> {
+  const { output, lse } = await withNames(names, () => attention(q, k, v, options));
   return lse === undefined ? output : { output, softmaxLse: lse };
 }

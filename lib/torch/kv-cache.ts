@@ -1,5 +1,6 @@
 // flash-attn's flash_attn_with_kvcache: new keys and values go into the cache, then the queries attend to it.
 import { explain } from "../attention.js";
+import { renamed } from "../dropin/names.js";
 import { encode, type FloatDType } from "../dtype.js";
 import { abortError, FoveaError, shapeError, show } from "../errors.js";
 import { assertFree } from "../flight.js";
@@ -9,7 +10,7 @@ import { checkNames } from "../rules.js";
 import { Tensor, wrap } from "../tensor.js";
 import { sameShape, type View } from "../view.js";
 import { appendOnDevice, appendOnHost } from "./append.js";
-import { flashRules, run, type FlashAttentionOptions, type FlashResult } from "./flash.js";
+import { flashFoveaNames, flashRules, run, type FlashAttentionOptions, type FlashResult } from "./flash.js";
 import { placeRotary, rotate, type Rotary } from "./rotary.js";
 
 export interface FlashAttentionWithKvCacheOptions extends Omit<FlashAttentionOptions, "dropoutP"> {
@@ -89,12 +90,25 @@ export async function flashAttentionWithKvCache<
     keyLengths,
     ...(pages && { pageTable: pages.table }),
   };
-  explain(q, kCache, vCache, rules); // every check of the call, before anything is written
+  const foveaNames = {
+    ...flashFoveaNames,
+    key: "kCache",
+    value: "vCache",
+    keyLengths: added === undefined ? "cacheSeqlens" : "(cacheSeqlens + seqlenNew)",
+    pageTable: "blockTable",
+  };
+  const attend = (turned: TensorInput) =>
+    run(turned, kCache, vCache, rules, foveaNames) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+  try {
+    explain(q, kCache, vCache, rules); // every check of the call, before anything is written
+  } catch (error) {
+    throw renamed(error, foveaNames);
+  }
   const local = given.causal === true || (given.windowSize?.some((side) => side >= 0) ?? false);
   // Rows of the tables: the new keys', and the queries', which are as many or not.
   const turns = Math.max(added?.length ?? 0, local ? query.shape[1]! : 1);
   const rotary = rotaryOf(given, query, Math.max(0, ...held) + turns, added !== undefined);
-  if (added === undefined) return run(q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+  if (added === undefined) return attend(q);
 
   if (given.signal?.aborted === true) throw abortError(given.signal);
   const row = (b: number, i: number): [entry: number, row: number] => pages?.row(b, held[b]! + i) ?? [b, held[b]! + i];
@@ -108,7 +122,7 @@ export async function flashAttentionWithKvCache<
       { name: "v", cache: values, view: added.v },
     ];
     appendOnDevice(rows, row);
-    return run(q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+    return attend(q);
   }
   for (const [name, view] of [["kCache", keys] as const, ["vCache", values] as const]) assertFree(name, view, true);
   const turned = rotary && rotate(query, rotary, (b, i) => held[b]! + (local ? i : 0));
@@ -116,7 +130,7 @@ export async function flashAttentionWithKvCache<
   appendOnHost({ name: "k", cache: keys, view: added.k, numbers: turnedKeys }, row);
   appendOnHost({ name: "v", cache: values, view: added.v }, row);
   const rotated = turned && wrap(encode(turned, query.dtype as FloatDType), query.dtype, query.shape);
-  return run(rotated ?? q, kCache, vCache, rules) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
+  return attend(rotated ?? q);
 }
 
 interface Pages {

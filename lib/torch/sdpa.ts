@@ -2,9 +2,10 @@
 import { attention } from "../attention.js";
 import type { Device } from "../device.js";
 import { broadcastShape, foldLead, inShape, spread, takeShape, withTensors } from "../dropin/views.js";
+import { withNames } from "../dropin/names.js";
 import { FoveaError, list } from "../errors.js";
 import { inputView, type FloatDTypeOf, type TensorInput } from "../input.js";
-import { checkNames } from "../rules.js";
+import { checkNames, flag } from "../rules.js";
 import type { Tensor } from "../tensor.js";
 import type { View } from "../view.js";
 import { refuseDropout } from "./dropout.js";
@@ -41,6 +42,9 @@ const names = new Set(
   } satisfies Record<keyof ScaledDotProductAttentionOptions, true>),
 );
 
+/** What `attention` calls our arguments. */
+const foveaNames = { causal: "isCausal", mask: "attnMask", bias: "attnMask" };
+
 /**
  * `torch.nn.functional.scaled_dot_product_attention`: query [..., heads, L, E], key [..., kvHeads, S, E], value
  * [..., kvHeads, S, Ev] to [..., heads, L, Ev], in any number of dimensions from two on; the leading ones broadcast. float32,
@@ -57,14 +61,14 @@ export async function scaledDotProductAttention<Query extends TensorInput>(
 ): Promise<Tensor<FloatDTypeOf<Query>>> {
   checkNames("options", options, names);
   refuseDropout(options.dropoutP);
-  const { isCausal = false, scale, enableGqa = false, device, signal } = options;
+  const { isCausal = false, scale, device, signal } = options;
   if (isCausal && options.attnMask !== undefined) {
     throw new FoveaError("ERR_FOVEA_OPTION", "attnMask: not with isCausal, as in PyTorch; put the causal mask into it");
   }
   const views = [named("query", query), named("key", key), named("value", value)] as const;
   const [q, k, v] = views;
   const lead = leadOf(views);
-  const [heads, kvHeads] = headsOf(q, k, v, enableGqa);
+  const [heads, kvHeads] = headsOf(q, k, v, flag("enableGqa", options.enableGqa));
   const rank = Math.max(...views.map(({ shape }) => shape.length));
   const [L, S] = [q.shape.at(-2)!, k.shape.at(-2)!];
 
@@ -74,13 +78,17 @@ export async function scaledDotProductAttention<Query extends TensorInput>(
         foldLead(name, spread(name, view, [...lead, heads, ...view.shape.slice(-2)], "leading, heads, length, dim")),
       );
     const mask = options.attnMask && placeMask(inputView("attnMask", options.attnMask, false), lead, heads, L, S);
-    const { output } = await attention(place("query", q, heads), place("key", k, kvHeads), place("value", v, kvHeads), {
-      scale,
-      ...(isCausal && { causal: true, queryOffset: 0 }),
-      ...(mask && { [mask.dtype === "bool" ? "mask" : "bias"]: tensor(mask) }),
-      device,
-      signal,
-    });
+    const inputs = [place("query", q, heads), place("key", k, kvHeads), place("value", v, kvHeads)] as const;
+    const { output } = await withNames(foveaNames, () =>
+      attention(...inputs, {
+        scale,
+        causal: isCausal,
+        queryOffset: isCausal ? 0 : undefined,
+        ...(mask && { [mask.dtype === "bool" ? "mask" : "bias"]: tensor(mask) }),
+        device,
+        signal,
+      }),
+    );
     const shape = [...lead, heads, L, v.shape.at(-1)!].slice(-rank);
     return takeShape(output, shape) as unknown as Tensor<FloatDTypeOf<Query>>;
   });

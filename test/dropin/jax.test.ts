@@ -94,6 +94,9 @@ test("what cannot be is refused", async () => {
   await refused({ is_causal: true }, 'did you mean "isCausal"');
   await refused({ localWindowSize: -1 }, "localWindowSize");
   await refused({ mask: random4(1, 1, 5, 7) }, 'mask: expected dtype "bool"');
-  await refused({ keyValueSeqLengths: np.array([1, 8], { dtype: np.int32 }) }, "keyLengths[1]: expected 0 to 7");
+  await refused(
+    { keyValueSeqLengths: np.array([1, 8], { dtype: np.int32 }) },
+    "keyValueSeqLengths[1]: expected 0 to 7",
+  );
   await expect(dotProductAttention(q.ref, k.ref.slice(0), v.ref)).rejects.toThrow("key: expected 4 dimensions");
 });

@@ -1,4 +1,5 @@
 // ONNX's Attention: against its documentation written out, and against onnxruntime where that follows it.
+import { runInNewContext } from "node:vm";
 import { Tensor } from "onnxruntime-common";
 import { describe, expect, test } from "vitest";
 import { onnxAttention, type OnnxOutputName } from "../../lib/onnx.js";
@@ -313,6 +314,15 @@ test("what shares memory with no input, and inputs that stay as they are", async
   expect(farthest(inputs.K.data, before)).toBe(0);
 });
 
+test("lengths may be an array of another realm, of whose class they are no instance", async () => {
+  const data = runInNewContext("BigInt64Array.of(5n, 3n)") as BigInt64Array;
+  const inputs = four();
+  const call = (lengths: object) =>
+    onnxAttention({ ...inputs, nonpad_kv_seqlen: lengths } as never, {}, { opset: 24 }) as Promise<{ Y: Tensor }>;
+  const [theirs, ours] = await Promise.all([call({ type: "int64", data, dims: [2] }), call(int64(5, 3))]);
+  expect(theirs.Y.data).toEqual(ours.Y.data);
+});
+
 describe("what is wrong is named", () => {
   const refused: [string, Given, Record<string, number>, object, string][] = [
     ["an opset without Attention", four(), {}, { opset: 22 }, "opset: expected 23, 24 or 25, got 22"],
@@ -362,6 +372,8 @@ describe("what is wrong is named", () => {
     ["a mask's shape", { ...four(), attn_mask: float(5, 6) }, {}, {}, "attn_mask: expected a shape that broadcasts"],
     ["a mask too short in opset 23", { ...four(), attn_mask: float(4, 5) }, {}, { opset: 23 }, "attn_mask"],
     ["a mask's type", { ...four(), attn_mask: double(4, 6) }, {}, {}, "attn_mask: expected"],
+    ["V's dims", { ...four(), V: float(2, 3, 6, 600) }, {}, {}, "V: expected valueDim from 1 to 512"],
+    ["outputs that are no list", four(), {}, { outputs: "present_key" }, "outputs: expected an array"],
     ["dimensions", { ...four(), Q: float(2, 4) }, {}, {}, "Q: expected 3 or 4 dimensions, got [2, 4]"],
     [
       "double on a GPU",

@@ -104,6 +104,10 @@ describe("scaledDotProductAttention", () => {
     await refused({ isCausal: true, attnMask: { data: new Float32Array(35), shape: [5, 7] } }, "not with isCausal");
     await refused({ is_causal: true }, 'did you mean "isCausal"');
     await refused({ attnMask: { data: new Float32Array(36), shape: [6, 6] } }, "attnMask");
+    await refused({ attnMask: { data: new Int32Array(35), shape: [5, 7] } }, "attnMask: expected dtype");
+    await refused({ isCausal: 1 }, "isCausal: expected true or false, got 1");
+    await refused({ enableGqa: "no" }, 'enableGqa: expected true or false, got "no"');
+    await refused(Tensor.zeros([5, 7]), "options: expected an object, got Tensor");
   });
 
   test("16-bit tensors keep their dtype", async () => {
@@ -313,7 +317,7 @@ describe("flashAttentionWithKvCache", () => {
       ).rejects.toThrow(message);
       expect([...kCache.data]).toEqual([...before]);
     };
-    await refused({ cacheSeqlens: 8 }, "keyLengths[0]: expected 0 to 9, got 10");
+    await refused({ cacheSeqlens: 8 }, "(cacheSeqlens + seqlenNew)[0]: expected 0 to 9, got 10");
     await refused({ cacheSeqlens: undefined }, "cacheSeqlens: required");
     await refused({ v: undefined }, "expected both or neither");
     await refused({ v: bshd(random(2, 2, 3, 8)) }, "v: expected [2, 2, 2, 8]");
