@@ -1,4 +1,5 @@
 import type { Storage } from "../binding.js";
+import { allocateFloat64 } from "./dtype.js";
 import type { Placed } from "./layout.js";
 import type { Call, Outputs } from "./shape.js";
 import type { View } from "./view.js";
@@ -63,7 +64,7 @@ const algorithmCodes = { auto: 0, standard: 1, tiled: 2 } as const;
 const scoreStageCodes = { scaled: 1, capped: 2, biased: 3 } as const;
 
 /** One scratch for every call, grown as needed: native code copies it before it returns. */
-let scratch = new Float64Array(problemLength + 16 * sequenceLength);
+let scratch: Float64Array = new Float64Array(problemLength + 16 * sequenceLength);
 
 /** Where the memory goes that a problem is about; nowhere when the problem is for planning alone. */
 type Storages = Storage[] | undefined;
@@ -85,7 +86,7 @@ export function writeProblems(
   const segmentsAt = problemLength + count * sequenceLength;
   let length = segmentsAt;
   for (const { call } of calls) for (const { segments } of call.sequences) length += segments?.length ?? 0;
-  if (length > scratch.length) scratch = new Float64Array(2 * length);
+  if (length > scratch.length) scratch = allocateFloat64(2 * length);
   const numbers = scratch;
   const { call: one } = calls[0]!;
   writeRules(numbers, one);

@@ -194,6 +194,11 @@ const wrongCalls: [Change, string, string | RegExp][] = [
     "SHAPE",
     "key: expected kvHeads that divides heads (4), got [2, 0, 5, 8]",
   ],
+  [
+    { query: float(5e9, 4, 0, 8), key: float(5e9, 2, 0, 8), value: float(5e9, 2, 0, 8) },
+    "SHAPE",
+    "query: expected a batch of at most 16777216, got [5000000000, 4, 0, 8]",
+  ],
   [{ query: float(2, 0, 3, 8) }, "SHAPE", "query: expected heads from 1 to 1048576, got [2, 0, 3, 8]"],
   [
     { query: { data: new Float32Array(8), shape: [2, 2 ** 20 + 2, 3, 8], strides: [0, 0, 0, 1] } },
