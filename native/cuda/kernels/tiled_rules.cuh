@@ -49,24 +49,54 @@ FOVEA_DEVICE float limitBias(float bias) {
   return fabsf(bias) > limit && fabsf(bias) <= largestFloat ? copysignf(limit, bias) : bias;
 }
 
+/// Calls action(score, element) for row i of the tile and what `view` has for it. All are asked for before one is
+/// looked at: one by one, a tile would wait for memory 64 times. Where ranges hid the score none is read, and 1 takes
+/// its place.
+template <class Element, class Tile, class Action>
+FOVEA_DEVICE void withElements(const RuleArguments& arguments, const View<const Element>& view, const ScorePlace& place,
+                               Tile& tile, int i, Action action) {
+  const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
+  const int64_t stride = view.columnStride;
+  const Element* from = view.data + (row.head * view.headStride + row.query * view.rowStride) +
+                        (ptx::anew(place.key) + tile.column(0)) * stride;
+  Element elements[Tile::columnsPerThread];
+#pragma unroll
+  for (int j = 0; j < Tile::columnsPerThread; j++) {
+    if (j > 0) from += (tile.column(j) - tile.column(j - 1)) * stride;
+    elements[j] = Element{1};
+    if (tile.at(i, j) != negativeInfinity()) elements[j] = *from;
+  }
+#pragma unroll
+  for (int j = 0; j < Tile::columnsPerThread; j++) action(tile.at(i, j), elements[j]);
+  __syncwarp();  // or the compiler would ask for those of two rows at once, which takes more registers than there are
+}
+
 /// Adds the bias to the keys that the ranges left.
+template <class Element, class Tile>
+FOVEA_DEVICE void addBias(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
+                          Tile& tile) {
+  const View<const void>& any = sequence.bias;
+  const View<const Element> view{static_cast<const Element*>(any.data), any.headStride, any.rowStride,
+                                 any.columnStride};
+#pragma unroll
+  for (int i = 0; i < Tile::rowsPerThread; i++)
+    withElements(arguments, view, place, tile, i, [](float& score, Element element) {
+      const float bias = ptx::toFloat(element);
+      const float finite = std::is_same_v<Element, Half> ? bias : limitBias(bias);
+      score = bias == negativeInfinity() ? bias : fmaf(finite, log2e, score);  // even where the score is NaN
+    });
+}
+
 template <class Tile>
 FOVEA_DEVICE void addBias(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                           Tile& tile) {
-  const View<const void>& view = sequence.bias;
-#pragma unroll
-  for (int i = 0; i < Tile::rowsPerThread; i++) {
-    const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
-    const int64_t base = row.head * view.headStride + row.query * view.rowStride;
-    const int key = ptx::anew(place.key);
-#pragma unroll
-    for (int j = 0; j < Tile::columnsPerThread; j++) {
-      float& score = tile.at(i, j);
-      if (score == negativeInfinity()) continue;
-      const int64_t at = base + (key + tile.column(j)) * view.columnStride;
-      const float bias = loadBias(view.data, arguments.problem.biasDtype, at);
-      score = bias == negativeInfinity() ? bias : fmaf(limitBias(bias), log2e, score);  // even where the score is NaN
-    }
+  switch (arguments.problem.biasDtype) {
+    case DType::float32:
+      return addBias<float>(arguments, sequence, place, tile);
+    case DType::float16:
+      return addBias<Half>(arguments, sequence, place, tile);
+    default:
+      return addBias<BFloat>(arguments, sequence, place, tile);
   }
 }
 
@@ -79,28 +109,21 @@ FOVEA_DEVICE void addDistances(const RuleArguments& arguments, const Sequence& s
     const float slope = sequence.alibiSlopes[row.head] * log2e;
     int64_t distance = row.query + sequence.queryOffset - place.key;
     if (place.owners) distance = place.owners[min(row.query, int(sequence.queryLength) - 1)].place - place.key;
+    const float first = static_cast<float>(distance - tile.column(0));  // one conversion of 64 bits: they are slow
 #pragma unroll
     for (int j = 0; j < Tile::columnsPerThread; j++)
-      tile.at(i, j) -= slope * fabsf(static_cast<float>(distance - tile.column(j)));
+      tile.at(i, j) -= slope * fabsf(first - static_cast<float>(tile.column(j) - tile.column(0)));
   }
 }
 
 template <class Tile>
 FOVEA_DEVICE void applyMask(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                             Tile& tile) {
-  const View<const uint8_t>& view = sequence.mask;
 #pragma unroll
-  for (int i = 0; i < Tile::rowsPerThread; i++) {
-    const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
-    const uint8_t* mask = view.data + row.head * view.headStride + row.query * view.rowStride;
-    const int key = ptx::anew(place.key);
-#pragma unroll
-    for (int j = 0; j < Tile::columnsPerThread; j++) {
-      float& score = tile.at(i, j);
-      if (score == negativeInfinity()) continue;
-      if (!mask[(key + tile.column(j)) * view.columnStride]) score = negativeInfinity();
-    }
-  }
+  for (int i = 0; i < Tile::rowsPerThread; i++)
+    withElements(arguments, sequence.mask, place, tile, i, [](float& score, uint8_t allowed) {
+      if (!allowed) score = negativeInfinity();
+    });
 }
 
 /// The keys that a row sees by length, causality and window; none past the last query.
@@ -133,10 +156,12 @@ FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& se
                               Tile& tile, KeysAt keysAt) {
   const float scale = arguments.scale, softcap = arguments.softcap;
   const bool modified = isModified(arguments, sequence);
-  if (softcap > 0)
-    forEach(tile, [&](float& score, int, int) { score = softcap * log2e * tanhOf(score * scale / softcap); });
-  else if (modified)
+  if (softcap > 0) {
+    const float unit = fminf(fmaxf(scale / softcap, -largestFloat), largestFloat);  // infinite times 0 would be NaN
+    forEach(tile, [&](float& score, int, int) { score = softcap * log2e * tanhOf(score * unit); });
+  } else if (modified) {
     forEach(tile, [&](float& score, int, int) { score *= scale * log2e; });
+  }
   hideRanges(place.key, tile, keysAt);
   if (!modified) return scale * log2e;
   if (sequence.bias) addBias(arguments, sequence, place, tile);
