@@ -79,6 +79,13 @@ const Register kLoads[] = {
                 sub.u32 %r3, 31, %r30; mad.lo.u32 %r4, %r3, 4, %r0; ld.shared.u32 %r5, [%r4]; add.u32 %r5, %r5, %r1;)" + kOut + "st.global.u32 [%l1], %r5;",
              {}, {31, 30, 29}, ".extern .shared .align 64 .b8 dynamic[];", 32, 128);
      }},
+    {"ld/dynamic shared memory begins as ptxas has it", [] {
+       const std::string put = "mov.u32 %r0, dynamic; st.global.u32 [%l31], %r0;";
+       check(put, {}, {0x400}, ".extern .shared .align 1024 .b8 dynamic[];", 1, 16);
+       check(put, {}, {0x400}, ".extern .shared .align 2048 .b8 dynamic[];", 1, 16);
+       check(".shared .align 4 .b8 fixed[68]; mov.u32 %r0, fixed;" + put, {}, {0x480}, ".extern .shared .align 128 .b8 dynamic[];", 1, 16);
+       check(".shared .align 4 .b8 fixed[68]; mov.u32 %r0, fixed;" + put, {}, {0xc00}, ".extern .shared .align 2048 .b8 dynamic[];", 1, 16);
+     }},
 };
 // clang-format on
 

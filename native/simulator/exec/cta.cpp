@@ -12,10 +12,8 @@ constexpr size_t kMaxReports = 16;
 
 uint32_t sharedBytes(const Launch& launch) {
   const Kernel& kernel = *launch.kernel;
-  const uint32_t alignment = static_cast<uint32_t>(kernel.dynamicSharedAlignment);
-  const uint32_t end = kSharedBase + static_cast<uint32_t>(kernel.staticSharedBytes);
-  if (launch.dynamicSharedBytes == 0) return end;
-  return (end + alignment - 1) / alignment * alignment + launch.dynamicSharedBytes;
+  if (launch.dynamicSharedBytes == 0) return kSharedBase + static_cast<uint32_t>(kernel.staticSharedBytes);
+  return dynamicSharedBase(kernel) + launch.dynamicSharedBytes;
 }
 
 Dim3 indexOf(uint32_t number, const Dim3& size) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ptx/decoder.h"
+#include "ptx/literal.h"
 #include "ptx/module.h"
 
 namespace fovea::simulator {
@@ -18,6 +19,12 @@ namespace fovea::simulator {
 // Shared addresses start here (the first KiB is the system's, as on hardware), so that address 0 is never valid.
 constexpr uint32_t kSharedBase = 1024;
 constexpr uint32_t kLocalBase = 1024;
+
+/// Where dynamic shared memory begins. ptxas (13.0) fills static memory up to a multiple of the alignment and puts the
+/// rest behind it: an alignment of more than 1 KiB is of this place from kSharedBase on, not of the address.
+inline uint32_t dynamicSharedBase(const Kernel& kernel) {
+  return kSharedBase + static_cast<uint32_t>(alignUp(kernel.staticSharedBytes, kernel.dynamicSharedAlignment));
+}
 
 class BodyParser {
  public:

@@ -119,8 +119,7 @@ void BodyParser::finish() {
     kernel.code[i].operand = kernel.operands.data() + operandRanges_[i].first;
   }
   for (const auto& [key, row] : dynamicRows_) {
-    const uint64_t base = static_cast<uint64_t>(
-        alignUp(static_cast<int64_t>(kSharedBase) + kernel.staticSharedBytes, kernel.dynamicSharedAlignment));
+    const uint64_t base = dynamicSharedBase(kernel);
     Operand operand;
     operand.row = row;
     operand.registerClass = key.first;
