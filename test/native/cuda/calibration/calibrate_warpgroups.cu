@@ -69,6 +69,7 @@ CALIBRATE_LOAD_BOX(load_box, 16 * 64 / 2)
 CALIBRATE_LOAD_BOX(load_box_32, 16 * 16 / 2)
 CALIBRATE_LOAD_BOX(load_box_64, 16 * 32 / 2)
 CALIBRATE_LOAD_BOX(load_box_128, 16 * 64 / 2)
+CALIBRATE_LOAD_BOX(load_box_narrow, 16 * 64 / 2)
 
 /// Stores the input, as it lies in shared memory, at column 64 and row 12 of the output: both ends are clipped.
 extern "C" __global__ void calibrate_store_box_128(const uint32_t* in, uint32_t*,

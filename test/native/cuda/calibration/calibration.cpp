@@ -56,7 +56,7 @@ CUtensorMap encode(cuda::Device& device, const Tensor& tensor, CUdeviceptr addre
       reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(cuda::driver().find("cuTensorMapEncodeTiled", 12000));
   check(encodeTiled != nullptr, "the driver has no cuTensorMapEncodeTiled");
   const cuuint64_t sizes[] = {cuuint64_t(tensor.columns), cuuint64_t(tensor.rows)};
-  const cuuint64_t strides[] = {cuuint64_t(tensor.columns) * 2};
+  const cuuint64_t strides[] = {cuuint64_t(tensor.stride) * 2};
   const cuuint32_t box[] = {cuuint32_t(tensor.boxColumns), cuuint32_t(tensor.boxRows)}, ones[] = {1, 1};
   const CUtensorMapSwizzle swizzle = tensor.swizzle == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
                                      : tensor.swizzle == 64 ? CU_TENSOR_MAP_SWIZZLE_64B

@@ -21,10 +21,11 @@ struct Tolerance {
 
 enum class Image { elements, warps, matrices, hopper, warpgroups };
 
-/// The kernel's third parameter: a map of a dense two-dimensional tensor of 16-bit numbers.
+/// The kernel's third parameter: a map of a two-dimensional tensor of 16-bit numbers.
 struct Tensor {
-  bool isOutput;      // otherwise the input
-  int columns, rows;  // of the tensor; columns are a multiple of 8
+  bool isOutput;  // otherwise the input
+  int columns, rows;
+  int stride;  // numbers from one row to the next, a multiple of 8
   int boxColumns, boxRows;
   int swizzle;  // bytes: 0, 32, 64, 128
 };

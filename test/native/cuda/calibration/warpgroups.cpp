@@ -20,8 +20,9 @@ void setHalf(Words& words, int index, uint32_t value) {
   word = index % 2 ? (word & 0xffff) | value << 16 : (word & 0xffff0000) | value;
 }
 
-/// Boxes that lie inside, over each edge, and outside; zeros come from beyond the tensor.
-Micro loadBox(const std::string& name, int boxColumns, int swizzle) {
+/// Boxes that lie inside, over each edge, and outside; zeros come from beyond the tensor, which has `columns` of each
+/// row's numbers.
+Micro loadBox(const std::string& name, int boxColumns, int swizzle, int columns = tensorColumns) {
   const std::vector<std::pair<int, int>> places{
       {8, 3}, {-5, 2}, {tensorColumns - 7, 1}, {0, -4}, {16, 9}, {-3, tensorRows - 2}, {0, tensorRows}};
   const int boxHalves = boxColumns * boxRows;
@@ -31,12 +32,12 @@ Micro loadBox(const std::string& name, int boxColumns, int swizzle) {
               randomWords(name, tensorColumns * tensorRows / 2),
               Words(places.size() * size_t(boxHalves) / 2),
               {}};
-  micro.tensor = Tensor{false, tensorColumns, tensorRows, boxColumns, boxRows, swizzle};
+  micro.tensor = Tensor{false, columns, tensorRows, tensorColumns, boxColumns, boxRows, swizzle};
   for (size_t block = 0; block < places.size(); block++) {
     const auto [firstColumn, firstRow] = places[block];
     for (int i = 0; i < boxHalves; i++) {
       const int column = firstColumn + i % boxColumns, row = firstRow + i / boxColumns;
-      const bool inside = column >= 0 && column < tensorColumns && row >= 0 && row < tensorRows;
+      const bool inside = column >= 0 && column < columns && row >= 0 && row < tensorRows;
       setHalf(micro.expected, int(block) * boxHalves + swizzled(2 * i, swizzle) / 2,
               inside ? halfOf(micro.input, row * tensorColumns + column) : 0);
     }
@@ -56,7 +57,7 @@ Micro storeBox() {
               randomWords("store_box", columns * boxRows / 2),
               Words(tensorColumns * tensorRows / 2, 0),
               {}};
-  micro.tensor = Tensor{true, tensorColumns, tensorRows, columns, boxRows, 128};
+  micro.tensor = Tensor{true, tensorColumns, tensorRows, tensorColumns, columns, boxRows, 128};
   for (int i = 0; i < columns * boxRows; i++) {
     const int column = 64 + i % columns, row = 12 + i / columns;
     if (column < tensorColumns && row < tensorRows)
@@ -154,6 +155,7 @@ std::vector<Micro> warpgroupMicros() {
   micros.push_back(loadBox("load_box_32", 16, 32));
   micros.push_back(loadBox("load_box_64", 32, 64));
   micros.push_back(loadBox("load_box_128", 64, 128));
+  micros.push_back(loadBox("load_box_narrow", 64, 128, tensorColumns - 3));  // ends within 16 bytes
   micros.push_back(storeBox());
   micros.push_back(multiply("wgmma_k_k", float16, false, false));
   micros.push_back(multiply("wgmma_m_k", float16, true, false));
