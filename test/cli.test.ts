@@ -1,9 +1,10 @@
 // The command line as people call it, in a process of its own.
 import { execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, describe, expect, test } from "vitest";
 
 const program = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
@@ -62,6 +63,20 @@ test("help for each command, and the version", async () => {
     expect([code, stderr]).toEqual([0, ""]);
     expect(stdout).not.toContain("\u001B");
   }
+});
+
+test.runIf(existsSync("/dev/full"))("output that cannot be written is a failure", async () => {
+  writeFileSync(inFolder("taken"), "");
+  const full = (args: string) => {
+    const command = `"${process.execPath}" "${program}" ${args} >/dev/full`;
+    return promisify(execFile)("sh", ["-c", command], { cwd: folder });
+  };
+  const [printed, written] = await Promise.allSettled([full("doctor"), full("bench --min 16 --max 16 --out taken")]);
+  expect(printed).toMatchObject({ reason: { code: 1, stderr: expect.stringContaining("ENOSPC") as string } });
+  // Before it has measured anything.
+  expect(written).toMatchObject({
+    reason: { code: 1, stderr: expect.stringMatching(/^fovea bench: EEXIST/) as string },
+  });
 });
 
 test("doctor tells what can be used, and why not", async () => {

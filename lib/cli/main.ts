@@ -31,6 +31,11 @@ async function main([name, ...rest]: readonly string[]): Promise<void> {
   }
 }
 
+// console.log itself lets a full disk pass in silence. A reader who has seen enough (head) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") report("fovea", new Error(`cannot write to the standard output: ${error.message}`));
+});
+
 try {
   await main(process.argv.slice(2));
 } catch (error) {

@@ -19,6 +19,7 @@ export interface ScalingOutput {
 export async function runScaling(options: ScalingOptions, output: ScalingOutput): Promise<Measurements> {
   const [machine] = devices();
   if (!machine.available) throw new Error(machine.reason);
+  if (output.folder !== undefined) await mkdir(output.folder, { recursive: true }); // before minutes are spent
   const bar = new SingleBar({
     format: "{bar} {value}/{total}  {next}",
     barsize: 30,
@@ -36,7 +37,6 @@ export async function runScaling(options: ScalingOptions, output: ScalingOutput)
   if (output.json) console.log(json);
   else print(measurements);
   if (output.folder !== undefined) {
-    await mkdir(output.folder, { recursive: true });
     const chart = scalingChart(measurements, options, `${machine.name}, ${machine.threads} threads`);
     for (const [name, content] of [
       ["scaling.json", `${json}\n`],
