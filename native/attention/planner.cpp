@@ -34,9 +34,10 @@ int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 // Up to this many rows per kv head are the decode kernel's: the tiled one computes 24 rows or none with AVX2.
 constexpr int64_t mostDecodeRows = 16;
 constexpr int64_t decodeRows = 8;  // of one visit of a key
-// Rows that share one visit of the keys. More of them when keys or values are converted or packed on the way (about 5 %
-// of the time at 192 rows), but not so many that a short sequence leaves threads without work.
-constexpr int64_t rowsInPlace = 192, rowsStaged = 384;
+// Rows that share one visit of the keys. Where keys or values are converted or packed on the way that takes up to 18 %
+// of the time at 192 rows: so more of them there, as long as their queries and sums fit a cache and each thread has
+// some tasks.
+constexpr int64_t rowsInPlace = 192, rowsStaged = 1152, stagedPanelBytes = 1 << 20, tasksPerThread = 16;
 // A column of values wider than this meets few of the L1 cache's sets: their tiles are packed.
 constexpr int64_t widestInPlace = 64;
 constexpr int64_t tiledKeyBlock =
@@ -46,18 +47,30 @@ constexpr int64_t standardRowBlock = 16;
 // Where the rows of one head lie far apart and those of neighbouring heads side by side ([batch, length, heads, dim]),
 // decode reads this many bytes in one go, of several heads. Too many heads leave threads without work.
 constexpr int64_t decodeRunBytes = 4096;
-// A block of rows that is alone with its keys is split over them, so that more than one thread can work on it. The
-// length is a constant (not made from the number of threads) for the same bits everywhere; merging costs one output row
-// per split.
+// Few rows are split over their keys, so that more than one thread can work on them. Their number and the length are
+// constants (not made from the number of threads) for the same bits everywhere; merging costs one output row per split.
 constexpr int64_t decodeSplit = 1024;
 constexpr int64_t tiledSplit = 2048;
-constexpr int64_t maxTiledSplits = 8;  // of many rows each
+constexpr int64_t maxTiledSplits = 8;   // of many rows each
+constexpr int64_t mostSplitRows = 192;  // more of them are work enough
 
 // Splits that are merged make room for others, so their results never take more than this (or than one task's heads).
 constexpr int64_t mostPartialBytes = 6 << 20;
 
 /// Exact up to 2^53, and no overflow beyond: more than there is, in any case.
 int64_t wholeBytes(double bytes) { return bytes < 9e15 ? int64_t(bytes) : int64_t(9e15); }
+
+/// What sequences are planned for.
+struct Target {
+  int lanes;
+  int64_t taskRows;  // at most, so that there are tasks for all threads
+};
+
+Target targetOf(const Problem& problem, const CpuTarget& target) {
+  double rows = 0;  // of all heads
+  for (int64_t i = 0; i < problem.sequenceCount; i++) rows += double(problem.sequences[i].queryLength) * problem.heads;
+  return {target.lanes, int64_t(std::min(rows / double(tasksPerThread * target.threads), 1e9))};
+}
 
 /// Keys that any row of the sequence sees: [begin, end).
 KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
@@ -83,13 +96,13 @@ bool takesDecode(const Problem& problem, const Sequence& sequence) {
 }
 
 /// Whether decode had better take neighbouring heads together: rows it can read where they lie, which are not compact.
-bool hasHeadsInside(const Problem& problem, const View<const void>& view, int64_t dims, const CpuTarget& target) {
+bool hasHeadsInside(const Problem& problem, const View<const void>& view, int64_t dims, const Target& target) {
   return problem.pageSize == 0 && view.columnStride == 1 && dims % target.lanes == 0 && !isCompact(view, dims) &&
          view.headStride >= 0 && view.headStride <= 2 * dims;
 }
 
 /// Kernel and blocks for `rows` rows of the sequence's kind.
-void planBlocks(const Problem& problem, const Sequence& sequence, const CpuTarget& target, SequencePlan& plan) {
+void planBlocks(const Problem& problem, const Sequence& sequence, const Target& target, SequencePlan& plan) {
   const bool decode = takesDecode(problem, sequence);
   plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
   plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
@@ -104,7 +117,11 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const CpuTarge
   plan.packValues = problem.valueDim > widestInPlace;
   const bool staged = problem.kvDtype() != DType::float32 || problem.pageSize > 0 || plan.packValues ||
                       !isCompact(sequence.key, problem.headDim) || !isCompact(sequence.value, problem.valueDim);
-  const int64_t most = staged ? std::clamp(plan.rows / 4, rowsInPlace, rowsStaged) : rowsInPlace;
+  int64_t most = rowsInPlace;
+  if (staged) {
+    const int64_t fit = stagedPanelBytes / (int64_t(sizeof(float)) * (problem.headDim + problem.valueDim));
+    most = std::clamp(std::min(target.taskRows, fit), rowsInPlace, rowsStaged);
+  }
   const int64_t panel = 3 * target.lanes, blocks = std::max<int64_t>(ceilDiv(plan.rows, most), 1);
   plan.queryBlock = std::max(roundUp(ceilDiv(plan.rows, blocks), panel), panel);
 }
@@ -118,8 +135,8 @@ void planSplits(int64_t begin, int64_t end, SequencePlan& plan) {
   if (splits > 1) plan.keySplit = split, plan.splits = splits, plan.firstSplit = begin / split;
 }
 
-SequencePlan planSequence(const Problem& problem, const Sequence& sequence, const CpuTarget& target,
-                          Algorithm algorithm, int64_t keyBegin) {
+SequencePlan planSequence(const Problem& problem, const Sequence& sequence, const Target& target, Algorithm algorithm,
+                          int64_t keyBegin) {
   SequencePlan plan;
   plan.rows = sequence.queryLength * problem.groupSize();
   plan.keyBegin = keyBegin;
@@ -132,7 +149,7 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
     return plan;
   }
   planBlocks(problem, sequence, target, plan);
-  if (plan.rows <= plan.queryBlock && !sequence.weights && sequence.queryLength > 0) {
+  if (plan.rows <= mostSplitRows && !sequence.weights && sequence.queryLength > 0) {
     const KeyRange keys = visibleToAny(problem, sequence);
     planSplits(std::max(keys.begin, keyBegin), keys.end, plan);
   }
@@ -140,7 +157,7 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
 }
 
 /// Once all their rows are known.
-void planSegments(const Problem& problem, const CpuTarget& target, Plan& plan) {
+void planSegments(const Problem& problem, const Target& target, Plan& plan) {
   for (SegmentPlan& segment : plan.segments) {
     const Sequence& first = problem.sequences[segment.sequences[0]];
     for (const int32_t index : segment.sequences)
@@ -154,8 +171,7 @@ void planSegments(const Problem& problem, const CpuTarget& target, Plan& plan) {
 }
 
 /// Multiply-adds of whole tiles, times two: what the kernel executes for one sequence.
-double executedFlops(const Problem& problem, const Sequence& sequence, const SequencePlan& plan,
-                     const CpuTarget& target) {
+double executedFlops(const Problem& problem, const Sequence& sequence, const SequencePlan& plan, const Target& target) {
   const double perPair = 2.0 * (problem.headDim + problem.valueDim);
   if (plan.kernel == Kernel::cpuStandard)
     return perPair * problem.heads * double(sequence.queryLength) * double(sequence.keyLength);
@@ -272,7 +288,8 @@ static void boundPartials(const Problem& problem, Plan& plan) {
   plan.workspaceBytes = std::min(plan.workspaceBytes, most);
 }
 
-Plan planCpu(const Problem& problem, const CpuTarget& target) {
+Plan planCpu(const Problem& problem, const CpuTarget& cpu) {
+  const Target target = targetOf(problem, cpu);
   Plan plan;
   plan.algorithm = problem.algorithm;
   if (plan.algorithm == Algorithm::automatic)

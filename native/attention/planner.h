@@ -1,5 +1,6 @@
-// Chooses how to compute a Problem. Pure functions of the Problem and the target; every sequence is planned by itself,
-// so that the same sequence gives the same bits alone or in any batch, on any number of threads.
+// Chooses how to compute a Problem. Pure functions of the Problem and the target. Whatever decides a bit of a
+// sequence's result (the kernel, where its keys are cut) is planned by that sequence alone: it gives the same bits
+// alone or in any batch, on any number of threads. How many of its rows a task has decides none.
 #pragma once
 #include <functional>
 #include <map>
@@ -10,7 +11,8 @@
 namespace fovea {
 
 struct CpuTarget {
-  int lanes;  // float32 per vector
+  int lanes;    // float32 per vector
+  int threads;  // that share the tasks
 };
 
 Plan planCpu(const Problem& problem, const CpuTarget& target);

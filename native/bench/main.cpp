@@ -127,12 +127,13 @@ void prefill(int threads, double seconds, const std::string& wanted) {
   for (const Shape& base :
        {Shape{1, 8, 512, 512, 64, false}, Shape{1, 8, 1024, 1024, 64, false}, Shape{1, 8, 2048, 2048, 64, false},
         Shape{1, 8, 4096, 4096, 64, false}, Shape{1, 16, 2048, 2048, 128, false}})
-    for (const bool causal : {false, true}) {
+    for (const int kind : {0, 1, 2, 3}) {
+      const bool inner = kind / 2 != 0;
       Shape shape = base;
-      shape.causal = causal;
-      const std::string name = nameOf(shape);
+      shape.causal = kind % 2 != 0;
+      const std::string name = nameOf(shape) + (inner ? " bshd" : " bhsd");
       if (name.find(wanted) == std::string::npos) continue;
-      const Example example = makeExample(shape, query, key, value, output);
+      const Example example = makeExample(shape, query, key, value, output, inner);
       const Plan plan = cpu::plan(example.problem);
       const auto compute = [&] { cpu::run(example.problem, plan); };
       compute();
