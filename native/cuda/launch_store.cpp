@@ -14,6 +14,7 @@ constexpr int blocksPerMultiprocessor = 32;  // four times what is resident: eno
 /// cos and sin of each token's angles, in double until they are rounded.
 void writeTurns(const RowStore& store, float2* turns) {
   const Rotation& rotation = store.rotation;
+  if (rotation.dim == 0) return;  // and no positions
   for (int64_t token = 0; token < store.tokens; token++) {
     const double position = rotation.positions[token];
     for (int64_t i = 0; i < rotation.dim / 2; i++) {

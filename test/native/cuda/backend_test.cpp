@@ -54,6 +54,28 @@ void copiesInOrder() {
   check(std::accumulate(zeros.begin(), zeros.end(), 0) == 0, "not cleared");
 }
 
+/// Rows of three tokens go to their slots in pages of two, and nothing else is touched.
+void storedRows() {
+  const auto stream = cuda::open(testDevice());
+  const std::vector<float> rows{1, 2, 3, 4, 5, 6};
+  const std::vector<int32_t> slots{3, 0, 5};
+  std::vector<float> pages(12);
+  const auto from = cuda::allocate(*stream, int64_t(rows.size() * sizeof(float))),
+             to = cuda::allocate(*stream, int64_t(pages.size() * sizeof(float)));
+  cuda::writeNow(*stream, cuda::address(*from), rows.data(), int64_t(rows.size() * sizeof(float)));
+  cuda::clear(*stream, cuda::address(*to), int64_t(pages.size() * sizeof(float)));
+  RowStore store;
+  store.tokens = 3, store.heads = 1, store.dims = 2, store.pageSize = 2;
+  store.from = {reinterpret_cast<const void*>(cuda::address(*from)), 0, 2, 1};
+  store.to = reinterpret_cast<void*>(cuda::address(*to));
+  store.slots = slots.data();
+  cuda::enqueue(*stream, {store});
+  finish([&](cuda::Settled settled) {
+    cuda::read(*stream, cuda::address(*to), pages.data(), int64_t(pages.size() * sizeof(float)), std::move(settled));
+  });
+  check(pages == std::vector<float>{3, 4, 0, 0, 0, 0, 1, 2, 0, 0, 5, 6}, "rows are not where they belong");
+}
+
 /// A sequence has the same bits alone and among others.
 void batchInvariance(DType dtype, Algorithm algorithm) {
   const auto stream = cuda::open(testDevice());
@@ -194,6 +216,7 @@ void addBackendTests(std::vector<Test>& tests) {
   tests.push_back({"backend: tensors on the device", deviceTensors});
   tests.push_back({"backend: enqueued", enqueued});
   tests.push_back({"backend: copies in order", copiesInOrder});
+  tests.push_back({"backend: rows stored in pages", storedRows});
   for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
     for (const Algorithm algorithm : {Algorithm::standard, Algorithm::automatic})
       tests.push_back({std::string("backend: batch invariance ") + nameOf(dtype) + " " + nameOf(algorithm),
