@@ -201,13 +201,14 @@ export function attempt<T>(call: () => T): T {
 /** The device to use, "cuda" as "cuda:0"; "cpu" by default. Throws ERR_FOVEA_DEVICE when there is no such device. */
 export function checkDevice(name: string, device: unknown): Device {
   if (device === undefined || device === "cpu") return "cpu";
-  return checkGpu(name, device);
+  return checkGpu(name, device, '"cpu", "cuda" or "cuda:N"');
 }
 
-export function checkGpu(name: string, device: unknown): Device {
+/** `wanted`: what an error says would do. */
+export function checkGpu(name: string, device: unknown, wanted = '"cuda" or "cuda:N"'): Device {
   const match = typeof device === "string" ? /^cuda(?::(0|[1-9]\d*))?$/.exec(device) : null;
   if (match === null) {
-    throw new FoveaError("ERR_FOVEA_DEVICE", `${name}: expected "cpu", "cuda" or "cuda:N", got ${show(device)}`);
+    throw new FoveaError("ERR_FOVEA_DEVICE", `${name}: expected ${wanted}, got ${show(device)}`);
   }
   const index = Number(match[1] ?? 0);
   const { unavailable, devices } = cudaInfo();

@@ -1,6 +1,6 @@
 // Wrong uses of tensors, devices and plans, each with its code and message; and what the native module's errors become.
 import { describe, expect, test } from "vitest";
-import { devices, explain, setThreads, Tensor } from "../lib/index.js";
+import { devices, explain, setThreads, streamHandle, Tensor } from "../lib/index.js";
 import { loadError, nativeError } from "../lib/native.js";
 import { anyText, resizable } from "./support/wrong.js";
 
@@ -104,6 +104,7 @@ const wrongUses: [() => unknown, string, string | RegExp][] = [
   ],
   [() => float(2).cast("int32" as never), "DTYPE", 'cast: expected float dtypes, got "float32" to "int32"'],
   [() => int32(2).cast("float32"), "DTYPE", 'cast: expected float dtypes, got "int32" to "float32"'],
+  [() => streamHandle("cpu"), "DEVICE", 'device: expected "cuda" or "cuda:N", got "cpu"'],
   [() => setThreads(0), "OPTION", "count: expected an integer from 1 to 1024, got 0"],
   [() => setThreads(1.5), "OPTION", "count: expected an integer from 1 to 1024, got 1.5"],
   [() => setThreads(5000), "OPTION", "count: expected an integer from 1 to 1024, got 5000"],

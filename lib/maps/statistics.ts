@@ -1,4 +1,5 @@
-import { FoveaError, show, suggest } from "../errors.js";
+import { FoveaError, show } from "../errors.js";
+import { checkNames } from "../rules.js";
 import { readWeights, type LayerWeights, type WeightsInput } from "./weights.js";
 
 /**
@@ -26,13 +27,11 @@ export interface StatisticsOptions {
   queryOffset?: number | null | undefined;
 }
 
+const optionNames = new Set(["queryOffset"]);
+
 /** Statistics of each head, from weights [heads, queryLength, keyLength] or [1, heads, queryLength, keyLength]. */
 export function attentionStatistics(weights: WeightsInput, options: StatisticsOptions = {}): HeadStatistics[] {
-  for (const name of Object.keys(options)) {
-    if (name === "queryOffset") continue;
-    const message = `options: there is no option "${name}"${suggest(name, ["queryOffset"])}`;
-    throw new FoveaError("ERR_FOVEA_OPTION", message);
-  }
+  checkNames("options", options, optionNames);
   const { queryOffset } = options;
   if (queryOffset !== undefined && queryOffset !== null && !Number.isSafeInteger(queryOffset)) {
     throw new FoveaError("ERR_FOVEA_OPTION", `queryOffset: expected an integer or null, got ${show(queryOffset)}`);

@@ -105,6 +105,7 @@ describe("what are not weights", () => {
   test("options that there are not", () => {
     const wrong = { queryOfset: 1 } as object;
     expect(() => attentionStatistics([[[1]]], wrong)).toThrow('did you mean "queryOffset"');
+    expect(() => attentionStatistics([[[1]]], null as never)).toThrow("options: expected an object, got null");
     expect(() => attentionStatistics([[[1]]], { queryOffset: 0.5 })).toThrow(
       "queryOffset: expected an integer or null",
     );
