@@ -136,6 +136,14 @@ describe.skipIf(!existsSync("/proc/self/clear_refs"))("what a process grows by",
     for (const { bytes } of grown) expect(bytes).toBeLessThan(3 * megabyte);
   });
 
+  test.each(["float32", "bfloat16"] as const)("tiled takes less than 8 MB per thread at 512 dims, %s", async (dtype) => {
+    const grown = await measure({ algorithm: "tiled", dtype, heads: 2, headDim: 512, lengths: [1024, 2048] });
+    const [first, second] = grown.map(({ bytes }) => bytes);
+    expect(first!).toBeLessThan(2 * 8 * megabyte); // two threads' scratch, which grows here
+    expect(first!).toBeGreaterThan(megabyte / 2); // that the measure measures
+    expect(second!).toBeLessThan(3 * megabyte); // and stays
+  });
+
   // 14336 keys make 7 splits of 2048, and no length makes more; 31744 make 31 of 1024, as do 63488 of 2048.
   test.each([
     { queries: 100, heads: 32, kernel: "cpu.tiled", lengths: [2048, 4096, 8192, 14336, 16384, 28672, 32768, 65536] },

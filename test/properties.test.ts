@@ -1,7 +1,7 @@
 // Random problems, all options in combination, against the reference. A failure is shrunk, and says what to paste into a test.
 //
-// Every run tries the same problems; `npm run sweep` tries many others. FOVEA_SWEEP_RUNS and FOVEA_SWEEP_SEED say how many,
-// and which. The simulator of a GPU is slow, so it gets fewer.
+// Every run tries the same problems; `npm run sweep:random` tries many others. FOVEA_SWEEP_RUNS and FOVEA_SWEEP_SEED say how
+// many, and which. The simulator of a GPU is slow, so it gets fewer.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { referenceAttentionFloat64 } from "../lib/reference.js";

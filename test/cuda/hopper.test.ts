@@ -1,7 +1,12 @@
 // Which calls Hopper's kernel takes, why it leaves others, and how much it computes; and that other GPUs never get it. (Its
-// results: the suites that compute, which draw a GPU of each compute capability.)
+// results: the suites that compute, which draw a GPU of each compute capability; here only beside the edges of its own tiles.)
 import { describe, expect, test } from "vitest";
 import { devices, explain, Tensor, type AttentionOptions, type Layout } from "../../lib/index.js";
+import { backends, run } from "../support/backends.js";
+import { build } from "../support/build.js";
+import { complaint } from "../support/compare.js";
+import { oracle } from "../support/oracle.js";
+import { complete } from "../support/spec.js";
 
 const gpus = devices().flatMap((info) => ("computeCapability" in info ? [info] : []));
 const isHopper = ({ computeCapability }: (typeof gpus)[number]) => computeCapability.startsWith("9.");
@@ -137,5 +142,22 @@ describe.each(gpus.filter(isHopper))("what cuda.tiled_sm90 leaves to cuda.tiled,
       const { flops, usefulFlops } = explain(tensor(headDim), tensor(headDim), tensor(valueDim), options);
       expect(flops / usefulFlops).toBeLessThanOrEqual(causal ? 1.04 : 1.02);
     }
+  });
+});
+
+// Tiles of 112 and 80 keys, whose edges the suites' lengths do not meet, and of 64 rows of each warpgroup.
+describe.each(gpus.filter(isHopper))("lengths one off a tile, on $name", (gpu) => {
+  test.each([
+    [96, 112, false],
+    [192, 112, true],
+    [256, 80, true],
+  ])("%i dims, tiles of %i keys, causal %s", async (headDim, tile, causal) => {
+    const queries = [63, 64, 65, 127, 193];
+    const keys = [tile - 1, tile, tile + 1, 2 * tile - 1, 2 * tile + 1];
+    const problem = build(complete({ dtype: "float16", layout: "thd", headDim, causal, lse: true, queries, keys }));
+    const backend = { ...backends[0]!, device: gpu.device };
+    const result = await run(backend, [problem.query, problem.key, problem.value], problem.options);
+    expect(result.plan).toMatchObject({ kernel: "cuda.tiled_sm90", keyBlock: tile, parts: [{}] });
+    expect(complaint(problem.spec, result, oracle(problem), backend.bounds)).toBeUndefined();
   });
 });

@@ -11,6 +11,7 @@ import {
   streamHandle,
   synchronize,
   Tensor,
+  type AttentionOptions,
   type CudaDevice,
   type DType,
 } from "../../lib/index.js";
@@ -197,6 +198,45 @@ describe("calls", () => {
     expect(plan.parts[0]!.stages).toBeGreaterThan(1);
     const odd = explain(normal(1, 1, 2, 7), normal(1, 1, 2, 7), normal(1, 1, 2, 7), { device: "cuda" });
     expect(odd.parts[0]!.plainLoads).toBe(1);
+  });
+
+  test.each(["float32", "float16"] as const)("more than 256 dims are for standard: auto takes it, %s", async (dtype) => {
+    for (const [headDim, valueDim] of [
+      [264, 16],
+      [16, 512],
+    ] as const) {
+      const [query, key, value] = [normal(1, 2, 9, headDim), normal(1, 1, 12, headDim), normal(1, 1, 12, valueDim)].map(
+        (tensor) => tensor.cast(dtype),
+      );
+      const refused = coded("OPTION", /^algorithm: "tiled" takes headDim and valueDim up to 256 on CUDA, got /);
+      const tiled = { algorithm: "tiled", device: "cuda" } as const;
+      expect(() => explain(query!, key!, value!, tiled)).toThrow(refused);
+      expect(() => attentionSync(query!, key!, value!, tiled)).toThrow(refused);
+      await expect(attention(query!, key!, value!, tiled)).rejects.toEqual(refused);
+      expect(explain(query!, key!, value!, { device: "cuda" })).toMatchObject({
+        algorithm: "standard",
+        kernel: "cuda.standard",
+      });
+    }
+  });
+
+  test("tiled takes no memory that grows with the length; with weights, some for each row", () => {
+    for (const { device, available } of devices().slice(1)) {
+      if (!available) continue;
+      for (const dtype of ["float32", "float16"] as const) {
+        const bytes = (length: number, options: AttentionOptions = {}) => {
+          const tensor = { shape: [1, 32, length, 64], dtype };
+          const plan = explain(tensor, tensor, tensor, { ...options, algorithm: "tiled", device });
+          expect(plan.algorithm).toBe("tiled");
+          return plan.workspaceBytes;
+        };
+        for (const causal of [false, true]) {
+          expect(new Set([2048, 16384, 2 ** 20].map((length) => bytes(length, { causal }))).size).toBe(1);
+          const [short, long] = [2048, 16384].map((length) => bytes(length, { causal, returnWeights: true }));
+          expect(long! - short!).toBe((16384 - 2048) * 32 * 8);
+        }
+      }
+    }
   });
 
   test("memory of other native modules", async () => {

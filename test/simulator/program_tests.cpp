@@ -1,4 +1,9 @@
 // State spaces, control flow, calls, special registers: whole small kernels.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
 #include "harness.h"
 
 namespace fovea::simulatorTest {
@@ -21,6 +26,34 @@ void check(const std::string& body, const std::vector<uint32_t>& input, const st
   for (size_t i = 0; i < expected.size(); i++)
     expect(outcome.output[i] == expected[i], "word " + std::to_string(i) + ": got " + hexadecimal(outcome.output[i]) +
                                                  ", expected " + hexadecimal(expected[i]));
+}
+
+// Runs a body in which thread 3 stops the kernel, and expects a report of that kind which names it.
+void checkStop(const std::string& body, const std::string& kind, const std::string& declarations = "") {
+  Run request;
+  request.ptx = kernelText(body, declarations);
+  const Outcome outcome = run(request);
+  expectSuccess(outcome.loadResult, "loading");
+  expectEqual<int>(outcome.result, CUDA_ERROR_LAUNCH_FAILED, "result");
+  expect(outcome.reports.rfind(kind, 0) == 0, "expected " + kind + "got: " + outcome.reports);
+  expect(outcome.reports.find("thread (3, 0, 0)") != std::string::npos, "names the thread: " + outcome.reports);
+}
+
+// What is written to standard error meanwhile, where the simulator says what is wrong with PTX.
+std::string saidToUser(const std::function<void()>& action) {
+  std::FILE* file = std::tmpfile();
+  std::fflush(stderr);
+  const int before = dup(STDERR_FILENO);
+  dup2(fileno(file), STDERR_FILENO);
+  action();
+  std::fflush(stderr);
+  dup2(before, STDERR_FILENO);
+  close(before);
+  std::rewind(file);
+  std::string said(4096, '\0');
+  said.resize(std::fread(said.data(), 1, said.size(), file));
+  std::fclose(file);
+  return said;
 }
 
 // %l1 = out + 4·tid
@@ -49,6 +82,11 @@ const Register kLoads[] = {
                 createpolicy.fractional.L2::evict_first.b64 %l4, 1.0; prefetch.global.L2 [%l30];
                 st.global.cs.u32 [%l31], %r0; st.relaxed.gpu.global.u32 [%l31+4], %r1;)",
              {1, 2, 3, 4}, {3, 4}, "", 1);
+     }},
+    {"ld/ldu, and hints that change nothing", [] {
+       check(R"(prefetchu.L1 [%l30]; applypriority.global.L2::evict_normal [%l30], 128; discard.global.L2 [%l31], 128;
+                ldu.global.u32 %r0, [%l30+4]; st.global.u32 [%l31], %r0;)",
+             {1, 2}, {2}, "", 1);
      }},
     {"ld/generic", [] {
        check(R"(.shared .align 4 .b8 buffer[16]; .local .align 4 .b8 stack[16]; mov.u32 %r0, 5;
@@ -126,15 +164,27 @@ const Register kControl[] = {
      }},
     {"control/unknown instruction", [] {
        Run request;
-       request.ptx = kernelText("frobnicate.b32 %r0, %r1;");
-       expectEqual<int>(run(request).loadResult, CUDA_ERROR_INVALID_PTX, "loading");
+       request.ptx = kernelText("mov.u32 %r1, 1;\nfrobnicate.b32 %r0, %r1;");
+       const std::string before = request.ptx.substr(0, request.ptx.find("frobnicate"));
+       const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+       CUresult result = CUDA_SUCCESS;
+       const std::string said = saidToUser([&] { result = run(request).loadResult; });
+       expectEqual<int>(result, CUDA_ERROR_INVALID_PTX, "loading");
+       const std::string wanted = "ptx line " + std::to_string(line) + ": unknown instruction 'frobnicate";
+       expect(said.find(wanted) != std::string::npos, "expected " + wanted + ", got " + said);
      }},
-    {"control/trap", [] {
-       Run request;
-       request.ptx = kernelText("setp.eq.u32 %p0, %r30, 3; @%p0 trap;");
-       const Outcome outcome = run(request);
-       expectEqual<int>(outcome.result, CUDA_ERROR_LAUNCH_FAILED, "result");
-       expect(outcome.reports.find("thread (3, 0, 0)") != std::string::npos, "names the thread: " + outcome.reports);
+    {"control/instructions that change nothing", [] {
+       check("nanosleep.u32 20; griddepcontrol.launch_dependents; griddepcontrol.wait; pmevent 7; mov.u32 %r0, 5; st.global.u32 [%l31], %r0;",
+             {}, {5}, "", 1);
+     }},
+    {"control/trap", [] { checkStop("setp.eq.u32 %p0, %r30, 3; @%p0 trap;", "trap: "); }},
+    {"control/brkpt", [] { checkStop("setp.eq.u32 %p0, %r30, 3; @%p0 brkpt;", "trap: "); }},
+    {"control/a failed assertion", [] {
+       checkStop(R"(setp.ne.u32 %p0, %r30, 3; @%p0 bra PASSED;
+                    { .param .b64 a; .param .b64 b; .param .b32 c; .param .b64 d; .param .b64 e;
+                      st.param.b64 [a+0], 0; st.param.b64 [b+0], 0; st.param.b32 [c+0], 7; st.param.b64 [d+0], 0; st.param.b64 [e+0], 1;
+                      call.uni __assertfail, (a, b, c, d, e); } PASSED:)",
+                 "assert: ", ".extern .func __assertfail (.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, .param .b64 e);");
      }},
 };
 // clang-format on

@@ -7,6 +7,8 @@ export interface MemoryTask {
   algorithm: Exclude<Algorithm, "auto">;
   dtype: "float32" | "bfloat16";
   heads: number;
+  /** 64 where left out. The calls before the measured ones have 64, so that what more dims take is measured too. */
+  headDim?: number;
   /** As many as keys where left out; each then sees a window of 256, which keeps long calls short. */
   queries?: number;
   lengths: number[];
@@ -20,14 +22,13 @@ export interface Grown {
   plan: Plan;
 }
 
-const { algorithm, dtype, heads, queries, lengths } = JSON.parse(process.argv[2]!) as MemoryTask;
-const headDim = 64;
+const { algorithm, dtype, heads, headDim = 64, queries, lengths } = JSON.parse(process.argv[2]!) as MemoryTask;
 
 /** Linux: the most memory the process had since it was last asked to forget that. */
 const peak = () => Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024;
 const forgetPeak = () => writeFileSync("/proc/self/clear_refs", "5");
 
-function measure(length: number): Grown {
+function measure(length: number, headDim: number): Grown {
   const query = Tensor.random([1, heads, queries ?? length, headDim], { seed: 1, dtype });
   // One head's keys for all of them: how many there are matters, not what they hold.
   const { data } = Tensor.random([length, headDim], { seed: 2, dtype });
@@ -43,5 +44,5 @@ function measure(length: number): Grown {
 }
 
 setThreads(2);
-for (let i = 0; i < 3; i++) measure(512); // threads and their scratch, which stay
-console.log(JSON.stringify(lengths.map(measure)));
+for (let i = 0; i < 3; i++) measure(512, 64); // threads and their scratch, which stay
+console.log(JSON.stringify(lengths.map((length) => measure(length, headDim))));
