@@ -60,7 +60,7 @@ export function attentionSync<Query extends TensorInput, const Options extends A
 
 /**
  * The plan by which `attention` would compute this call. Runs nothing, and needs no data: `{ shape, dtype }` will do for
- * tensors. (Lengths and offsets, `cuSeqlens` and the like, it does need.)
+ * tensors. (Lengths and offsets, `cuSeqlens` and the like, it does need.) Throws the `FoveaError` that the call would reject with.
  */
 export function explain(query: ShapeInput, key: ShapeInput, value: ShapeInput, options?: ExplainOptions): Plan {
   const call = checkCall(query, key, value, options as AttentionOptions | undefined, true);

@@ -145,6 +145,7 @@ export function deviceNumber(device: Device): DeviceNumber {
 /**
  * Sets the number of threads that compute on the processor, for the whole process (1 to 1024). FOVEA_NUM_THREADS sets it at the
  * start; the default is the number of processors this process may run on. Results do not depend on it, not in a single bit.
+ * Throws ERR_FOVEA_OPTION for any other count.
  */
 export function setThreads(count: number): void {
   if (!Number.isInteger(count) || count < 1 || count > 1024) {
@@ -182,7 +183,7 @@ export function whenSettled(begin: (settled: Settled) => void): Promise<void> {
 
 /**
  * The CUstream on which fovea computes on a GPU in this environment, for native modules that share memory with it: what they
- * enqueue there happens in order with fovea's calls.
+ * enqueue there happens in order with fovea's calls. Throws ERR_FOVEA_DEVICE for what is no GPU that can be used.
  */
 export function streamHandle(device: Device): bigint {
   const checked = checkGpu("device", device);

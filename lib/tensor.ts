@@ -65,6 +65,12 @@ export let viewOf: (tensor: Tensor, name: string) => View;
  *
  * Views (`transpose`, `slice`, `reshape`) copy nothing. `dispose()` ends one handle; the memory goes with the last of them,
  * and once no call in flight uses it. What is never disposed is garbage collected.
+ *
+ * Methods throw (those that give promises reject with) a `FoveaError`: ERR_FOVEA_DISPOSED after `dispose()`; ERR_FOVEA_SHAPE for
+ * shapes, dimensions and ranges that do not fit; ERR_FOVEA_ARGUMENT, ERR_FOVEA_OPTION and ERR_FOVEA_DTYPE for data, options and
+ * dtypes that cannot be; ERR_FOVEA_DEVICE for a device that is not here, or for reading on the host what is on a GPU;
+ * ERR_FOVEA_BUFFER for an ArrayBuffer that is resizable or detached; ERR_FOVEA_BUSY for reading what an unsettled call writes;
+ * ERR_FOVEA_OUT_OF_MEMORY.
  */
 export class Tensor<D extends DType = DType> {
   readonly #view: View;
@@ -147,7 +153,7 @@ export class Tensor<D extends DType = DType> {
     return makeTensor(makeView("tensor", storage, dtype, device, sizes, contiguousStrides(sizes), 0)) as Tensor<D>;
   }
 
-  /** A new tensor whose contents are not specified. */
+  /** A new tensor whose contents are not specified, by default float32 on the processor. */
   static empty<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
     checkShape("shape", shape);
     checkNames("options", options, tensorNames);
@@ -156,7 +162,7 @@ export class Tensor<D extends DType = DType> {
     return makeTensor(newView("tensor", dtype, device, Object.freeze([...shape]))) as Tensor<D>;
   }
 
-  /** A new tensor of zeros. */
+  /** A new tensor of zeros, by default float32 on the processor. */
   static zeros<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
     const tensor = Tensor.empty(shape, options);
     const { storage, device } = tensor.#view;

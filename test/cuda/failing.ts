@@ -40,6 +40,14 @@ const scenarios: Record<string, () => Promise<void>> = {
     await attempt(() => synchronize("cuda"));
   },
 
+  async enqueued() {
+    const there = (await Promise.all(inputs().map((tensor) => tensor.to("cuda")))) as [Tensor, Tensor, Tensor];
+    const { output } = attentionSync(...there); // its fault is not its own error
+    await attempt(() => output.read());
+    await attempt(() => synchronize("cuda"));
+    await attempt(() => attention(...there));
+  },
+
   async use() {
     await attempt(() => attention(...inputs(), { device: "cuda" }));
   },

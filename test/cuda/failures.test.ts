@@ -85,6 +85,15 @@ describe.skipIf(!simulated)("a device that breaks down", () => {
   });
 });
 
+// The first launch writes what the second, the kernel itself, is about.
+test.skipIf(!simulated)("a fault of what attentionSync enqueued is the error of whatever waits for it", async () => {
+  const { errors } = await report("enqueued", { FOVEA_SIM_LOSE_DEVICE: "2" });
+  expect(errors).toHaveLength(3);
+  for (const error of errors) {
+    expect(error).toMatchObject({ code: "ERR_FOVEA_DEVICE_LOST", message: expect.stringMatching(/ECC/i) as string });
+  }
+});
+
 test.skipIf(!simulated)("a kernel that never ends does not keep the process from ending", async () => {
   const env = { FOVEA_SIM_HANG_LAUNCH: "1", FOVEA_SIM_SETTINGS: "" };
   const message = /the process ends without waiting any longer for cuda:0/;

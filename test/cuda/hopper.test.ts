@@ -1,5 +1,5 @@
 // Which calls Hopper's kernel takes, why it leaves others, and how much it computes; and that other GPUs never get it. (Its
-// results: the suites that compute, which draw a GPU of each compute capability; here only beside the edges of its own tiles.)
+// results: the suites that compute, which draw a GPU of each compute capability; here beside its own tiles' edges.)
 import { describe, expect, test } from "vitest";
 import { devices, explain, Tensor, type AttentionOptions, type Layout } from "../../lib/index.js";
 import { backends, run } from "../support/backends.js";
