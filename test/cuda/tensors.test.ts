@@ -200,25 +200,30 @@ describe("calls", () => {
     expect(odd.parts[0]!.plainLoads).toBe(1);
   });
 
-  test.each(["float32", "float16"] as const)("more than 256 dims are for standard: auto takes it, %s", async (dtype) => {
-    for (const [headDim, valueDim] of [
-      [264, 16],
-      [16, 512],
-    ] as const) {
-      const [query, key, value] = [normal(1, 2, 9, headDim), normal(1, 1, 12, headDim), normal(1, 1, 12, valueDim)].map(
-        (tensor) => tensor.cast(dtype),
-      );
-      const refused = coded("OPTION", /^algorithm: "tiled" takes headDim and valueDim up to 256 on CUDA, got /);
-      const tiled = { algorithm: "tiled", device: "cuda" } as const;
-      expect(() => explain(query!, key!, value!, tiled)).toThrow(refused);
-      expect(() => attentionSync(query!, key!, value!, tiled)).toThrow(refused);
-      await expect(attention(query!, key!, value!, tiled)).rejects.toEqual(refused);
-      expect(explain(query!, key!, value!, { device: "cuda" })).toMatchObject({
-        algorithm: "standard",
-        kernel: "cuda.standard",
-      });
-    }
-  });
+  test.each(["float32", "float16"] as const)(
+    "more than 256 dims are for standard: auto takes it, %s",
+    async (dtype) => {
+      for (const [headDim, valueDim] of [
+        [264, 16],
+        [16, 512],
+      ] as const) {
+        const [query, key, value] = [
+          normal(1, 2, 9, headDim),
+          normal(1, 1, 12, headDim),
+          normal(1, 1, 12, valueDim),
+        ].map((tensor) => tensor.cast(dtype));
+        const refused = coded("OPTION", /^algorithm: "tiled" takes headDim and valueDim up to 256 on CUDA, got /);
+        const tiled = { algorithm: "tiled", device: "cuda" } as const;
+        expect(() => explain(query!, key!, value!, tiled)).toThrow(refused);
+        expect(() => attentionSync(query!, key!, value!, tiled)).toThrow(refused);
+        await expect(attention(query!, key!, value!, tiled)).rejects.toEqual(refused);
+        expect(explain(query!, key!, value!, { device: "cuda" })).toMatchObject({
+          algorithm: "standard",
+          kernel: "cuda.standard",
+        });
+      }
+    },
+  );
 
   test("tiled takes no memory that grows with the length; with weights, some for each row", () => {
     for (const { device, available } of devices().slice(1)) {
