@@ -28,7 +28,7 @@ interface Launch {
 
 /** The calls for one device: those that wait, and the launches that run. */
 export class Lane {
-  readonly #queue: WaitingCall[] = [];
+  #queue: WaitingCall[] = [];
   readonly #running = new Set<Launch>();
   #rate = firstRate;
   #scheduled = false;
@@ -119,7 +119,7 @@ export class Lane {
     }
     if (taken.length > 0) {
       const gone = new Set(taken);
-      this.#queue.splice(0, this.#queue.length, ...this.#queue.filter((waiting) => !gone.has(waiting)));
+      this.#queue = this.#queue.filter((waiting) => !gone.has(waiting));
     }
     return taken;
   }
