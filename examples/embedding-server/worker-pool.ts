@@ -1,6 +1,5 @@
 // Worker threads that answer calls. One that dies fails the calls it had, and another takes its place.
 
-import { once } from "node:events";
 import { constants, setPriority } from "node:os";
 import { parentPort, Worker } from "node:worker_threads";
 
@@ -82,7 +81,7 @@ export class WorkerPool {
     this.#closing = true;
     await Promise.all(
       [...this.#members].map(async ({ worker }) => {
-        const exit = once(worker, "exit");
+        const exit = new Promise((resolve) => worker.once("exit", resolve)); // after an error, too
         worker.postMessage("end" satisfies Message);
         await exit;
       }),

@@ -15,9 +15,9 @@ await Promise.all([give("leave"), give("break")]);
 await give("answer"); // by one that is about to take their place
 while (pool.alive < 2) await new Promise((resolve) => setTimeout(resolve, 10));
 await Promise.all([give("answer"), give("fail"), give("answer")]);
-const last = give("take long");
+const last = [give("take long"), give("break")];
 await pool.close();
-await last;
+await Promise.all(last);
 await give("answer");
 const missing = new URL("no-such-worker.ts", import.meta.url);
 const start = await WorkerPool.start(missing, 2, {}).then(

@@ -11,6 +11,7 @@ test("workers that end are replaced, and only their own calls fail", async () =>
     "Error: as told",
     '{"order":"answer"}',
     '{"order":"take long"}',
+    "a worker ended (1)",
     "no worker is running",
     "did not start",
   ]);
