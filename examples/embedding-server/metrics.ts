@@ -45,16 +45,26 @@ export class Metrics {
   }
 
   watch(queue: TextQueue): void {
-    this.#gauge("embedding_requests_accepted", "Requests that were not refused", () => queue.accepted);
-    this.#gauge("embedding_queued_tokens", "About how many tokens wait for a forward pass", () => queue.queuedTokens);
+    this.#counter("embedding_requests_accepted_total", "Requests that were not refused", () => queue.accepted);
+    const gauge: Gauge = new Gauge({
+      name: "embedding_queued_tokens",
+      help: "About how many tokens wait for a forward pass",
+      registers: [this.registry],
+      collect: () => gauge.set(queue.queuedTokens),
+    });
   }
 
   watchAttention(milliseconds: () => number): void {
     const help = "That forward passes spent in attention";
-    this.#gauge("embedding_attention_seconds", help, () => milliseconds() / 1000);
+    this.#counter("embedding_attention_seconds_total", help, () => milliseconds() / 1000);
   }
 
-  #gauge(name: string, help: string, read: () => number): void {
-    const gauge: Gauge = new Gauge({ name, help, registers: [this.registry], collect: () => gauge.set(read()) });
+  /** What is counted elsewhere. */
+  #counter(name: string, help: string, read: () => number): void {
+    const collect = (): void => {
+      counter.reset();
+      counter.inc(read());
+    };
+    const counter: Counter = new Counter({ name, help, registers: [this.registry], collect });
   }
 }

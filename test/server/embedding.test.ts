@@ -172,9 +172,10 @@ describe.skipIf(!installed)("the embedding server", () => {
     const { headers, body } = await server.fetch("/metrics");
     expect(headers.get("content-type")).toContain("text/plain");
     expect(body).toMatch(/^# TYPE embedding_request_seconds histogram$/m);
+    expect(body).toMatch(/^# TYPE embedding_requests_accepted_total counter$/m);
     const values = await server.metrics();
     expect(values.get("embedding_texts_total")).toBeGreaterThan(100);
-    expect(values.get("embedding_attention_seconds")).toBeGreaterThan(0);
+    expect(values.get("embedding_attention_seconds_total")).toBeGreaterThan(0);
     expect(values.get("nodejs_eventloop_lag_p99_seconds")).toBeGreaterThan(0);
   });
 
@@ -228,9 +229,9 @@ describe.skipIf(!installed)("the embedding server", () => {
   // The last one, as there is no server behind it.
   test("ends what it accepted when it is told to end", async () => {
     const texts = new Array(8).fill("The quick brown fox jumps over the lazy dog. ");
-    const before = (await server.metrics()).get("embedding_requests_accepted")!;
+    const before = (await server.metrics()).get("embedding_requests_accepted_total")!;
     const accepted = Array.from({ length: 100 }, () => server.post("/embed", { texts }));
-    await until("all are in", async () => (await server.metrics()).get("embedding_requests_accepted") === before + 100);
+    await until("all are in", async () => (await server.metrics()).get("embedding_requests_accepted_total") === before + 100);
     // Others go on asking, and are told that it ends, or find nobody there.
     let [late, stopped] = [0, false];
     const others = Array.from({ length: 16 }, async () => {
