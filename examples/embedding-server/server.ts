@@ -149,29 +149,40 @@ export interface Listening {
 
 /** Listens, says where, and ends at SIGTERM or SIGINT, after what was accepted. */
 export async function serveUntilSignal(app: FastifyInstance, { host, port, timeout }: Listening): Promise<void> {
+  let stopping = false;
   const stop = async (signal: string): Promise<void> => {
+    if (stopping) return; // npm sends on what the terminal has sent already; a second one must not end it at once
+    stopping = true;
     console.log(`${signal}: finishing what was accepted`);
     // Whoever still sends a request or does not read an answer then is not waited for.
     setTimeout(() => app.server.closeAllConnections(), 2 * timeout).unref();
     await app.close();
     console.log("done");
   };
-  process.once("SIGTERM", (signal) => void stop(signal));
-  process.once("SIGINT", (signal) => void stop(signal));
+  process.on("SIGTERM", (signal) => void stop(signal));
+  process.on("SIGINT", (signal) => void stop(signal));
   console.log(`listening on ${await app.listen({ host, port })}`);
 }
 
-/** Row by row, as the client reads: all weights of a long text are megabytes. */
+/** Weights that are written at once, about. */
+const weightsAtOnce = 4096;
+
+/** A few rows at a time, as the client reads: all weights of a long text are megabytes. */
 function* attentionJson({ pieces, tokens, truncated, attention }: EncodedText): Generator<string> {
+  const rowsAtOnce = Math.ceil(weightsAtOnce / tokens);
   yield `{"tokens":${JSON.stringify(pieces)},"truncated":${truncated},"layers":[`;
   for (const [layer, { heads, weights }] of attention.entries()) {
     yield layer === 0 ? '{"weights":[' : ',{"weights":[';
     for (let head = 0; head < heads; head++) {
-      const rows = Array.from({ length: tokens }, (_, row) => {
-        const begin = (head * tokens + row) * tokens;
-        return rounded(weights.subarray(begin, begin + tokens));
-      });
-      yield `${head === 0 ? "" : ","}${JSON.stringify(rows)}`;
+      yield head === 0 ? "[" : ",[";
+      for (let row = 0; row < tokens; row += rowsAtOnce) {
+        const rows = Array.from({ length: Math.min(rowsAtOnce, tokens - row) }, (_, i) => {
+          const begin = (head * tokens + row + i) * tokens;
+          return rounded(weights.subarray(begin, begin + tokens));
+        });
+        yield `${row === 0 ? "" : ","}${JSON.stringify(rows).slice(1, -1)}`;
+      }
+      yield "]";
     }
     yield "]}";
   }

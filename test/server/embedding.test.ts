@@ -243,6 +243,8 @@ describe.skipIf(!installed)("the embedding server", () => {
       }
     });
     server.signal("SIGTERM");
+    await until("it has begun to end", () => server.output.some((line) => line.startsWith("SIGTERM:")));
+    server.signal("SIGTERM");
     for (const { status, body } of await Promise.all(accepted)) {
       expect(status).toBe(200);
       expect(body).toMatchObject({ tokens: new Array(8).fill(12) });
