@@ -98,7 +98,7 @@ class Contestant {
   }
 
   async stop(): Promise<void> {
-    this.#process.kill("SIGTERM");
+    if (!this.#process.kill("SIGTERM")) return; // it has ended already
     await once(this.#process, "exit");
   }
 
