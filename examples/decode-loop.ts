@@ -76,31 +76,34 @@ const command = defineCommand({
     process.once("SIGINT", () => interrupted.abort());
     bar.start(steps, 0, { rate: 0, pages: 0 });
     let step = 0;
-    for (; step < steps && !interrupted.signal.aborted; step++) {
-      for (const [i, { sequence, target }] of running.entries()) {
-        if (sequence.length < target) continue;
-        sequence.free();
-        running[i] = await begin();
-        done++;
-      }
-      const sequences = running.map(({ sequence }) => sequence);
-      const start = performance.now();
-      let query = rows(queries, texts);
-      for (let layer = 0; layer < layers; layer++) {
-        await cache.append(sequences, layer, rows(key, texts), rows(value, texts), { rope });
-        const { output } = await cache.attend(query, sequences, { layer, rope });
+    try {
+      for (; step < steps && !interrupted.signal.aborted; step++) {
+        for (const [i, { sequence, target }] of running.entries()) {
+          if (sequence.length < target) continue;
+          sequence.free();
+          running[i] = await begin();
+          done++;
+        }
+        const sequences = running.map(({ sequence }) => sequence);
+        const start = performance.now();
+        let query = rows(queries, texts);
+        for (let layer = 0; layer < layers; layer++) {
+          await cache.append(sequences, layer, rows(key, texts), rows(value, texts), { rope });
+          const { output } = await cache.attend(query, sequences, { layer, rope });
+          query.dispose();
+          query = output; // of the next layer
+        }
         query.dispose();
-        query = output; // of the next layer
+        const time = performance.now() - start;
+        times.record(Math.ceil(time * 1000));
+        decoding += time / 1000;
+        tokens += texts;
+        mostPages = Math.max(mostPages, cache.statistics.usedPages);
+        bar.update(step + 1, { rate: Math.round(tokens / decoding), pages: cache.statistics.usedPages });
       }
-      query.dispose();
-      const time = performance.now() - start;
-      times.record(Math.ceil(time * 1000));
-      decoding += time / 1000;
-      tokens += texts;
-      mostPages = Math.max(mostPages, cache.statistics.usedPages);
-      bar.update(step + 1, { rate: Math.round(tokens / decoding), pages: cache.statistics.usedPages });
+    } finally {
+      bar.stop(); // its timer keeps the process alive
     }
-    bar.stop();
 
     const { statistics } = cache;
     const milliseconds = (percentile: number) => (times.percentile(percentile) / 1000).toFixed(1);
