@@ -1,5 +1,6 @@
 // The HTTP side: routes, limits, and what a client is told when something is wrong.
 
+import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { EncodedText, Encoder } from "./forward.js";
@@ -67,12 +68,32 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
   });
   app.removeContentTypeParser("text/plain");
   app.server.maxConnections = options.maxConnections;
+  /** Each connection with how many answers it still gets. */
+  const connections = new Map<Socket, number>();
+  const countAnswers = (socket: Socket, more: 1 | -1): void => {
+    const before = connections.get(socket);
+    if (before === undefined) return;
+    connections.set(socket, before + more);
+    if (before + more === 0 && !app.server.listening) socket.end(); // it would be kept for another request
+  };
+  app.server.on("connection", (socket) => {
+    connections.set(socket, 0);
+    socket.once("close", () => connections.delete(socket));
+  });
+  // Called when the server is closed. Node's own takes a connection whose answer is written but not sent for idle, and cuts it off.
+  app.server.closeIdleConnections = () => {
+    for (const [socket, answers] of connections) if (answers === 0) socket.destroy();
+  };
   // Node's own limit, requestTimeout, sees no body that comes in byte by byte.
   app.addHook("onRequest", ({ raw }, reply, done) => {
     const timer = setTimeout(() => {
       if (!raw.complete) raw.destroy();
     }, timeout);
-    reply.raw.once("close", () => clearTimeout(timer));
+    countAnswers(raw.socket, 1);
+    reply.raw.once("close", () => {
+      clearTimeout(timer);
+      countAnswers(raw.socket, -1);
+    });
     done();
   });
 

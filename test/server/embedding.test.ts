@@ -2,6 +2,7 @@
 // accepted. FOVEA_SERVER_REQUESTS asks for a longer sweep for leaks.
 
 import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Encoder } from "../../lib/encoder/encoder.js";
 import { autocannon, installed, Server, until } from "./harness.js";
@@ -228,6 +229,15 @@ describe.skipIf(!installed)("the embedding server", () => {
 
   // The last one, as there is no server behind it.
   test("ends what it accepted when it is told to end", async () => {
+    // One client does not read yet: its answers are more than the system's buffers hold.
+    const done = (await server.metrics()).get("embedding_texts_total")!;
+    const slow = connect(server.port, "127.0.0.1");
+    const many = JSON.stringify({ texts: new Array(64).fill("a") });
+    const head = "POST /embed HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    slow.write(`${head}content-length: ${many.length}\r\n\r\n${many}`.repeat(24));
+    const isDone = async () => (await server.metrics()).get("embedding_texts_total") === done + 24 * 64;
+    await until("its texts are encoded", isDone);
+
     const texts = new Array(8).fill("The quick brown fox jumps over the lazy dog. ");
     const before = (await server.metrics()).get("embedding_requests_accepted_total")!;
     const accepted = Array.from({ length: 100 }, () => server.post("/embed", { texts }));
@@ -245,10 +255,12 @@ describe.skipIf(!installed)("the embedding server", () => {
     server.signal("SIGTERM");
     await until("it has begun to end", () => server.output.some((line) => line.startsWith("SIGTERM:")));
     server.signal("SIGTERM");
+    const read = text(slow);
     for (const { status, body } of await Promise.all(accepted)) {
       expect(status).toBe(200);
       expect(body).toMatchObject({ tokens: new Array(8).fill(12) });
     }
+    expect((await read).match(/^HTTP\/1\.1 200 OK\r$[^]*?"truncated":\[[^\]]*\]\}/gm)).toHaveLength(24);
     expect(await server.ended()).toBe(0);
     await Promise.all(others);
     expect(late).toBeGreaterThan(0);
