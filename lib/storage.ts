@@ -51,7 +51,7 @@ export abstract class Storage {
 /** An array. Dropped, the garbage collector can take it even while disposed handles are still about. */
 export class HostStorage extends Storage {
   /** A SharedArrayBuffer is a handle, of which a clone shows the same memory: that begins at this address. */
-  readonly space: ArrayBuffer | number;
+  space: ArrayBuffer | number;
   readonly byteOffset: number;
   #array: DataArray | undefined;
   #pinned = false;
@@ -81,6 +81,7 @@ export class HostStorage extends Storage {
 
   protected drop(): void {
     this.#array = undefined;
+    this.space = 0; // it would keep the memory; no array is there
   }
 
   /**

@@ -297,8 +297,10 @@ describe("lifetime", () => {
     expect(() => whole.data).toThrow(expect.objectContaining({ code: "ERR_FOVEA_DISPOSED" }));
     expect(whole.shape).toEqual([2, 2]);
     expect(numbers(part)).toEqual([0, 0]);
+    expect(storage!.space).toBe(part.data.buffer);
     part.dispose();
     expect(storage!.released).toBe(true);
+    expect(storage!.space).toBe(0); // nothing keeps the memory from the garbage collector
     expect(String(part)).toBe("Tensor float32 [1, 2] (disposed)");
   });
 
