@@ -58,7 +58,7 @@ export function abortError(signal: AbortSignal): FoveaError {
   return error;
 }
 
-/** `key: expected [2, 8, *, 64] (batch, kvHeads, keyLength, headDim), got [2, 8, 512, 32]` */
+/** `key: expected [2, *, *, 64] (batch, kvHeads, keyLength, headDim), got [2, 8, 512, 32]` */
 export function shapeError(
   name: string,
   expected: readonly (number | string)[],
@@ -68,7 +68,7 @@ export function shapeError(
   return new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${list(expected)} (${labels}), got ${list(got)}`);
 }
 
-/** `[2, 8, *, 64]` */
+/** `[2, *, *, 64]` */
 export function list(items: readonly (number | string)[]): string {
   return `[${items.join(", ")}]`;
 }

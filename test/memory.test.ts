@@ -139,12 +139,33 @@ describe.skipIf(!existsSync("/proc/self/clear_refs"))("what a process grows by",
   test.each(["float32", "bfloat16"] as const)(
     "tiled takes less than 8 MB per thread at 512 dims, %s",
     async (dtype) => {
-      const grown = await measure({ algorithm: "tiled", dtype, heads: 2, headDim: 512, lengths: [1024, 2048] });
-      // Two threads' scratch, which grows here, with the first call or with the second.
+      const grown = await measure({ algorithm: "tiled", dtype, heads: 16, headDim: 512, lengths: [1024, 2048] });
+      // Two threads' scratch, which grows here, with the first call or with the second. Enough heads for the longest blocks.
       const sum = grown.reduce((total, { bytes }) => total + bytes, 0);
       expect(sum).toBeLessThan(2 * 8 * megabyte);
     },
   );
+
+  // 14336 keys make 7 splits of 2048, and no length makes more; 31744 make 31 of 1024, as do 63488 of 2048.
+  test.each([
+    { queries: 100, heads: 32, kernel: "cpu.tiled", lengths: [2048, 4096, 8192, 14336, 16384, 28672, 32768, 65536] },
+    { queries: 1, heads: 512, kernel: "cpu.decode", lengths: [2048, 4096, 8192, 16384, 31744, 32768, 63488, 65536] },
+  ])("$queries queries: flat once the keys have all their splits", async ({ queries, heads, kernel, lengths }) => {
+    const grown = await measure({ algorithm: "tiled", dtype: "float32", heads, queries, lengths });
+    expect(new Set(grown.map(({ plan }) => plan.kernel))).toEqual(new Set([kernel]));
+    const most = Math.max(...grown.map(({ plan }) => plan.workspaceBytes));
+    expect(most).toBeGreaterThan(4 * megabyte);
+    let reached = false;
+    let sum = 0;
+    for (const { bytes, plan } of grown) {
+      // A workspace is kept for the next call: once the largest is there, nothing is added.
+      expect(bytes).toBeLessThan((reached ? 0 : plan.workspaceBytes) + 3 * megabyte);
+      // That the measure measures: all of the largest has come by now, on pages of the smaller ones perhaps.
+      sum += bytes;
+      if (!reached && plan.workspaceBytes === most) expect(sum).toBeGreaterThan(0.5 * most);
+      reached ||= plan.workspaceBytes === most;
+    }
+  });
 
   test("standard by what its plan says", async () => {
     const lengths = [1024, 2048, 4096];
