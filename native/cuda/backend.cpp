@@ -129,13 +129,29 @@ void writeNow(Stream& stream, uint64_t to, const void* from, int64_t bytes) {
   stream.submitNow([&] { stage(stream, to, from, bytes); });
 }
 
+/// The host empties its staging memory long after later work was submitted, which may write to the same place: the
+/// bytes are first put aside on the device, in order. A device without room for them lets later work wait for the host
+/// instead.
 std::shared_ptr<Execution> read(Stream& stream, uint64_t from, void* to, int64_t bytes, Settled settled) {
   const auto empty = [to](std::byte* chunk, size_t offset, size_t part) {
     std::memcpy(static_cast<std::byte*>(to) + offset, chunk, part);
   };
-  const auto finish = [&stream, from, bytes, empty] { stream.toHost().toHost(from, size_t(bytes), empty); };
-  return post(
-      stream, [] {}, finish, std::move(settled));  // submits nothing but its place in the order
+  const auto aside = std::make_shared<std::shared_ptr<DeviceBuffer>>();
+  const auto submit = [&stream, from, bytes, empty, aside] {
+    if (bytes == 0) return;
+    try {
+      *aside = DeviceBuffer::allocate(stream.compute(), bytes);
+    } catch (const Error& error) {
+      if (error.kind != ErrorKind::outOfMemory) throw;
+      return stream.toDevice().toHost(from, size_t(bytes), empty);
+    }
+    stream.device().check(driver().cuMemcpyDtoDAsync((*aside)->pointer(), from, size_t(bytes), stream.compute()->get()),
+                          "copying on the device");
+  };
+  const auto finish = [&stream, bytes, empty, aside] {
+    if (*aside) stream.toHost().toHost((*aside)->pointer(), size_t(bytes), empty);
+  };
+  return post(stream, submit, finish, std::move(settled));
 }
 
 std::shared_ptr<Execution> copy(Stream& stream, uint64_t from, uint64_t to, int64_t bytes, Settled settled) {

@@ -164,6 +164,31 @@ void expectNoPools() {
   check(cuda::memory(0)->free == free, "memory is not given back");
 }
 
+/// What a read returns is what was there when it was called, whatever is written there at once; `extra` bytes of the
+/// device are taken.
+void expectReadsInOrder(int64_t extra) {
+  const auto stream = cuda::open(0);
+  constexpr int64_t bytes = int64_t{24} << 20;  // many chunks of staging memory
+  const auto buffer = cuda::allocate(*stream, bytes), filler = cuda::allocate(*stream, extra);
+  const std::vector<uint8_t> written(bytes, 7);
+  std::vector<uint8_t> result(bytes, 1);
+  for (int i = 0; i < 4; i++) {
+    cuda::writeNow(*stream, cuda::address(*buffer), written.data(), bytes);
+    finish([&](cuda::Settled settled) {
+      const auto execution = cuda::read(*stream, cuda::address(*buffer), result.data(), bytes, std::move(settled));
+      cuda::clear(*stream, cuda::address(*buffer), bytes);
+      return execution;
+    });
+    check(result == written, "a later call's zeros were read");
+    std::fill(result.begin(), result.end(), uint8_t{1});
+  }
+  finish([&](cuda::Settled settled) {
+    return cuda::read(*stream, cuda::address(*buffer), result.data(), bytes, std::move(settled));
+  });
+  check(result == std::vector<uint8_t>(bytes), "not cleared");
+  check(cuda::memory(0)->tensors == bytes + extra, "a read leaves memory behind");
+}
+
 }  // namespace
 
 std::vector<Scenario> faultScenarios() {
@@ -180,6 +205,13 @@ std::vector<Scenario> faultScenarios() {
          expectDone(attend(*stream));
          check(cuda::memory(0)->tensors == 0, "the failed call left memory behind");
        }},
+      {"a read before a call that writes", {{"FOVEA_SIM_COMPLETION", "random"}}, [] { expectReadsInOrder(1); }},
+      {"a read before a call that writes, completed early",
+       {{"FOVEA_SIM_COMPLETION", "early"}},
+       [] { expectReadsInOrder(1); }},
+      {"a read from a full device",
+       {{"FOVEA_SIM_COMPLETION", "random"}, {"FOVEA_SIM_MEMORY", "33554432"}},
+       [] { expectReadsInOrder(4 << 20); }},
       {"failing allocation",
        {{"FOVEA_SIM_FAIL_ALLOCATION", "2"}},
        [] {
