@@ -10,8 +10,8 @@ import type { WaitingCall } from "./waiting.js";
 
 /** A launch takes no further call once it is expected to take this long, in milliseconds: others wait for its end. */
 const longLaunch = 10;
-/** Operations per millisecond, until the first launch has been timed. */
-const firstRate = 2e7;
+/** Milliseconds per operation, until the first launch has been timed. */
+const firstPace = 5e-8;
 
 interface Member {
   readonly waiting: WaitingCall;
@@ -30,7 +30,9 @@ interface Launch {
 export class Lane {
   #queue: WaitingCall[] = [];
   readonly #running = new Set<Launch>();
-  #rate = firstRate;
+  /** Milliseconds per operation, and when the last launch ended. */
+  #pace = firstPace;
+  #lastEnd = 0;
   #scheduled = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -91,7 +93,7 @@ export class Lane {
   }
 
   #isLong(work: number): boolean {
-    return work / this.#rate > longLaunch;
+    return work * this.#pace > longLaunch;
   }
 
   /**
@@ -103,7 +105,7 @@ export class Lane {
     const overtaking = !this.#mayLaunch;
     if (this.#queue.length === 0 || (overtaking && !this.#mayOvertake)) return [];
     const now = performance.now();
-    const ratio = ({ since, work }: WaitingCall) => ((now - since) * this.#rate) / work;
+    const ratio = ({ since, work }: WaitingCall) => (now - since) / (work * this.#pace);
     const candidates = overtaking ? this.#queue.filter(({ work }) => !this.#isLong(work)) : [...this.#queue];
     candidates.sort((a, b) => ratio(b) - ratio(a));
     const taken: WaitingCall[] = [];
@@ -160,10 +162,13 @@ export class Lane {
 
   #settled(launch: Launch, how: How, message: string): void {
     this.#running.delete(launch);
-    const time = performance.now() - launch.start;
+    const end = performance.now();
+    const time = end - launch.start;
+    // A GPU begins a launch when the one before has ended. (On the processor, a small one may go ahead of it.)
+    const begun = this.#device === "cpu" ? launch.start : Math.max(launch.start, this.#lastEnd);
+    this.#lastEnd = end;
     if (how === 0) {
-      // Of a short launch, most time goes into other things.
-      if (time > longLaunch / 10) this.#rate += 0.2 * (launch.work / time - this.#rate);
+      this.#timed(launch.work, end - begun);
       for (const { waiting, call, outputs } of launch.members) {
         if (waiting.isAborted) {
           discardOutputs(call, outputs);
@@ -177,6 +182,15 @@ export class Lane {
       this.#failed(launch, how === 1 ? undefined : outcomeError(how, message), how !== 3);
     }
     if (this.#queue.length > 0) this.#schedule();
+  }
+
+  /**
+   * The mean is that of times, not of their inverses: an end that is noticed late takes from the next launch's time what it adds to
+   * its own. Of a short launch most time goes into other things, but the device is at least as fast as it shows.
+   */
+  #timed(work: number, time: number): void {
+    const pace = time / work;
+    if (time > longLaunch / 10 || pace < this.#pace) this.#pace += 0.2 * (pace - this.#pace);
   }
 
   /** A launch did not come about, or failed. Where it can be one call's fault, each is tried by itself. */

@@ -1,0 +1,58 @@
+// How much an AttentionBatcher launches at a time on a GPU, which is played by one that computes for as long as the test says.
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Binding, Settled } from "../binding.js";
+import { AttentionBatcher, Tensor } from "../lib/index.js";
+
+/** Computes one launch after the other, and takes so many milliseconds for each and for each of its sequences. */
+const gpu = vi.hoisted(() => ({ perLaunch: 0, perSequence: 0, free: 0, launches: [] as number[] }));
+
+vi.mock(import("../lib/native.js"), async (original) => {
+  const device = { name: "played", computeMajor: 9, computeMinor: 0, multiprocessors: 1, memoryBytes: 1, unusable: "" };
+  const attention = (_: unknown, problem: Float64Array, __: unknown, plan: Float64Array, settled: Settled): number => {
+    const sequences = problem[17]!;
+    gpu.launches.push(sequences);
+    gpu.free = Math.max(gpu.free, performance.now()) + gpu.perLaunch + sequences * gpu.perSequence;
+    setTimeout(() => settled(0, ""), gpu.free - performance.now());
+    plan.fill(0);
+    return gpu.launches.length;
+  };
+  const binding = {
+    kernels: ["played"],
+    cuda: () => ({ unavailable: "", driver: "", version: 0, devices: [device] }),
+    leave: () => {},
+    attention,
+  } as unknown as Binding;
+  return { ...(await original()), native: () => binding };
+});
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  Object.assign(gpu, { free: 0, launches: [] });
+});
+afterEach(() => void vi.useRealTimers());
+
+/** The sizes of the last launches, after callers have made so many calls, each its next one when it has its result. */
+async function sizes(callers: number, calls: number, keyLength: number): Promise<number[]> {
+  const batcher = new AttentionBatcher({ maxQueue: callers });
+  const [query, key] = [Tensor.zeros([1, 1, 1, 16]), Tensor.zeros([1, 1, keyLength, 16])];
+  const call = async () => {
+    for (let i = 0; i < calls; i++) await batcher.attention(query, key, key, { device: "cuda" });
+  };
+  const all = Promise.all(Array.from({ length: callers }, call));
+  await vi.runAllTimersAsync();
+  await all;
+  return gpu.launches.slice(-9, -3);
+}
+
+test("launches hold 10 milliseconds of work, though there are two at a time", async () => {
+  Object.assign(gpu, { perLaunch: 0, perSequence: 0.5 });
+  for (const size of await sizes(100, 20, 1000)) expect(size).toBeGreaterThanOrEqual(18);
+  expect(Math.max(...gpu.launches.slice(20))).toBeLessThanOrEqual(22);
+});
+
+test("calls that are a launch's work by the first guess go together on a GPU that is faster than that", async () => {
+  Object.assign(gpu, { perLaunch: 0.05, perSequence: 0.001 });
+  const work = 34 * 32 * 400_000; // above 10 ms at the first guess
+  expect(work * 5e-8).toBeGreaterThan(10);
+  for (const size of await sizes(100, 20, 400_000)) expect(size).toBeGreaterThan(20);
+});
