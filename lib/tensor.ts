@@ -320,7 +320,10 @@ export class Tensor<D extends DType = DType> {
       const message = `cast: expected float dtypes, got ${show(view.dtype)} to ${show(dtype)}`;
       throw new FoveaError("ERR_FOVEA_DTYPE", message);
     }
-    if (view.device !== "cpu") return makeTensor(packed("tensor", view, dtype)) as Tensor<To>;
+    if (view.device !== "cpu") {
+      assertFree("tensor", view, false);
+      return makeTensor(packed("tensor", view, dtype)) as Tensor<To>;
+    }
     return wrap(encode(this.toNumbers(), dtype), dtype, view.shape) as Tensor<To>;
   }
 

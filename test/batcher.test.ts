@@ -124,6 +124,24 @@ describe.each(backends)("$name", (backend) => {
     expect(batcher.metrics()).toMatchObject({ accepted: 4, completed: 2, aborted: 2, failed: 0 });
   });
 
+  test("nothing comes between a call and its launch: its memory is in use, and disposed tensors are kept", async () => {
+    const { device } = backend;
+    const batcher = new AttentionBatcher({ maxWait: 60_000, maxBatch: 2 });
+    const tensors = () => inputs(8).map((tensor) => (tensor as Tensor).to(device));
+    const [query, key, value] = (await Promise.all(tensors())) as [Tensor, Tensor, Tensor];
+    const [out, other] = [0, 1].map(() => Tensor.zeros([1, 2, 8, 16], { device })) as [Tensor, Tensor];
+    const call = batcher.attention(query, key, value, { out });
+    expect(await codeOf(attention(out, key, value))).toBe("ERR_FOVEA_BUSY");
+    expect(await codeOf(attention(other, key, value, { out: query }))).toBe("ERR_FOVEA_BUSY");
+    expect(await codeOf(out.read())).toBe("ERR_FOVEA_BUSY");
+    expect(() => out.cast("float16")).toThrow(/^tensor: is being written by an unsettled call/);
+    await attention(query, key, value); // reads what others read
+    for (const tensor of [query, key, value]) tensor.dispose();
+    await Promise.all([call, batcher.attention(other, other, other)]);
+    expect(bits(await out.read())).toBe(bits((await attention(...inputs(8), { device })).output));
+    expect((await attention(out, out, out, { out: other })).output).toBe(other);
+  });
+
   test("calls with other rules are not", async () => {
     const { device } = backend;
     const batcher = new AttentionBatcher();

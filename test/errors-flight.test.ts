@@ -88,6 +88,14 @@ describe("memory of an unsettled call", () => {
     await Promise.all(two);
   });
 
+  test("tens of thousands of calls that share tensors cost each other nothing", async () => {
+    const [query, key, value] = inputs();
+    const all = Array.from({ length: 30_000 }, () => attention(query, key, value));
+    const synchronized = synchronize();
+    calls.settle.forEach((_, id) => done(id));
+    await Promise.all([...all, synchronized]);
+  }, 20_000); // a few seconds; more than a minute when each looked at all others
+
   test("only the bytes of the view count", async () => {
     const [query, key, value] = inputs();
     const both = float(2, 2, 3, 4);

@@ -125,7 +125,7 @@ export class AttentionBatcher {
     const call = keepPageTable(checkCall(query, key, value, options));
     const signal = options?.signal;
     if (signal?.aborted === true) throw abortError(signal);
-    const land = takeOff(inputsOf(call), call.out?.view);
+    const land = takeOff(inputsOf(call), call.out?.view, true);
     const waiting = new WaitingCall(call, signal, (how) => {
       land();
       this.#meter.settled(how);
