@@ -1,4 +1,4 @@
-// Worker threads that answer calls. One that dies fails the calls it had, and another takes its place.
+// Worker threads that answer calls. One that dies or answers no more fails the calls it had, and another takes its place.
 
 import { constants, setPriority } from "node:os";
 import { parentPort, Worker } from "node:worker_threads";
@@ -8,7 +8,8 @@ interface Call {
   readonly request: object;
 }
 
-type Message = Call | "end";
+/** "end": after the calls it has; "quit": without them. */
+type Message = Call | "end" | "quit";
 
 type Answer =
   { readonly id: number; readonly reply: object } | { readonly id: number; readonly error: string } | "ready";
@@ -22,6 +23,10 @@ interface Member {
   readonly worker: Worker;
   readonly pending: Map<number, Pending>;
   ready: boolean;
+  /** Runs while it has calls and none is answered. */
+  timer: NodeJS.Timeout | undefined;
+  /** Once it is no member any more. */
+  left: () => void;
 }
 
 /** None is left, and none will come. */
@@ -34,18 +39,23 @@ export class NoWorkerError extends Error {
 export class WorkerPool {
   readonly #program: URL;
   readonly #workerData: object;
+  readonly #patience: number;
   readonly #members = new Set<Member>();
   #calls = 0;
   #closing = false;
 
-  private constructor(program: URL, workerData: object) {
+  private constructor(program: URL, workerData: object, patience: number) {
     this.#program = program;
     this.#workerData = workerData;
+    this.#patience = patience;
   }
 
-  /** Resolves when all `count` workers serve; rejects when one fails to start. */
-  static async start(program: URL, count: number, workerData: object): Promise<WorkerPool> {
-    const pool = new WorkerPool(program, workerData);
+  /**
+   * Resolves when all `count` workers serve; rejects when one fails to start. A worker that answers none of its calls for
+   * `patience` milliseconds is given up; an answer takes a fraction of a second.
+   */
+  static async start(program: URL, count: number, workerData: object, patience = 30_000): Promise<WorkerPool> {
+    const pool = new WorkerPool(program, workerData, patience);
     try {
       await Promise.all(Array.from({ length: count }, () => pool.#hire()));
     } catch (error) {
@@ -73,6 +83,7 @@ export class WorkerPool {
     return new Promise((resolve, reject) => {
       member.worker.postMessage({ id, request } satisfies Call, buffersOf(request));
       member.pending.set(id, { resolve, reject });
+      if (member.pending.size === 1) this.#watch(member);
     });
   }
 
@@ -80,10 +91,10 @@ export class WorkerPool {
   async close(): Promise<void> {
     this.#closing = true;
     await Promise.all(
-      [...this.#members].map(async ({ worker }) => {
-        const exit = new Promise((resolve) => worker.once("exit", resolve)); // after an error, too
-        worker.postMessage("end" satisfies Message);
-        await exit;
+      [...this.#members].map((member) => {
+        const left = new Promise<void>((resolve) => (member.left = resolve)); // after an error, too
+        member.worker.postMessage("end" satisfies Message);
+        return left;
       }),
     );
   }
@@ -91,17 +102,20 @@ export class WorkerPool {
   /** Resolves when a new worker serves. */
   #hire(): Promise<void> {
     const worker = new Worker(loader(this.#program), { eval: true, workerData: this.#workerData });
-    const member: Member = { worker, pending: new Map(), ready: false };
+    const member: Member = { worker, pending: new Map(), ready: false, timer: undefined, left: () => {} };
     this.#members.add(member);
     return new Promise((resolve, reject) => {
       worker.on("message", (answer: Answer) => {
         if (answer === "ready") {
           member.ready = true;
+          this.#watch(member);
           resolve();
           return;
         }
-        const pending = member.pending.get(answer.id)!;
+        const pending = member.pending.get(answer.id);
+        if (pending === undefined) return; // it was given up
         member.pending.delete(answer.id);
+        this.#watch(member);
         if ("error" in answer) pending.reject(new Error(answer.error));
         else pending.resolve(answer.reply);
       });
@@ -110,16 +124,40 @@ export class WorkerPool {
         else console.error("a worker failed:", error);
       });
       worker.on("exit", (code) => {
-        const served = member.ready;
-        member.ready = false;
-        this.#members.delete(member);
         const error = new Error(`a worker ended (${code})`);
-        for (const pending of member.pending.values()) pending.reject(error);
+        this.#remove(member, error);
         reject(error); // of no effect once it had started
-        // What cannot even start is not tried again and again.
-        if (served && !this.#closing) this.#hire().catch((cause: unknown) => console.error("no new worker:", cause));
       });
     });
+  }
+
+  #watch(member: Member): void {
+    clearTimeout(member.timer);
+    if (member.ready && member.pending.size > 0) member.timer = setTimeout(() => this.#giveUp(member), this.#patience);
+  }
+
+  /**
+   * What waits for ever can still quit. What is in a loop has to be ended from here, but not at once: native code that was only slow
+   * would take the process with it.
+   */
+  #giveUp(member: Member): void {
+    console.error("a worker does not answer; another one takes its place");
+    this.#remove(member, new Error("a worker did not answer"));
+    const { worker } = member;
+    worker.unref();
+    worker.postMessage("quit" satisfies Message);
+    setTimeout(() => void worker.terminate(), this.#patience).unref();
+  }
+
+  /** Its calls fail, and another worker takes its place. */
+  #remove(member: Member, error: Error): void {
+    if (!this.#members.delete(member)) return;
+    clearTimeout(member.timer);
+    for (const pending of member.pending.values()) pending.reject(error);
+    member.pending.clear();
+    member.left();
+    // What cannot even start is not tried again and again.
+    if (member.ready && !this.#closing) this.#hire().catch((cause: unknown) => console.error("no new worker:", cause));
   }
 }
 
@@ -145,7 +183,8 @@ export function serve(answer: (request: never) => object | Promise<object>): voi
   };
   let last = Promise.resolve();
   port.on("message", (call: Message) => {
-    if (call === "end") void last.then(() => port.close());
+    if (call === "quit") process.exit();
+    else if (call === "end") void last.then(() => port.close());
     else last = respond(call, last);
   });
   port.postMessage("ready" satisfies Answer);

@@ -3,7 +3,8 @@ import { WorkerPool } from "../../examples/embedding-server/worker-pool.js";
 import type { Order } from "./pool-worker.js";
 
 console.error = () => {}; // it tells there of workers that fail
-const pool = await WorkerPool.start(new URL("pool-worker.ts", import.meta.url), 2, {});
+const program = new URL("pool-worker.ts", import.meta.url);
+let pool = await WorkerPool.start(program, 2, {});
 const outcomes: string[] = [];
 const give = async (order: Order): Promise<void> => {
   const place = outcomes.push("nothing") - 1;
@@ -24,4 +25,13 @@ const start = await WorkerPool.start(missing, 2, {}).then(
   () => "started",
   () => "did not start",
 );
+
+// Those that do not answer for long.
+pool = await WorkerPool.start(program, 2, {}, 700);
+await Promise.all([give("wait for ever"), give("sleep"), give("answer")]);
+while (pool.alive < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+await give("answer");
+const stuck = give("loop");
+await pool.close();
+await stuck;
 process.stdout.write(JSON.stringify([...outcomes, start]));

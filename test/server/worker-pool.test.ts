@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { runChild } from "../support/child.js";
 
-test("workers that end are replaced, and only their own calls fail", async () => {
+test("workers that end or do not answer are replaced, and only their own calls fail", async () => {
   const outcomes = await runChild<string[]>("../server/pool-child.ts");
   expect(outcomes).toEqual([
     "a worker ended (3)",
@@ -13,6 +13,11 @@ test("workers that end are replaced, and only their own calls fail", async () =>
     '{"order":"take long"}',
     "a worker ended (1)",
     "no worker is running",
+    "a worker did not answer",
+    "a worker did not answer",
+    "a worker did not answer",
+    '{"order":"answer"}',
+    "a worker did not answer",
     "did not start",
   ]);
 });
