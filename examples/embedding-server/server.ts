@@ -1,5 +1,6 @@
 // The HTTP side: routes, limits, and what a client is told when something is wrong.
 
+import { lookup } from "node:dns/promises";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
@@ -52,6 +53,13 @@ class StatusError extends Error {
   }
 }
 
+interface Connection {
+  /** How many it still gets. */
+  answers: number;
+  /** What to do when it is closed: of requests that came one after the other without waiting, Node tells only one. */
+  readonly waiting: Set<() => void>;
+}
+
 export function createServer(encoder: Encoder, options: ServerOptions, metrics = new Metrics()): FastifyInstance {
   const { maxTexts, maxCharacters, timeout } = options;
   const queue = new TextQueue(encoder, { ...options, onPass: (texts, tokens) => metrics.pass(texts, tokens) });
@@ -68,21 +76,24 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
   });
   app.removeContentTypeParser("text/plain");
   app.server.maxConnections = options.maxConnections;
-  /** Each connection with how many answers it still gets. */
-  const connections = new Map<Socket, number>();
+  const connections = new Map<Socket, Connection>();
   const countAnswers = (socket: Socket, more: 1 | -1): void => {
-    const before = connections.get(socket);
-    if (before === undefined) return;
-    connections.set(socket, before + more);
-    if (before + more === 0 && !app.server.listening) socket.end(); // it would be kept for another request
+    const connection = connections.get(socket);
+    if (connection === undefined) return;
+    connection.answers += more;
+    if (connection.answers === 0 && !app.server.listening) socket.end(); // it would be kept for another request
   };
   app.server.on("connection", (socket) => {
-    connections.set(socket, 0);
-    socket.once("close", () => connections.delete(socket));
+    const waiting = new Set<() => void>();
+    connections.set(socket, { answers: 0, waiting });
+    socket.once("close", () => {
+      connections.delete(socket);
+      for (const leave of waiting) leave();
+    });
   });
   // Called when the server is closed. Node's own takes a connection whose answer is written but not sent for idle, and cuts it off.
   app.server.closeIdleConnections = () => {
-    for (const [socket, answers] of connections) if (answers === 0) socket.destroy();
+    for (const [socket, { answers }] of connections) if (answers === 0) socket.destroy();
   };
   // Node's own limit, requestTimeout, sees no body that comes in byte by byte.
   app.addHook("onRequest", ({ raw }, reply, done) => {
@@ -103,15 +114,21 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
   const embedBody = object({ texts: { type: "array", minItems: 1, maxItems: maxTexts, items: text } });
   const attentionBody = object({ text });
   /** Aborted when the client has left, or has waited for too long. */
-  const signalOf = ({ raw }: FastifyReply): AbortSignal => {
+  const signalOf = ({ raw, request }: FastifyReply): AbortSignal => {
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(new StatusError(503, "timed out")), timeout);
-    raw.once("close", () => {
+    const connection = connections.get(request.raw.socket);
+    const end = (): void => {
       clearTimeout(timer);
-      if (raw.writableFinished) return;
+      connection?.waiting.delete(end);
+      if (raw.writableFinished || controller.signal.aborted) return;
       metrics.abandoned.inc();
       controller.abort(new StatusError(499, "the client left"));
-    });
+    };
+    raw.once("close", end);
+    if (connection === undefined)
+      end(); // it left before
+    else connection.waiting.add(end);
     return controller.signal;
   };
 
@@ -182,7 +199,9 @@ export async function serveUntilSignal(app: FastifyInstance, { host, port, timeo
   };
   process.on("SIGTERM", (signal) => void stop(signal));
   process.on("SIGINT", (signal) => void stop(signal));
-  console.log(`listening on ${await app.listen({ host, port })}`);
+  // By its name fastify would listen on all of localhost's addresses, with servers to which most limits above do not apply.
+  const { address } = await lookup(host);
+  console.log(`listening on ${await app.listen({ host: address, port })}`);
 }
 
 /** Weights that are written at once, about. */

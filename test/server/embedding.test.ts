@@ -168,6 +168,24 @@ describe.skipIf(!installed)("the embedding server", () => {
     await expectAlive();
   });
 
+  test("drops all that a client asked for on one connection before it left", async () => {
+    const before = await server.metrics();
+    const count = async (name: string): Promise<number> => {
+      const metric = `embedding_${name}_total`;
+      return (await server.metrics()).get(metric)! - before.get(metric)!;
+    };
+    const body = JSON.stringify({ texts: new Array(20).fill("word ".repeat(200)) });
+    const head = "POST /embed HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    const client = connect(server.port, "127.0.0.1").on("error", () => {});
+    client.write(`${head}content-length: ${body.length}\r\n\r\n${body}`.repeat(12));
+    await until("all wait", async () => (await count("requests_accepted")) === 12);
+    client.destroy();
+    await until("nothing waits", async () => (await server.metrics()).get("embedding_queued_tokens") === 0);
+    expect(await count("texts")).toBeLessThan((12 * 20) / 2);
+    expect(await count("requests_abandoned")).toBeGreaterThan(6);
+    await expectAlive();
+  });
+
   test("tells how it is", async () => {
     expect(await server.fetch("/healthz")).toMatchObject({ status: 200, body: { status: "ok" } });
     const { headers, body } = await server.fetch("/metrics");

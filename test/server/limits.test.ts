@@ -1,5 +1,6 @@
 // The embedding server at its limits: it refuses what it cannot hold and lets go whom it waits for in vain.
 
+import { once } from "node:events";
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { installed, Server, until } from "./harness.js";
@@ -7,6 +8,24 @@ import { installed, Server, until } from "./harness.js";
 /** The head of a POST /embed whose body has so many bytes. */
 const head = (length: number): string =>
   `POST /embed HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`;
+
+/** For a process where the name localhost has two addresses. */
+const twoAddresses = `
+  import dns from "node:dns";
+  const { lookup } = dns;
+  dns.lookup = (name, options, done) =>
+    name === "localhost" && options.all
+      ? done(null, ["127.0.0.1", "127.0.0.2"].map((address) => ({ address, family: 4 })))
+      : lookup(name, options, done);`;
+
+test.skipIf(!installed)("the embedding server listens where its limits hold, and nowhere else", async () => {
+  const preload = `--import=data:text/javascript,${encodeURIComponent(twoAddresses)}`;
+  const env = { ...process.env, NODE_OPTIONS: preload };
+  await using server = await Server.startWith(env, "--workers=1", "--host=localhost");
+  const elsewhere = connect(server.port, "127.0.0.2");
+  await expect(once(elsewhere, "connect")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  expect((await server.embed("Hello, world!")).tokens).toEqual([5]);
+});
 
 describe.skipIf(!installed)("the embedding server at its limits", () => {
   let server: Server;
