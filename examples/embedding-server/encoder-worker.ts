@@ -2,6 +2,7 @@
 // layers is megabytes that stay here. Texts become tokens here, too: long ones would hold up the event loop.
 
 import { workerData } from "node:worker_threads";
+import { FoveaError } from "../../lib/index.js";
 import { Tokenizer } from "../../lib/encoder/tokenizer.js";
 import type { Attention } from "./attention.js";
 import { readWeights } from "./encoder-weights.js";
@@ -24,6 +25,15 @@ export interface EncodeReply extends Transformed {
   readonly pieces: readonly (readonly string[])[];
 }
 
+/** A GPU that is lost stays so while the process lives: no worker can start any more, and the server says that none is running. */
+function endWithoutGpu(error: unknown): never {
+  if (error instanceof FoveaError && error.code === "ERR_FOVEA_DEVICE_LOST") {
+    console.error(error.message);
+    process.exit(1);
+  }
+  throw error;
+}
+
 /** Serves, from now on, once it has computed something: what cannot work fails at the start. */
 export async function serveEncoder(attention: Attention): Promise<void> {
   const { maxTokens } = workerData as ForwardOptions;
@@ -35,10 +45,8 @@ export async function serveEncoder(attention: Attention): Promise<void> {
   serve(async ({ texts, wanted }: EncodeRequest): Promise<EncodeReply> => {
     const all = texts.map((text) => tokenizer.tokenize(text));
     const kept = all.map((tokens) => tokens.slice(0, maxTokens));
-    const encoded = await transformer.run(
-      kept.map((tokens) => tokens.map(({ id }) => id)),
-      wanted,
-    );
+    const ids = kept.map((tokens) => tokens.map(({ id }) => id));
+    const encoded = await transformer.run(ids, wanted).catch(endWithoutGpu);
     return {
       ...encoded,
       lengths: kept.map(({ length }) => length),

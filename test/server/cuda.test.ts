@@ -1,9 +1,11 @@
 // The embedding server with its attention on a GPU: the simulated one, where there is no other.
 
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { installed, Server } from "./harness.js";
+import { installed, Server, until } from "./harness.js";
 import { cosineDistance, TensorFlowEncoder } from "./tensorflow.js";
 
 const simulator = fileURLToPath(new URL("../../build/libfovea-cudasim.so", import.meta.url));
@@ -28,6 +30,20 @@ describe.skipIf(!installed)("the embedding server on a GPU", () => {
     for (const row of layers.flatMap(({ weights }) => weights.flat())) {
       expect(row.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 5);
     }
+  });
+
+  test.skipIf(!existsSync(simulator))("says that it is not well when its GPU is lost", async () => {
+    const settings = join(mkdtempSync(join(tmpdir(), "fovea-")), "settings");
+    writeFileSync(settings, "");
+    const env = { ...process.env, FOVEA_CUDA_DRIVER: simulator, FOVEA_SIM_SETTINGS: settings };
+    await using server = await Server.startWith(env, "--device=cuda", "--workers=1");
+    expect((await server.fetch("/healthz")).status).toBe(200);
+    writeFileSync(settings, "FOVEA_SIM_LOSE_DEVICE=1\n");
+    expect((await server.post("/embed", { texts: ["a"] })).status).toBe(500);
+    await until("it says so", async () => (await server.fetch("/healthz")).status === 503);
+    await until("it refuses", async () => (await server.post("/embed", { texts: ["a"] })).status === 503);
+    server.signal("SIGTERM");
+    expect(await server.ended()).toBe(0);
   });
 
   test("does not start where there is none", async () => {
