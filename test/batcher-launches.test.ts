@@ -4,11 +4,12 @@ import type { Binding, Settled } from "../binding.js";
 import { AttentionBatcher, Tensor } from "../lib/index.js";
 
 /** Computes one launch after the other, and takes so many milliseconds for each and for each of its sequences. */
-const gpu = vi.hoisted(() => ({ perLaunch: 0, perSequence: 0, free: 0, launches: [] as number[] }));
+const gpu = vi.hoisted(() => ({ perLaunch: 0, perSequence: 0, free: 0, launches: [] as number[], fails: false }));
 
 vi.mock(import("../lib/native.js"), async (original) => {
   const device = { name: "played", computeMajor: 9, computeMinor: 0, multiprocessors: 1, memoryBytes: 1, unusable: "" };
   const attention = (_: unknown, problem: Float64Array, __: unknown, plan: Float64Array, settled: Settled): number => {
+    if (gpu.fails) throw Object.assign(new Error("no"), { code: "ERR_FOVEA_OUT_OF_MEMORY" });
     const sequences = problem[17]!;
     gpu.launches.push(sequences);
     gpu.free = Math.max(gpu.free, performance.now()) + gpu.perLaunch + sequences * gpu.perSequence;
@@ -27,7 +28,7 @@ vi.mock(import("../lib/native.js"), async (original) => {
 
 beforeEach(() => {
   vi.useFakeTimers();
-  Object.assign(gpu, { free: 0, launches: [] });
+  Object.assign(gpu, { free: 0, launches: [], fails: false });
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -55,4 +56,21 @@ test("calls that are a launch's work by the first guess go together on a GPU tha
   const work = 34 * 32 * 400_000; // above 10 ms at the first guess
   expect(work * 5e-8).toBeGreaterThan(10);
   for (const size of await sizes(100, 20, 400_000)) expect(size).toBeGreaterThan(20);
+});
+
+test("what waited for company leaves no timer, which would keep the process alive", async () => {
+  const batcher = new AttentionBatcher({ maxWait: 60_000 });
+  const tensor = Tensor.zeros([1, 1, 1, 16]);
+  const controller = new AbortController();
+  const call = batcher.attention(tensor, tensor, tensor, { device: "cuda", signal: controller.signal });
+  expect(vi.getTimerCount()).toBe(1);
+  controller.abort();
+  await expect(call).rejects.toMatchObject({ code: "ERR_FOVEA_ABORTED" });
+  expect(vi.getTimerCount()).toBe(0);
+
+  gpu.fails = true;
+  const calls = [1, 2].map(() => batcher.attention(tensor, tensor, tensor, { device: "cuda" }));
+  await batcher.close();
+  for (const failed of await Promise.allSettled(calls)) expect(failed.status).toBe("rejected");
+  expect(vi.getTimerCount()).toBe(0);
 });

@@ -277,6 +277,16 @@ describe.skipIf(onCuda)("overload and closing", () => {
     await batcher.close();
   });
 
+  test("close() lets no call wait for company", async () => {
+    const batcher = new AttentionBatcher({ maxWait: 60_000 });
+    // Of the launch that fails each is tried by itself.
+    const calls = [inputs(8), endless(3, 2 ** 50), inputs(9)].map((each) =>
+      codeOf(batcher.attention(...each, { algorithm: "standard" })),
+    );
+    await batcher.close();
+    expect((await Promise.all(calls)).filter((code) => code === "resolved")).toHaveLength(2);
+  }, 30_000);
+
   test("drain() waits for calls that come meanwhile too", async () => {
     const batcher = new AttentionBatcher();
     const follow = async () => {

@@ -94,6 +94,7 @@ export class AttentionBatcher {
   /** Accepts no more calls, and resolves when those that were accepted have settled. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
+    for (const lane of this.#lanes.values()) lane.launchAll(); // no company will come
     await this.drain();
   }
 

@@ -58,24 +58,31 @@ export class Lane {
   add(waiting: WaitingCall): void {
     waiting.aborted = () => {
       this.#queue.splice(this.#queue.indexOf(waiting), 1);
+      if (this.#queue.length === 0) this.#stopTimer(); // it would keep the process alive
       waiting.rejectAborted();
     };
     this.#queue.push(waiting);
-    if (this.#maxWait === 0 || this.#running.size > 0 || this.#queue.length >= this.#maxBatch) this.#schedule();
-    else this.#timer ??= setTimeout(() => this.#launchAll(), this.#maxWait);
+    const together = this.#maxWait > 0 && this.#running.size === 0 && !waiting.alone;
+    if (!together || this.#queue.length >= this.#maxBatch) this.#schedule();
+    else this.#timer ??= setTimeout(() => this.launchAll(), this.#maxWait);
   }
 
   /** At the end of this turn: calls that are made in it go together. */
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => this.#launchAll());
+    queueMicrotask(() => this.launchAll());
   }
 
-  #launchAll(): void {
-    this.#scheduled = false;
+  #stopTimer(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+  }
+
+  /** Launches what waits, as far as the device has room. */
+  launchAll(): void {
+    this.#scheduled = false;
+    this.#stopTimer();
     for (let next = this.#next(); next.length > 0; next = this.#next()) {
       this.#launch(next);
       this.#room();
