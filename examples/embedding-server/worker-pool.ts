@@ -25,8 +25,9 @@ interface Member {
   ready: boolean;
   /** Runs while it has calls and none is answered. */
   timer: NodeJS.Timeout | undefined;
-  /** Once it is no member any more. */
-  left: () => void;
+  /** Resolves by `left`, once it is no member any more. */
+  readonly gone: Promise<void>;
+  readonly left: () => void;
 }
 
 /** None is left, and none will come. */
@@ -91,10 +92,9 @@ export class WorkerPool {
   async close(): Promise<void> {
     this.#closing = true;
     await Promise.all(
-      [...this.#members].map((member) => {
-        const left = new Promise<void>((resolve) => (member.left = resolve)); // after an error, too
-        member.worker.postMessage("end" satisfies Message);
-        return left;
+      [...this.#members].map(({ worker, gone }) => {
+        worker.postMessage("end" satisfies Message);
+        return gone;
       }),
     );
   }
@@ -102,7 +102,9 @@ export class WorkerPool {
   /** Resolves when a new worker serves. */
   #hire(): Promise<void> {
     const worker = new Worker(loader(this.#program), { eval: true, workerData: this.#workerData });
-    const member: Member = { worker, pending: new Map(), ready: false, timer: undefined, left: () => {} };
+    let left!: () => void;
+    const gone = new Promise<void>((resolve) => (left = resolve));
+    const member: Member = { worker, pending: new Map(), ready: false, timer: undefined, gone, left };
     this.#members.add(member);
     return new Promise((resolve, reject) => {
       worker.on("message", (answer: Answer) => {

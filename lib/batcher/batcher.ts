@@ -35,6 +35,7 @@ const optionNames: ReadonlySet<string> = new Set<keyof BatcherOptions>(["maxBatc
  *   calls even go ahead of a large one that is being computed.
  * - A call can be aborted while it waits, at once. Of a launch that runs it is let go when the launch has ended, or stopped
  *   when all calls of that launch are aborted.
+ * - Until a call settles, its tensors are in use, on a GPU too: what is called later is not computed before it.
  * - The `plan` of a result is that of the launch.
  */
 export class AttentionBatcher {
