@@ -65,8 +65,8 @@ void reduce(const BulkCopy& copy, uint8_t* to, const uint8_t* from, uint32_t byt
 
 void BulkCopies::issue(Cta& cta, Warp& warp, BulkCopy copy) {
   copy.warp = warp.id;
-  copy.known = warp.known;
-  copy.proxied = warp.proxied;
+  copy.known = warp.knownTo(copy.lane);
+  copy.proxied = warp.proxiedTo(copy.lane);
   copy.lastSync = warp.lastSync;
   copy.round = round_;
   warp.tick();
@@ -150,7 +150,7 @@ void BulkCopies::land(Cta& cta, const BulkCopy& copy) {
   times.at[static_cast<size_t>(barrier.agent)] = barrier.agentTime;
   SharedAccess access;
   access.warp = barrier.agent;
-  access.lane = kWholeWarp;
+  access.lane = kEveryLane;
   access.known = &times;
   cta.shared.endCopy(copy.shared, copy.bytes, access, true);
 

@@ -67,7 +67,7 @@ void count(Cta& cta, const BulkCopy& copy) {
 
 // The mbarrier must be known to the asynchronous proxy.
 void checkInitFence(Cta& cta, const Warp& warp, int lane, const Mbarrier& barrier) {
-  if (barrier.initFenced || barrier.initTime <= warp.proxied.at[static_cast<size_t>(barrier.initWarp)]) return;
+  if (barrier.initFenced || warp.proxiedTo(lane).knows(barrier.initWarp, barrier.initLane, barrier.initTime)) return;
   cta.report(warp, lane, "missing-proxy-fence",
              "a copy counts on an mbarrier whose init has no fence.mbarrier_init or fence.proxy.async behind it");
 }
@@ -129,7 +129,7 @@ Outcome issue(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mas
       checkInitFence(cta, warp, lane, *found);
       copy.mbarrier = static_cast<uint32_t>(barrier);
       SharedAccess access = sharedAccess(warp, lane);
-      access.proxied = &warp.proxied;
+      access.proxied = &warp.proxiedTo(lane);
       Violation violation;
       cta.shared.beginCopy(copy.shared, copy.bytes, access, violation);
       if (violation.kind) cta.report(warp, lane, violation);

@@ -24,6 +24,17 @@ uint64_t addressOf(const Warp& warp, const Instruction& instruction, const Opera
   return address;
 }
 
+// The lanes of `mask` that use the mbarrier at an address.
+LaneMask lanesAt(uint64_t address, const Warp& warp, const Instruction& instruction, const Operand& base,
+                 LaneMask mask) {
+  LaneMask lanes = 0;
+  for (LaneMask rest = mask; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    lanes |= static_cast<LaneMask>(addressOf(warp, instruction, base, lane) == address) << lane;
+  }
+  return lanes;
+}
+
 void completePhase(Cta& cta, Mbarrier& barrier) {
   if (barrier.pending > 0 || barrier.transactions != 0) return;
   barrier.completed = barrier.arrived;
@@ -66,6 +77,7 @@ Outcome initialize(Cta& cta, Warp& warp, const Instruction& instruction, LaneMas
     barrier.agent = kFirstAsyncAgent + static_cast<int>(agent);
     barrier.agentTime = ++cta.agentTimes[agent];
     barrier.initWarp = warp.id;
+    barrier.initLane = lane;
     barrier.initTime = warp.now();
   }
   return Outcome::kNext;
@@ -91,8 +103,6 @@ Outcome arrive(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask ma
   for (int k = 2; k < 4; k++) cta.checkDefined(warp, instruction.operand[k], mask, "the count of an mbarrier");
   const auto* counts = warp.read<uint32_t>(instruction.operand[2]);
   const auto* bytes = warp.read<uint32_t>(instruction.operand[3]);
-  // What the lanes read together is released when all of them arrive, or after they were synchronised.
-  if (mask == warp.live) warp.tick();
   Mbarrier* last = nullptr;
   for (LaneMask rest = mask; rest; rest &= rest - 1) {
     const int lane = std::countr_zero(rest);
@@ -115,8 +125,7 @@ Outcome arrive(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask ma
       }
       const bool releases = !(instruction.mode & kRelaxed);
       if (releases && barrier != last) {
-        barrier->arrived.join(warp.known);
-        barrier->arrivedProxied.join(warp.proxied);
+        warp.releaseTo(lanesAt(address, warp, instruction, base, mask), barrier->arrived, barrier->arrivedProxied);
         last = barrier;
       } else if (!releases && warp.fences.hasCta) {
         barrier->arrived.join(warp.fences.fencedCta);
@@ -154,8 +163,12 @@ Outcome wait(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask
   const Operand &result = instruction.operand[0], &base = instruction.operand[1], &state = instruction.operand[2];
   cta.checkDefined(warp, base, mask, "an address");
   cta.checkDefined(warp, state, mask, "the phase to wait for");
-  LaneMask done = 0;
+  LaneMask done = 0, alike = 0;  // those that are done, of them those that waited for the last mbarrier
   const Mbarrier* last = nullptr;
+  const auto learn = [&] {
+    if (alike) warp.learn(alike, last->completed, last->completedProxied);
+    alike = 0;
+  };
   uint64_t address = 0, phase = 0;
   for (LaneMask rest = mask; rest; rest &= rest - 1) {
     const int lane = std::countr_zero(rest);
@@ -169,15 +182,16 @@ Outcome wait(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask
     const bool isComplete = instruction.mode & kParity ? (phase & 1) != (wanted & 1) : phase != wanted;
     if (!isComplete) continue;
     done |= 1u << lane;
-    if (barrier == last) continue;
-    last = barrier;
     if (instruction.mode & kRelaxedWait) {
-      warp.fences.pendingCta.join(cta.number, barrier->completed.local);
-    } else {
-      warp.known.join(barrier->completed);
-      warp.proxied.join(barrier->completedProxied);
+      if (barrier != last) warp.fences.pendingCta.join(cta.number, barrier->completed.local);
+      last = barrier;
+      continue;
     }
+    if (barrier != last) learn();
+    last = barrier;
+    alike |= 1u << lane;
   }
+  learn();
   if (!done && !givesUp(cta, warp, instruction, address, phase)) return Outcome::kRetry;
   cta.counters.mbarrierWaits += done != 0;
   warp.setPredicate(result, mask, done);

@@ -28,7 +28,7 @@ struct Mbarrier {
   // Copies that count here write as an agent of their own, at the time of the phase that they complete in.
   int agent = 0;
   uint32_t agentTime = 0;
-  int initWarp = 0;
+  int initWarp = 0, initLane = 0;
   uint32_t initTime = 0;
   bool initFenced = false;  // by fence.mbarrier_init
 };

@@ -23,7 +23,7 @@ class Reader {
  public:
   Reader(Cta& cta, const Warp& warp, const WarpgroupProduct& product) : cta_(cta), warp_(warp) {
     access_.warp = warp.id;
-    access_.lane = kWholeWarp;
+    access_.lane = kAnyLane;
     access_.lastSync = product.lastSync;
     access_.known = &product.known;
     access_.proxied = &product.proxied;

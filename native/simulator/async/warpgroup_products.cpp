@@ -199,7 +199,7 @@ void WarpgroupProducts::wait(Cta& cta, Warp& warp, int64_t keep) {
     release(warp, products_.front());
     products_.pop_front();
   }
-  warp.synchronizeLanes();
+  warp.tick();
 }
 
 }  // namespace fovea::simulator

@@ -1,7 +1,30 @@
 // Knowledge of other CTAs.
 #include "check/clock.h"
 
+#include <algorithm>
+
 namespace fovea::simulator {
+
+void LocalTime::joinLanes(const LocalTime& other) {
+  for (const Lane& theirs : other.lanes) {
+    const auto mine = std::find_if(lanes.begin(), lanes.end(), [&](const Lane& lane) {
+      return lane.agent == theirs.agent && lane.lane == theirs.lane;
+    });
+    if (mine == lanes.end()) {
+      lanes.push_back(theirs);
+    } else {
+      mine->time = std::max(mine->time, theirs.time);
+    }
+  }
+  std::erase_if(lanes, [&](const Lane& lane) { return lane.time <= at[static_cast<size_t>(lane.agent)]; });
+}
+
+bool LocalTime::knowsLane(int agent, int lane, uint32_t time) const {
+  const auto count = std::count_if(lanes.begin(), lanes.end(), [&](const Lane& known) {
+    return known.agent == agent && known.time >= time && (known.lane == lane || lane >= kEveryLane);
+  });
+  return count >= (lane == kEveryLane ? kEveryLane : 1);
+}
 
 void CtaTimes::join(uint32_t cta, const LocalTime& time) {
   auto next = times_ ? std::make_shared<Map>(*times_) : std::make_shared<Map>();

@@ -2,6 +2,8 @@
 //
 // Every warp counts its own time. A barrier, or a release that another warp acquires, hands one warp's knowledge to the
 // other; an access at time t of warp w is ordered before what a warp does next exactly when that warp knows w up to t.
+// Lanes have no clocks of their own: one that releases by itself is known further than its warp, for which it vouches
+// only up to where the lanes were last synchronised.
 // Knowledge of other CTAs comes only through global atomics and is rare, so it is a shared, sparse map.
 #pragma once
 
@@ -9,17 +11,35 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <vector>
 
 namespace fovea::simulator {
 
 // Agents of one CTA: its warps (32 at most), and room for asynchronous agents.
 constexpr int kAgents = 64;
 
+// In place of a lane: all lanes of a warp, each for itself; or whichever, for what they do together.
+constexpr int kEveryLane = 32, kAnyLane = 33;
+
 struct LocalTime {
   std::array<uint32_t, kAgents> at{};
+  struct Lane {
+    int agent = 0, lane = 0;
+    uint32_t time = 0;
+  };
+  std::vector<Lane> lanes;  // that are known further than their warps: few
+
   void join(const LocalTime& other) {
     for (int i = 0; i < kAgents; i++) at[i] = at[i] > other.at[i] ? at[i] : other.at[i];
+    if (!lanes.empty() || !other.lanes.empty()) joinLanes(other);
   }
+  bool knows(int agent, int lane, uint32_t time) const {
+    return time <= at[static_cast<size_t>(agent)] || (!lanes.empty() && knowsLane(agent, lane, time));
+  }
+
+ private:
+  void joinLanes(const LocalTime& other);
+  bool knowsLane(int agent, int lane, uint32_t time) const;
 };
 
 // CTA number → what is known of it. Values are shared and never changed in place.

@@ -166,7 +166,7 @@ bool isOrdered(const Stamp& stamp, const GlobalAccess& access) {
   if (stamp.time == kTimeLimit) return true;  // time ran out of bits: unknown
   const LocalTime* known = &access.known->local;
   if (stamp.cta != (access.cta & kCtaMask)) known = access.known->others.find(stamp.cta);
-  return known && stamp.time <= known->at[stamp.warp];
+  return known && known->knows(static_cast<int>(stamp.warp), kAnyLane, stamp.time);
 }
 
 bool isSelf(const Stamp& stamp, const GlobalAccess& access) {

@@ -24,18 +24,17 @@ void note(Violation& violation, const char* kind, std::string message) {
   violation.message = std::move(message);
 }
 
+bool isSameLane(int one, int other) { return one == other && one < kEveryLane; }
+
 std::string who(int warp, int lane) {
   if (warp >= kFirstAsyncAgent) return "an asynchronous copy whose mbarrier was not waited for";
-  return "warp " + std::to_string(warp) + (lane < kWholeWarp ? " lane " + std::to_string(lane) : "");
+  return "warp " + std::to_string(warp) + (lane < kEveryLane ? " lane " + std::to_string(lane) : "");
 }
 
 }  // namespace
 
 SharedMemory::SharedMemory(uint32_t bytes, int warps)
-    : warps_(warps),
-      bytes_(bytes, 0xff),
-      words_((bytes + 3) / 4),
-      readTimes_(words_.size() * static_cast<size_t>(warps)) {}
+    : warps_(warps), bytes_(bytes, 0xff), words_((bytes + 3) / 4), reads_(words_.size() * static_cast<size_t>(warps)) {}
 
 void SharedMemory::checkAgainstWrite(const Word& word, uint32_t address, unsigned bytes, const SharedAccess& access,
                                      bool isRead, Violation& violation) const {
@@ -43,11 +42,11 @@ void SharedMemory::checkAgainstWrite(const Word& word, uint32_t address, unsigne
   const char* what = isRead ? "read" : "write";
   if (word.writer == access.warp) {
     // Two lanes that write one word leave one of the values there; only reading another lane's value needs an order.
-    if (isRead && word.writerLane != access.lane && word.writeTime >= access.lastSync)
+    if (isRead && !isSameLane(word.writerLane, access.lane) && word.writeTime >= access.lastSync)
       note(violation, "race-shared",
            std::string(what) + " of shared memory at " + hexadecimal(address) + " written by " +
                who(word.writer, word.writerLane) + " of the same warp, with no __syncwarp or barrier between");
-  } else if (word.writeTime > access.known->at[word.writer]) {
+  } else if (!access.known->knows(word.writer, word.writerLane, word.writeTime)) {
     note(violation, "race-shared",
          std::string(what) + " of shared memory at " + hexadecimal(address) + " written by " +
              who(word.writer, word.writerLane) + ", with no barrier between");
@@ -56,19 +55,56 @@ void SharedMemory::checkAgainstWrite(const Word& word, uint32_t address, unsigne
 
 void SharedMemory::checkProxy(const Word& word, uint32_t address, const SharedAccess& access,
                               Violation& violation) const {
-  if (!access.proxied || word.writer >= kFirstAsyncAgent || word.writeTime <= access.proxied->at[word.writer]) return;
+  if (!access.proxied || word.writer >= kFirstAsyncAgent) return;
+  if (access.proxied->knows(word.writer, word.writerLane, word.writeTime)) return;
   note(violation, "missing-proxy-fence",
        "the asynchronous proxy accesses shared memory at " + hexadecimal(address) + " written by " +
            who(word.writer, word.writerLane) + ", with no fence.proxy.async between");
 }
 
-void SharedMemory::checkAgainstReads(size_t index, const SharedAccess& access, Violation& violation) const {
-  const uint32_t* times = &readTimes_[index * static_cast<size_t>(warps_)];
+void SharedMemory::noteRead(size_t index, unsigned bytes, const SharedAccess& access, uint32_t time) {
+  Reads& reads = reads_[static_cast<size_t>(access.warp) * words_.size() + index];
+  const auto lane = static_cast<uint8_t>(access.lane | (access.proxied ? kByProxy : 0));
+  if (reads.time < access.lastSync) reads.lanes.fill(kNobody);  // whoever is known since knows of those, too
+  reads.time = time;
+  if (bytes == 15 && (reads.lanes[0] == kNobody || reads.lanes[0] == lane) &&
+      reads.bits() == reads.lanes[0] * 0x01010101u) {
+    reads.lanes.fill(lane);
+    return;
+  }
+  for (unsigned i = 0; i < 4; i++) {
+    uint8_t& reader = reads.lanes[i];
+    if (!(bytes >> i & 1) || reader == lane) continue;
+    reader = reader == kNobody ? lane : static_cast<uint8_t>(kEveryLane | (reader & lane & kByProxy));
+  }
+}
+
+void SharedMemory::checkAgainstReads(size_t index, unsigned bytes, const SharedAccess& access,
+                                     Violation& violation) const {
   for (int warp = 0; warp < warps_; warp++) {
-    if (times[warp] <= access.known->at[warp] || warp == access.warp) continue;
-    note(violation, "race-shared",
-         "write of shared memory at " + hexadecimal(index * 4) + " that warp " + std::to_string(warp) +
-             " read, with no barrier between");
+    const Reads& reads = reads_[static_cast<size_t>(warp) * words_.size() + index];
+    if (reads.time == 0) continue;
+    const bool ordered = warp == access.warp ? reads.time < access.lastSync : reads.time <= access.known->at[warp];
+    if (ordered && (!access.proxied || reads.time <= access.proxied->at[warp])) continue;
+    for (unsigned i = 0; i < 4; i++) {
+      if (!(bytes >> i & 1) || (i > 0 && bytes == 15 && reads.lanes[i] == reads.lanes[i - 1])) continue;
+      const bool byProxy = reads.lanes[i] != kNobody && reads.lanes[i] & kByProxy;
+      const int lane = reads.lanes[i] == kNobody ? kAnyLane : reads.lanes[i] & ~kByProxy;
+      if (warp == access.warp) {
+        if (lane != kAnyLane && !isSameLane(lane, access.lane) && reads.time >= access.lastSync)
+          note(violation, "race-shared",
+               "write of shared memory at " + hexadecimal(index * 4) + " that another lane of the same warp read, " +
+                   "with no __syncwarp or barrier between");
+      } else if (!access.known->knows(warp, lane, reads.time)) {
+        note(violation, "race-shared",
+             "write of shared memory at " + hexadecimal(index * 4) + " that warp " + std::to_string(warp) +
+                 " read, with no barrier between");
+      }
+      if (access.proxied && !byProxy && !access.proxied->knows(warp, lane, reads.time))
+        note(violation, "missing-proxy-fence",
+             "the asynchronous proxy writes shared memory at " + hexadecimal(index * 4) + " that warp " +
+                 std::to_string(warp) + " read, with no fence.proxy.async between");
+    }
   }
 }
 
@@ -76,13 +112,13 @@ void SharedMemory::checkAgainstReads(size_t index, const SharedAccess& access, V
 inline bool SharedMemory::isQuiet(const Word& word, const SharedAccess& access) {
   if (word.inFlight) return false;
   if (word.writer == kNobody) return true;
-  if (word.writer == access.warp) return word.writerLane == access.lane || word.writeTime < access.lastSync;
+  if (word.writer == access.warp) return isSameLane(word.writerLane, access.lane) || word.writeTime < access.lastSync;
   return word.writeTime <= access.known->at[word.writer];
 }
 
 bool SharedMemory::read(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation) {
   bool defined = true;
-  const uint32_t readTime = access.known->at[access.warp] + access.byGroup;
+  const uint32_t time = access.known->at[access.warp];
   for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
     Word& word = words_[index];
     const unsigned bytes = bytesOf(index, address, size);
@@ -94,7 +130,7 @@ bool SharedMemory::read(uint32_t address, uint32_t size, const SharedAccess& acc
       checkAgainstWrite(word, index * 4, bytes, access, true, violation);
     }
     if (access.atomic) continue;
-    readTimes_[index * static_cast<size_t>(warps_) + static_cast<size_t>(access.warp)] = readTime;
+    noteRead(index, bytes, access, time);
     word.readBytes |= bytes;
   }
   return defined;
@@ -107,13 +143,13 @@ bool SharedMemory::readAsync(uint32_t address, uint32_t size, const SharedAccess
     Word& word = words_[index];
     const unsigned bytes = bytesOf(index, address, size);
     defined &= (word.defined & bytes) == bytes;
-    readTimes_[index * static_cast<size_t>(warps_) + static_cast<size_t>(access.warp)] = time;
+    noteRead(index, bytes, access, time);
     word.readBytes |= bytes;
     if (word.inFlight)
       note(violation, "copy-in-flight",
            "read of shared memory at " + hexadecimal(index * 4) + " while an asynchronous copy into it is in flight");
     if (word.writer == kNobody) continue;
-    if (word.writeTime > access.known->at[word.writer]) {
+    if (!access.known->knows(word.writer, word.writerLane, word.writeTime)) {
       note(violation, "race-shared",
            "asynchronous read of shared memory at " + hexadecimal(index * 4) + " written by " +
                who(word.writer, word.writerLane) + ", with nothing that orders the two");
@@ -139,7 +175,7 @@ void SharedMemory::write(uint32_t address, uint32_t size, const SharedAccess& ac
             "write of shared memory at " + hexadecimal(index * 4) + " while an asynchronous copy into it is in flight");
       checkAgainstWrite(word, index * 4, bytes, access, false, violation);
     }
-    if (word.readBytes & bytes) checkAgainstReads(index, access, violation);
+    if (const unsigned read = word.readBytes & bytes) checkAgainstReads(index, read, access, violation);
     // Several lanes of one instruction that store parts of one word count as one write of them all.
     const bool sameMoment =
         word.writer == access.warp && word.writeTime == access.known->at[access.warp] && word.writerLane == access.lane;

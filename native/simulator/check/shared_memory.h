@@ -2,6 +2,8 @@
 // read it since, and whether an asynchronous copy into it is still in flight.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,15 +15,13 @@ namespace fovea::simulator {
 // One access by one warp, as the race check needs it.
 struct SharedAccess {
   int warp = 0;
-  int lane = 0;           // kWholeWarp for ldmatrix and stmatrix, which move data between lanes
+  int lane = 0;           // kEveryLane for ldmatrix and stmatrix, which move data between lanes; kAnyLane for wgmma
   uint32_t lastSync = 0;  // the warp's time when its lanes were last synchronised with one another
   const LocalTime* known = nullptr;
   bool atomic = false;
-  bool byGroup = false;  // several lanes read at once: known to others only after the lanes were synchronised
   // For the asynchronous proxy: what proxy fences cover. Null for ordinary accesses.
   const LocalTime* proxied = nullptr;
 };
-constexpr int kWholeWarp = 32;
 
 struct Violation {
   const char* kind = nullptr;  // null: none
@@ -65,17 +65,26 @@ class SharedMemory {
   };
   static constexpr uint8_t kNobody = 255;
 
+  // The last reads of a word by one warp.
+  struct Reads {
+    uint32_t time = 0;
+    std::array<uint8_t, 4> lanes{kNobody, kNobody, kNobody, kNobody};  // who read each byte at about that time
+    uint32_t bits() const { return std::bit_cast<uint32_t>(lanes); }
+  };
+  static constexpr uint8_t kByProxy = 0x40;  // beside a lane: the read was the asynchronous proxy's
+
   void checkAgainstWrite(const Word& word, uint32_t address, unsigned bytes, const SharedAccess& access, bool isRead,
                          Violation& violation) const;
   void checkProxy(const Word& word, uint32_t address, const SharedAccess& access, Violation& violation) const;
-  void checkAgainstReads(size_t index, const SharedAccess& access, Violation& violation) const;
+  void noteRead(size_t index, unsigned bytes, const SharedAccess& access, uint32_t time);
+  void checkAgainstReads(size_t index, unsigned bytes, const SharedAccess& access, Violation& violation) const;
   static bool isQuiet(const Word& word, const SharedAccess& access);
 
   int warps_;
   uint64_t version_ = 0;
   std::vector<uint8_t> bytes_;
   std::vector<Word> words_;
-  std::vector<uint32_t> readTimes_;  // per word and warp
+  std::vector<Reads> reads_;  // per warp and word
 };
 
 }  // namespace fovea::simulator

@@ -34,11 +34,9 @@ Outcome Cta::arrive(Warp& warp, uint32_t id, uint32_t expected, bool waits, cons
   if (std::find(barrier.waiting.begin(), barrier.waiting.end(), warp.id) != barrier.waiting.end())
     report(warp, -1, "barrier", "the warp is already in barrier " + std::to_string(id));
 
-  warp.tick();  // what the lanes read together is behind the barrier too
   barrier.expected = expected;
   barrier.arrived += kLanes;
-  barrier.known.join(warp.known);
-  barrier.proxied.join(warp.proxied);
+  warp.releaseTo(warp.live, barrier.known, barrier.proxied);
   // A fence followed by a barrier makes the fenced writes known to whoever acquires from any thread behind the barrier.
   if (warp.fences.hasCta) {
     barrier.fencedCta.join(warp.fences.fencedCta);
@@ -56,10 +54,12 @@ Outcome Cta::arrive(Warp& warp, uint32_t id, uint32_t expected, bool waits, cons
     barrier.poisoned |= (warp.poisonOf(reduction->operand[3]) & lanes) != 0;
     barrier.reductions.emplace_back(warp.id, reduction);
   }
-  warp.synchronizeLanes();
   if (waits) {
+    warp.synchronizeLanes();
     barrier.waiting.push_back(warp.id);
     warp.barrier = static_cast<int>(id);
+  } else {
+    warp.tick();  // accesses are ordered when the barrier completes, which these lanes do not wait for
   }
   completeBarriers();
   return waits && warp.barrier >= 0 ? Outcome::kBlocked : Outcome::kNext;
@@ -172,29 +172,37 @@ void decodeBarrier(Decoder& d) {
 Outcome fence(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask) {
   FenceState& fences = warp.fences;
   const bool device = instruction.mode != 0;
-  warp.known.acquire(fences.pendingCta, cta.number);
+  Knowledge more;
+  more.acquire(fences.pendingCta, cta.number);
   fences.pendingCta = {};
   if (device) {
-    warp.known.acquire(fences.pendingDevice, cta.number);
+    more.acquire(fences.pendingDevice, cta.number);
     fences.pendingDevice = {};
-    fences.fencedDevice = warp.known;
+  }
+  warp.learn(warp.live, more, {});
+  fences.fencedCta = warp.knownTogether();
+  fences.hasCta = true;
+  if (device) {
+    fences.fencedDevice = fences.fencedCta;
     fences.hasDevice = true;
   }
-  fences.fencedCta = warp.known;
-  fences.hasCta = true;
   warp.tick();
   return Outcome::kNext;
 }
 
-// What the thread knows becomes known to its asynchronous operations, and to those of whoever it tells.
-Outcome proxyFence(Cta&, Warp& warp, const Instruction&, LaneMask) {
-  warp.proxied.join(warp.known.local);
+// What a thread knows becomes known to its asynchronous operations, and to those of whoever it tells.
+Outcome proxyFence(Cta&, Warp& warp, const Instruction&, LaneMask mask) {
+  Knowledge covered;
+  LocalTime proxied;
+  warp.releaseTo(mask, covered, proxied);
+  warp.learn(mask, {}, covered.local);
   warp.tick();
   return Outcome::kNext;
 }
 
-Outcome mbarrierFence(Cta& cta, Warp& warp, const Instruction&, LaneMask) {
-  for (auto& [address, barrier] : cta.mbarriers) barrier.initFenced |= barrier.initWarp == warp.id;
+Outcome mbarrierFence(Cta& cta, Warp& warp, const Instruction&, LaneMask mask) {
+  for (auto& [address, barrier] : cta.mbarriers)
+    barrier.initFenced |= barrier.initWarp == warp.id && (mask >> barrier.initLane & 1);
   return Outcome::kNext;
 }
 
@@ -224,7 +232,9 @@ void decodeFence(Decoder& d) {
   if (d.has("proxy") || d.has("mbarrier_init")) {
     if (d.has("proxy") && !d.has("async") && !d.has("alias")) d.unsupported();
     d.instruction().hasEffect = true;
-    d.instruction().execute = d.has("mbarrier_init") ? mbarrierFence : d.has("async") ? proxyFence : nothing;
+    d.instruction().execute = d.has("mbarrier_init")               ? mbarrierFence
+                              : d.has("async") && !d.has("global") ? proxyFence
+                                                                   : nothing;
     return;
   }
   d.instruction().execute = fence;

@@ -202,6 +202,10 @@ void Cta::finish() {
       reports_.push_back(makeReport(4 * number, -1, nullptr, "wgmma-warpgroup",
                                     "a warpgroup ends of which some warps issued more wgmma than others"));
   for (const Warp& warp : warps) {
+    const auto changes = registerChanges.find(warp.id / 4);
+    if (changes != registerChanges.end() && warp.registerChanges < changes->second.size())
+      reports_.push_back(makeReport(warp.id, -1, nullptr, "registers",
+                                    "the warp ends without a setmaxnreg that others of its warpgroup executed"));
     if (warp.products && warp.products->isBusy())
       reports_.push_back(makeReport(warp.id, -1, nullptr, "wgmma-left",
                                     "the warp ends with a wgmma that no wgmma.wait_group waited for"));

@@ -63,10 +63,11 @@ class Cta {
   uint32_t mbarrierCount = 0;                             // inits so far
   std::array<uint32_t, kAgents - kFirstAsyncAgent> agentTimes{};
   BulkCopies bulk;
-  OperandCache operands;                           // of wgmma
-  std::map<int, WarpgroupOrder> warpgroups;        // that issue wgmma
-  uint32_t freeRegisters = 0;                      // that setmaxnreg.dec gave back
-  std::array<Allocation*, 4> recentAllocations{};  // that were accessed last: a cache
+  OperandCache operands;                                           // of wgmma
+  std::map<int, WarpgroupOrder> warpgroups;                        // that issue wgmma
+  uint32_t freeRegisters = 0;                                      // that setmaxnreg.dec gave back
+  std::map<int, std::vector<const Instruction*>> registerChanges;  // setmaxnreg, by warpgroup
+  std::array<Allocation*, 4> recentAllocations{};                  // that were accessed last: a cache
 
   std::array<uint32_t, 3> threadIndex(int warp, int lane) const;
   uint64_t random();

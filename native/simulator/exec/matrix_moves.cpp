@@ -75,8 +75,8 @@ Outcome loadMatrix(Cta& cta, Warp& warp, const Instruction& instruction, LaneMas
                  "the row address " + hexadecimal(addresses[lane]) + " must be a multiple of 16");
       return;
     }
-    // The lanes that receive the row are others than the one that gives its address: kWholeWarp.
-    const LaneBytes bytes = accessLane(cta, warp, kWholeWarp, Space::kShared, addresses[lane], kRowBytes, access);
+    // The lanes that receive the row are others than the one that gives its address: kEveryLane.
+    const LaneBytes bytes = accessLane(cta, warp, kEveryLane, Space::kShared, addresses[lane], kRowBytes, access);
     if (!bytes.data) return;
     std::memcpy(matrix.at[row], bytes.data, kRowBytes);
     if (bytes.defined) return;
@@ -100,12 +100,12 @@ Outcome storeMatrix(Cta& cta, Warp& warp, const Instruction& instruction, LaneMa
     const Matrix matrix = fromRegister(warp, instruction.operand[1 + k], instruction.mode);
     for (int row = 0; row < 8; row++) {
       const int lane = 8 * k + row;
-      const LaneBytes bytes = accessLane(cta, warp, kWholeWarp, Space::kShared, addresses[lane], kRowBytes, access);
+      const LaneBytes bytes = accessLane(cta, warp, kEveryLane, Space::kShared, addresses[lane], kRowBytes, access);
       if (!bytes.data) continue;
       std::memcpy(bytes.data, matrix.at[row], kRowBytes);
       for (int column = 0; column < 8; column++)
         if (matrix.bad[row][column])
-          markWritten(cta, warp, kWholeWarp, Space::kShared, addresses[lane] + 2 * static_cast<uint64_t>(column), 2,
+          markWritten(cta, warp, kEveryLane, Space::kShared, addresses[lane] + 2 * static_cast<uint64_t>(column), 2,
                       false);
     }
   }

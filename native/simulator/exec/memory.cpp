@@ -14,7 +14,7 @@ std::string describe(const MemoryAccess& access, uint32_t size, uint64_t address
   return std::string(access.what) + " of " + std::to_string(size) + " bytes at " + hexadecimal(address);
 }
 
-int reported(int lane) { return lane == kWholeWarp ? -1 : lane; }
+int reported(int lane) { return lane == kEveryLane ? -1 : lane; }
 
 Allocation* findAllocation(Cta& cta, uint64_t address) {
   auto& recent = cta.recentAllocations;
@@ -39,7 +39,7 @@ LaneBytes accessGlobal(Cta& cta, Warp& warp, int lane, uint64_t address, uint32_
   global.launch = cta.launch.number;
   global.cta = cta.number;
   global.warp = warp.id;
-  global.known = &warp.known;
+  global.known = &warp.knownTo(lane);
   global.strong = access.strong;
   Violation violation;
   if (access.write) {
@@ -80,9 +80,8 @@ SharedAccess sharedAccess(const Warp& warp, int lane, bool atomic) {
   access.warp = warp.id;
   access.lane = lane;
   access.lastSync = warp.lastSync;
-  access.known = &warp.known.local;
+  access.known = &warp.knownTo(lane).local;
   access.atomic = atomic;
-  access.byGroup = (warp.active & (warp.active - 1)) != 0;
   return access;
 }
 
@@ -217,10 +216,11 @@ SyncVariable& syncVariable(Cta& cta, Space space, uint64_t address) {
   return cta.launch.syncVariables[address & ~3ull];
 }
 
-// A release publishes all that the warp knows; a relaxed write what its last fence covered.
+// A release publishes all that the warp knows; a relaxed write what its last fence covered. Here, as in global memory,
+// the lanes of a warp are taken as one.
 void publish(Cta& cta, Warp& warp, SyncVariable& variable, bool release, Scope scope) {
   if (release) {
-    const CtaTimes all = warp.known.publish(cta.number);
+    const CtaTimes all = warp.knownTogether().publish(cta.number);
     variable.cta.join(all);
     if (scope == Scope::kDevice) variable.device.join(all);
     warp.tick();
@@ -237,8 +237,10 @@ void observe(Cta& cta, Warp& warp, const SyncVariable& variable, bool acquire, S
   CtaTimes own;
   if (const LocalTime* time = variable.cta.find(cta.number)) own.join(cta.number, *time);
   if (acquire) {
-    warp.known.acquire(own, cta.number);
-    if (scope == Scope::kDevice) warp.known.acquire(variable.device, cta.number);
+    Knowledge more;
+    more.acquire(own, cta.number);
+    if (scope == Scope::kDevice) more.acquire(variable.device, cta.number);
+    warp.learn(warp.live, more, {});
     return;
   }
   warp.fences.pendingCta.join(own);

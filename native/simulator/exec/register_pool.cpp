@@ -25,6 +25,11 @@ Outcome setRegisters(Cta& cta, Warp& warp, const Instruction& instruction, LaneM
     cta.freeRegisters += (warp.registers - wanted) * kLanes;
   }
   warp.registers = wanted;
+  // All warps of a warpgroup execute the same ones.
+  auto& changes = cta.registerChanges[warp.id / 4];
+  if (warp.registerChanges == changes.size()) changes.push_back(&instruction);
+  if (changes[warp.registerChanges++] != &instruction)
+    cta.report(warp, -1, "registers", "the warps of a warpgroup execute different setmaxnreg");
   return Outcome::kNext;
 }
 

@@ -38,6 +38,13 @@ struct Fragment {
   Wait wait = Wait::kNothing;
 };
 
+// What some lanes of a warp know beyond what all know: one waited by itself for an mbarrier, or fenced.
+struct LaneKnowledge {
+  LaneMask lanes = 0;
+  Knowledge known;
+  LocalTime proxied;
+};
+
 struct Warp {
   int id = 0;
   LaneMask live = 0;    // lanes that have not exited
@@ -63,19 +70,29 @@ struct Warp {
   std::array<uint32_t, kLanes> committedBulkGroups{};
   std::unique_ptr<WarpgroupProducts> products;  // of wgmma; null in kernels without it
   uint32_t registers = 0;                       // per thread: setmaxnreg
+  size_t registerChanges = 0;                   // how many setmaxnreg it executed
 
-  Knowledge known;
-  LocalTime proxied;  // the part of it that proxy fences made known to asynchronous operations
+  Knowledge known;                   // to all lanes
+  LocalTime proxied;                 // the part of it that proxy fences made known to asynchronous operations
+  std::vector<LaneKnowledge> ahead;  // of lanes that know more, each in one of these at most
   FenceState fences;
   uint32_t lastSync = 1;  // own time when the lanes were last synchronised with one another
 
   bool isDone() const { return live == 0; }
   uint32_t now() const { return known.local.at[id]; }
-  void tick() { known.local.at[id]++; }
-  void synchronizeLanes() {
-    tick();
-    lastSync = now();
+  void tick() {
+    known.local.at[id]++;
+    for (LaneKnowledge& some : ahead) some.known.local.at[id]++;
   }
+  void synchronizeLanes();
+  // What a lane, or kEveryLane, knows.
+  const Knowledge& knownTo(int lane) const;
+  const LocalTime& proxiedTo(int lane) const;
+  // What these lanes hand on when they release.
+  void releaseTo(LaneMask lanes, Knowledge& toKnown, LocalTime& toProxied) const;
+  // All that one lane or another knows.
+  Knowledge knownTogether() const;
+  void learn(LaneMask lanes, const Knowledge& more, const LocalTime& moreProxied);
 
   // T has 4 or 8 bytes; the operand's register has the same size.
   template <class T>
