@@ -40,6 +40,23 @@ export const decodeSm90Mutants: readonly Mutant[] = [
   },
   {
     ...kernel,
+    name: "decode_sm90: warps without rows leave out a product",
+    find: "multiplyValues(output, probabilities, value);",
+    replace: "if (firstRow < rowCount) multiplyValues(output, probabilities, value);",
+    tests: several,
+    caughtBy: ["wgmma-warpgroup"],
+  },
+  {
+    ...kernel,
+    name: "decode_sm90: a product too many is begun",
+    find: "    }\n    productsReady();\n  }",
+    replace:
+      "    }\n    productsReady();\n    ptx::fenceProducts();\n    multiplyKeys<Element>(scores, shared.query, shared.key[0]);\n    ptx::commitProducts();\n  }",
+    tests: several,
+    caughtBy: ["wgmma-left"],
+  },
+  {
+    ...kernel,
     name: "decode_sm90: the map of values is used before it is fenced",
     find: "ptx::acquireMap(&entry.value);",
     replace: "",

@@ -56,6 +56,15 @@ export const hopperMutants: readonly Mutant[] = [
   },
   {
     ...kernel,
+    name: "hopper: probabilities are replaced while a product reads them",
+    find: "outputReady();\n        if (firstLane) RingPlace<shape.stages>{place.count - 2}.release(shared.values);\n        if (moved) rescale(output, factors);\n        round(probabilities, scores);",
+    replace:
+      "round(probabilities, scores);\n        outputReady();\n        if (firstLane) RingPlace<shape.stages>{place.count - 2}.release(shared.values);\n        if (moved) rescale(output, factors);",
+    tests: several,
+    caughtBy: ["wgmma-operand"],
+  },
+  {
+    ...kernel,
     name: "hopper: products begin without a fence",
     find: "ptx::fenceProducts();\n      multiplyKeys",
     replace: "multiplyKeys",
@@ -100,6 +109,14 @@ export const hopperMutants: readonly Mutant[] = [
     name: "hopper: the output is stored without a proxy fence",
     find: "ptx::fenceAsyncProxy();\n    syncWarpgroup<shape.consumers>(consumer);",
     replace: "syncWarpgroup<shape.consumers>(consumer);",
+    tests: several,
+    caughtBy: ["missing-proxy-fence"],
+  },
+  {
+    ...kernel,
+    name: "hopper: one lane fences the output before the others are done",
+    find: "ptx::fenceAsyncProxy();\n    syncWarpgroup<shape.consumers>(consumer);",
+    replace: "if (firstLane) ptx::fenceAsyncProxy();\n    syncWarpgroup<shape.consumers>(consumer);",
     tests: several,
     caughtBy: ["missing-proxy-fence"],
   },
@@ -230,6 +247,22 @@ export const hopperMutants: readonly Mutant[] = [
     replace: "step % steps * (16 >> 4)",
     tests: several,
     caughtBy: ["numbers"],
+  },
+  {
+    ...tile,
+    name: "hopper: each lane describes the queries from a row of its own",
+    find: "describe<Query::rowBytes>(query.address(), 0)",
+    replace: "describe<Query::rowBytes>(query.address() + laneIndex() % 16 * Query::rowBytes, 0)",
+    tests: several,
+    caughtBy: ["wgmma-descriptor"],
+  },
+  {
+    ...tile,
+    name: "hopper: a step of the values begins within a pattern of their swizzle",
+    find: "step * (16 * Value::rowBytes >> 4)",
+    replace: "step * (4 * Value::rowBytes >> 4)",
+    tests: several,
+    caughtBy: ["wgmma-descriptor"],
   },
   {
     ...tile,
