@@ -55,6 +55,7 @@ std::string wait(const std::string& label, int parity) {
   return label + ": mbarrier.try_wait.parity.shared::cta.b64 %p5, [%r20], " + std::to_string(parity) + "; @!%p5 bra " +
          label + ";\n";
 }
+const std::string kState = "@%p6 mbarrier.arrive.shared::cta.b64 %l0, [%r20];\n";
 const std::string kRead = "ld.shared.u32 %r1, [%r22];\n";
 const std::string kStore =
     "@%p6 cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%l20, {0, 0}], [%r21];\n@%p6 "
@@ -157,6 +158,8 @@ const std::vector<Pair> kPairs = {
     {"more arrivals than a phase has", "mbarrier", hopper(kInit + "@%p6 mbarrier.arrive.shared::cta.b64 _, [%r20], 2;"), hopper(kInit + "@%p6 mbarrier.arrive.shared::cta.b64 _, [%r20], 1;")},
     {"an overwritten mbarrier", "mbarrier", hopper(kInit + "@%p6 st.shared.u32 [%r20], 7; @%p6 mbarrier.arrive.shared::cta.b64 _, [%r20];"), hopper(kInit + "@%p6 st.shared.u32 [%r20+8], 7; @%p6 mbarrier.arrive.shared::cta.b64 _, [%r20];")},
     {"a misaligned mbarrier", "misaligned", hopper(kPlaces + "@%p6 mbarrier.init.shared::cta.b64 [%r20+4], 1;"), hopper(kPlaces + "@%p6 mbarrier.init.shared::cta.b64 [%r20+8], 1;")},
+    {"a state of two phases ago", "mbarrier",
+     hopper(kInit + kState + "@%p6 mbarrier.arrive.shared::cta.b64 _, [%r20]; @%p6 mbarrier.test_wait.shared::cta.b64 %p5, [%r20], %l0;"), hopper(kInit + kState + "@%p6 mbarrier.test_wait.shared::cta.b64 %p5, [%r20], %l0;")},
     {"the wrong parity", "deadlock", hopper(kInit + "@%p6 mbarrier.arrive.shared::cta.b64 _, [%r20];\n" + wait("W", 0) + wait("V", 0) + wait("U", 1)), hopper(kInit + "@%p6 mbarrier.arrive.shared::cta.b64 _, [%r20];\n" + wait("W", 0))},
     {"relaxed arrival", "race-shared",
      hopper(kInit + "@!%p6 bra W;" + kFill + "mbarrier.arrive.relaxed.cta.shared::cta.b64 _, [%r20]; bra X;" + wait("W", 0) + "setp.ne.u32 %p4, %r30, 32; @%p4 bra X; ld.shared.u32 %r1, [%r21];\nX:", 64),

@@ -179,6 +179,10 @@ Outcome wait(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask
     const uint64_t wanted = warp.bits(state, lane);
     if ((instruction.mode & kParity) && wanted > 1)
       cta.report(warp, lane, "mbarrier", "a phase parity of " + std::to_string(wanted) + ": must be 0 or 1");
+    if (!(instruction.mode & kParity) && (wanted > phase || phase - wanted > 1))
+      cta.report(warp, lane, "mbarrier",
+                 "a wait for phase " + std::to_string(wanted) + " of an mbarrier in phase " + std::to_string(phase) +
+                     ": must be that phase or the one before");
     const bool isComplete = instruction.mode & kParity ? (phase & 1) != (wanted & 1) : phase != wanted;
     if (!isComplete) continue;
     done |= 1u << lane;
