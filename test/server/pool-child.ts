@@ -27,7 +27,7 @@ const start = await WorkerPool.start(missing, 2, {}).then(
 );
 
 // Those that do not answer for long.
-pool = await WorkerPool.start(program, 2, {}, 700);
+pool = await WorkerPool.start(program, 2, {}, 1500);
 await Promise.all([give("wait for ever"), give("sleep"), give("answer")]);
 while (pool.alive < 2) await new Promise((resolve) => setTimeout(resolve, 10));
 await give("answer");

@@ -10,6 +10,6 @@ serve(async ({ order }: { order: Order }) => {
   if (order === "break" || order === "take long") await new Promise((resolve) => setTimeout(resolve, 200));
   if (order === "wait for ever") await new Promise(() => {});
   if (order === "loop") for (;;);
-  if (order === "sleep") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000); // as native code that is slow
+  if (order === "sleep") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2500); // as native code that is slow
   return { order };
 });
