@@ -100,6 +100,29 @@ describe.each(backends)("$name", (backend) => {
         }
       });
 
+      test.each([1e38, -1e38, Infinity, -Infinity, NaN])(
+        "slopes of %f touch no key that a row does not see",
+        async (slope) => {
+          const given = inputs(queryLength, keyLength);
+          const alibiSlopes = floats([heads], (h) => (h ? slope : 0.5));
+          const near = { causal: true, window: { left: 1 }, alibiSlopes }; // scores of ordinary size, or of one slope
+          await expectReference(given, { ...near, queryOffset: 70 }, 1e-4);
+          await expectReference(given, { ...near, queryOffset: -2 }, 1e-4);
+          await expectReference(given, { ...near, queryOffset: 138 }, 1e-4);
+          await expectReference(given, { ...near, window: { left: 1, right: 1 }, queryOffset: 70 }, 1e-4);
+          const beside = bools(
+            [queryLength, keyLength],
+            (i) => Math.abs((i % keyLength) - Math.floor(i / keyLength)) === 1,
+          );
+          await expectReference(given, { alibiSlopes, queryOffset: 0, mask: beside }, 1e-4);
+          const bias = floats([queryLength, keyLength], (i) => (beside.data[i] ? 0 : -Infinity));
+          await expectReference(given, { alibiSlopes, queryOffset: 0, bias }, 1e-4);
+          if (Number.isFinite(slope)) return; // else all but a row's own key are out of range, which it does not see
+          await expectReference(given, { alibiSlopes, keyLengths: Int32Array.of(100), queryOffset: 100 }, 1e-4);
+          await expectReference(given, { alibiSlopes, causal: true, queryOffset: -1 }, 1e-4);
+        },
+      );
+
       test.each([NaN, Infinity])("%f in a key after a row's place, or before its window", async (number) => {
         const clean = inputs(queryLength, keyLength);
         const options = { causal: true, window: { left: 60 }, queryOffset: 70 };

@@ -11,10 +11,7 @@ FOVEA_INLINE float inUnit(float value, float unit) {
                                                                             : product;
 }
 
-/// What overflowed stays finite: no term hides a key but -inf itself.
-FOVEA_INLINE float inRange(float value) {
-  return value > __FLT_MAX__ ? __FLT_MAX__ : value < -__FLT_MAX__ ? -__FLT_MAX__ : value;
-}
+FOVEA_INLINE float inRange(float value, float limit) { return value > limit ? limit : value < -limit ? -limit : value; }
 
 /// Fills to[0, keyEnd - keyBegin) for keys [keyBegin, keyEnd) of one query row. Bias and mask are read for visible keys
 /// only. `unit`: 1 for natural scores, log2 e for base 2. Returns whether any key is left.
@@ -39,9 +36,11 @@ static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_
   if (sequence.alibiSlopes) {
     const float slope = inUnit(sequence.alibiSlopes[head], unit);
     const float distance = float(query + sequence.queryOffset - begin);
+    // What overflowed stays finite: no term hides a key but -inf itself.
+    const float limit = __builtin_fabsf(slope) <= __FLT_MAX__ ? __FLT_MAX__ : infinity;
     for (int64_t i = 0; i < count; i++) {
       const float sum = row[i] - slope * __builtin_fabsf(distance - float(i));
-      row[i] = __builtin_fabsf(row[i]) <= __FLT_MAX__ ? inRange(sum) : row[i];
+      row[i] = __builtin_fabsf(row[i]) <= __FLT_MAX__ ? inRange(sum, limit) : row[i];
     }
   }
   if (sequence.mask) {

@@ -162,10 +162,10 @@ FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& se
   } else if (modified) {
     forEach(tile, [&](float& score, int, int) { score *= scale * log2e; });
   }
+  if (sequence.alibiSlopes) addDistances(arguments, sequence, place, tile);  // to all: -inf + inf would be NaN
   hideRanges(place.key, tile, keysAt);
   if (!modified) return scale * log2e;
   if (sequence.bias) addBias(arguments, sequence, place, tile);
-  if (sequence.alibiSlopes) addDistances(arguments, sequence, place, tile);
   if (sequence.mask) applyMask(arguments, sequence, place, tile);
   return 1;
 }
