@@ -47,8 +47,10 @@ export interface MergeResult<D extends FloatDType = FloatDType> {
  * (Rabe and Staats, arXiv:2112.05682). So texts can share the attention over a common prefix, and keys can be spread over
  * devices. All parts have one shape, one dtype and one device, where the result lives too; sums are float32, in the parts'
  * order. Results of `attention` with `returnLse` are parts as they are. A row whose lse is -Infinity saw no key and
- * contributes nothing; without any other it becomes 0 and -Infinity. With `sinks`, give them to one part's call alone: each
- * lse includes its sink, which must count once.
+ * contributes nothing, whatever its output; without any other it becomes 0 and -Infinity. A NaN in any other part is one in the
+ * result, however small its e^(lse_i - lse). Where an lse is Infinity (by an infinite sink) parts with less contribute nothing,
+ * and several such count equally. With `sinks`, give them to one part's call alone: each lse includes its sink, which must count
+ * once.
  *
  * With tensors on a GPU it happens there, in call order.
  *

@@ -81,16 +81,19 @@ export function referenceMergeFloat64(
   return { output, lse };
 }
 
-/** One row: the parts' averages, each weighted by what its keys have of the softmax over all. */
+/** One row: the parts' averages, each weighted by what its keys have of the softmax over all. Infinities are equal. */
 function mergeRow({ parts, dims }: MergeCall, b: number, h: number, row: number) {
-  const lses = Float64Array.from(parts, ({ lse }) => element(lse, b, h, row, 0));
-  const { weights, lse } = softmax(lses, -Infinity);
+  const lses = parts.map(({ lse }) => element(lse, b, h, row, 0));
+  const largest = lses.reduce((most, lse) => Math.max(most, lse));
+  const weights = lses.map((lse) => (lse === largest ? 1 : Math.exp(lse - largest)));
+  const sum = weights.reduce((total, weight) => total + weight);
   const output = new Float64Array(dims);
   parts.forEach((part, i) => {
-    if (weights[i] === 0) return;
-    vector(part.output, start(part.output, b, h, row), dims).forEach((x, d) => (output[d]! += weights[i]! * x));
+    if (lses[i] === -Infinity) return; // saw no key
+    const averages = vector(part.output, start(part.output, b, h, row), dims);
+    averages.forEach((x, d) => (output[d]! += (weights[i]! / sum) * x));
   });
-  return { output, lse };
+  return { output, lse: largest === -Infinity ? -Infinity : largest + Math.log(sum) };
 }
 
 function compute(call: Call): Float64Results {

@@ -167,6 +167,7 @@ describe("rows", () => {
   });
   const merge = (...parts: AttentionPart[]) => {
     const { output, lse } = mergeAttentionSync(parts);
+    expectClose("float32", { output, lse }, referenceMergeFloat64(parts));
     return { output: [...output.data].filter((_, i) => i % 3 === 2), lse: [...lse.data] };
   };
 
@@ -199,6 +200,16 @@ describe("rows", () => {
 
   test("with an infinite sink are what the sink says", () => {
     expect(merge(part(0, [Infinity], 0), part(1, [5]))).toEqual({ output: [0], lse: [Infinity] });
+  });
+
+  test("to which a part with a NaN adds next to nothing are NaN, unless it saw no key", () => {
+    // Weights far below the smallest float32, and below the smallest float64.
+    const merged = merge(part(0, [-90, -200, -2000, -Infinity], NaN), part(1, [0, 0, 0, 0]));
+    expect(merged).toEqual({ output: [NaN, NaN, NaN, 2], lse: [0, 0, 0, 0] });
+  });
+
+  test("of which several parts are infinite are those parts' mean", () => {
+    expect(merge(part(0, [Infinity]), part(1, [Infinity]), part(2, [5]))).toEqual({ output: [1.5], lse: [Infinity] });
   });
 
   test("whose lse is NaN become NaN, and no others", () => {

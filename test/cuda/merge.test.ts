@@ -60,17 +60,26 @@ test("follows what is enqueued, and writes into a strided out", async () => {
   expect(compareEach("output", got.toNumbers(), expected.toNumbers(), () => 1e-5)).toBeUndefined();
 });
 
+/** One row per lse, on the GPU. */
+const part = async (output: number, ...lses: number[]) => ({
+  output: await Tensor.from(new Float32Array(lses.length).fill(output), [1, 1, lses.length, 1]).to(device),
+  lse: await Tensor.from(Float32Array.from(lses), [1, 1, lses.length]).to(device),
+});
+
 test("infinite and NaN lse's", async () => {
-  const part = async (output: number, ...lses: number[]) => ({
-    output: await Tensor.from(new Float32Array(lses.length).fill(output), [1, 1, lses.length, 1]).to(device),
-    lse: await Tensor.from(Float32Array.from(lses), [1, 1, lses.length]).to(device),
-  });
   const { output, lse } = await mergeAttention([
-    await part(1, Infinity, NaN, -Infinity, 3e38, 3e38),
-    await part(2, 5, 1, -Infinity, 3e38, -3e38),
+    await part(1, Infinity, NaN, -Infinity, 3e38, 3e38, Infinity),
+    await part(2, 5, 1, -Infinity, 3e38, -3e38, Infinity),
   ]);
-  expect([...(await output.read()).toNumbers()]).toEqual([1, NaN, 0, 1.5, 1]);
-  expect([...(await lse.read()).toNumbers()]).toEqual([Infinity, NaN, -Infinity, Math.fround(3e38), Math.fround(3e38)]);
+  const large = Math.fround(3e38);
+  expect([...(await output.read()).toNumbers()]).toEqual([1, NaN, 0, 1.5, 1, 1.5]);
+  expect([...(await lse.read()).toNumbers()]).toEqual([Infinity, NaN, -Infinity, large, large, Infinity]);
+});
+
+test("a NaN counts however small the part's weight, unless it saw no key", async () => {
+  const merged = await mergeAttention([await part(NaN, -90, -200, -2000, -Infinity), await part(2, 0, 0, 0, 0)]);
+  expect([...(await merged.output.read()).toNumbers()]).toEqual([NaN, NaN, NaN, 2]);
+  expect([...(await merged.lse.read()).toNumbers()]).toEqual([0, 0, 0, 0]);
 });
 
 test("all parts live together", () => {

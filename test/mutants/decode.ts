@@ -65,8 +65,16 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...merge,
     name: "merge: parts without keys are read",
-    find: "if (weight == 0 || column >= dims) continue;",
-    replace: "if (column >= dims) continue;",
+    find: "reference(i) == negativeInfinity() ? nullptr : parts + i;",
+    replace: "parts + i;",
+    tests: ["merge: float32"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...merge,
+    name: "merge: parts whose weight is 0 by underflow are not read",
+    find: "if (!row || column >= dims) continue;",
+    replace: "if (weight == 0 || column >= dims) continue;",
     tests: ["merge: float32"],
     caughtBy: ["numbers"],
   },

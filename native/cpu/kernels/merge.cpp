@@ -33,8 +33,8 @@ void mergeParts(const Merge& merge, int64_t begin, int64_t end, float* scratch) 
     for (int64_t i = 0; i < merge.partCount; i++) total += weightOf(lses[i], largest);
     std::memset(sum, 0, sizeof(float) * size_t(merge.dims));
     for (int64_t i = 0; i < merge.partCount; i++) {
+      if (lses[i] == -infinity) continue;  // not where the factor is 0 by underflow: a NaN counts even there
       const float factor = float(weightOf(lses[i], largest) / total);
-      if (total == 0 || factor == 0) continue;
       const auto& output = merge.parts[i].output;
       const float* from = rowAsFloat(elementAt(output.data, merge.dtype, row.offsetIn(output)), merge.dtype,
                                      output.columnStride, merge.dims, staging);

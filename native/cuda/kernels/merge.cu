@@ -2,8 +2,8 @@
 //
 //   t = max_i m_i;  w_i = 2^(m_i - t);  l = sum_i w_i l_i;  output = sum_i w_i O_i / l;  lse = t + log l
 //
-// A warp takes one row of output, four neighbouring columns per lane, and sums the parts in their order. Parts of weight 0,
-// which saw no key or none that matters, are not read.
+// A warp takes one row of output, four neighbouring columns per lane, and sums the parts in their order. Parts that saw no
+// key are not read. Others are even where their weight is 0 by underflow: a NaN in them counts.
 //
 // Floor: all parts read once and the output written once / bandwidth of device memory. Nothing else counts: two
 // exponentials and one multiply-add per column for each part of a row, no shared memory.
@@ -64,8 +64,8 @@ FOVEA_DEVICE void storeFour(Element* to, int64_t stride, int column, int end, bo
 }
 
 /// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has `count`,
-/// reference(i), weight(i, t), sum(i), row(i), values(row, column), finish(t, l). All lanes of a warp take part: each
-/// finds the rows of its parts for all.
+/// reference(i), weight(i, t), sum(i), row(i) (null: saw no key), values(row, column), finish(t, l). All lanes of a warp
+/// take part: each finds the rows of its parts for all.
 template <class Parts, class Store>
 FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
   const int lane = laneIndex();
@@ -91,7 +91,7 @@ FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
       for (int i = 0; i < count; i++) {
         const float weight = __shfl_sync(0xffffffff, mine, i);
         const auto* row = reinterpret_cast<decltype(parts.row(0))>(__shfl_sync(0xffffffff, myRow, i));
-        if (weight == 0 || column >= dims) continue;
+        if (!row || column >= dims) continue;
         const float4 values = parts.values(row, column);
         total.x = fmaf(weight, values.x, total.x);
         total.y = fmaf(weight, values.y, total.y);
@@ -137,6 +137,7 @@ struct SplitParts {
   FOVEA_DEVICE float sum(int i) const { return state(i).y; }
   FOVEA_DEVICE const float* row(int i) const {
     const Place place = find(i);
+    if (place.run->statistics[place.index].y == 0) return nullptr;
     return place.run->results + place.index * resultFloats;
   }
   FOVEA_DEVICE static float4 values(const float* row, int column) {
@@ -186,7 +187,7 @@ struct AttentionParts {
     return lse == top ? 1.f : ptx::exp2((lse - top) * log2e);  // equal infinities are equal
   }
   FOVEA_DEVICE float sum(int) const { return 1; }
-  FOVEA_DEVICE const MergePart* row(int i) const { return parts + i; }
+  FOVEA_DEVICE const MergePart* row(int i) const { return reference(i) == negativeInfinity() ? nullptr : parts + i; }
   FOVEA_DEVICE float4 values(const MergePart* part, int column) const {
     const auto& output = part->output;
     return loadFour(static_cast<const Element*>(output.data) + place.offsetIn(output), output.columnStride, column, dims,
