@@ -180,15 +180,10 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Seq
   double pairs = 0;
   for (int64_t row = 0; row < plan.rows; row += panel) {
     const int64_t rows = std::min(panel, plan.rows - row);
-    int64_t begin = sequence.keyLength, end = 0;
-    const int64_t first = plan.keyBegin;
-    for (int64_t query = row / group; query <= (row + rows - 1) / group; query++) {
-      const KeyRange keys = visibleKeys(problem, sequence, query);
-      if (keys.end > keys.begin)
-        begin = std::min(begin, std::max(keys.begin, first) / 4 * 4), end = std::max(end, keys.end);
-    }
+    const KeyRange keys = visibleKeysOfRows(problem, sequence, row / group, (row + rows - 1) / group);
+    const int64_t begin = std::max(keys.begin, plan.keyBegin) / 4 * 4;
     const int64_t lanes = plan.kernel == Kernel::cpuDecode ? rows : roundUp(rows, target.lanes);
-    if (end > begin) pairs += double(lanes) * double(roundUp(end - begin, 4));
+    if (keys.end > begin) pairs += double(lanes) * double(roundUp(keys.end - begin, 4));
   }
   return perPair * pairs * problem.kvHeads;
 }

@@ -97,19 +97,26 @@ struct Problem {
   constexpr DType kvDtype() const { return storedDtype == DType::unset ? dtype : storedDtype; }
 };
 
-/// The keys [begin, end) that query row i may see by length, causality and window (mask and bias aside).
+/// Keys [begin, end).
 struct KeyRange {
   int64_t begin, end;
 };
 
-constexpr KeyRange visibleKeys(const Problem& problem, const Sequence& sequence, int64_t queryRow) {
-  const int64_t place = queryRow + sequence.queryOffset;
+/// The keys that at least one of query rows [first, last] may see by length, causality and window (mask and bias
+/// aside): a hull, since both ends of a row's range only grow with the row.
+constexpr KeyRange visibleKeysOfRows(const Problem& problem, const Sequence& sequence, int64_t first, int64_t last) {
+  const int64_t firstPlace = first + sequence.queryOffset, lastPlace = last + sequence.queryOffset;
   int64_t begin = 0, end = sequence.keyLength;
-  if (problem.windowLeft >= 0 && place - problem.windowLeft > begin) begin = place - problem.windowLeft;
-  if (problem.windowRight >= 0 && place + problem.windowRight + 1 < end) end = place + problem.windowRight + 1;
-  if (problem.causal && place + 1 < end) end = place + 1;
+  if (problem.windowLeft >= 0 && firstPlace - problem.windowLeft > begin) begin = firstPlace - problem.windowLeft;
+  if (problem.windowRight >= 0 && lastPlace + problem.windowRight + 1 < end) end = lastPlace + problem.windowRight + 1;
+  if (problem.causal && lastPlace + 1 < end) end = lastPlace + 1;
   if (end <= begin) return {0, 0};
   return {begin, end};
+}
+
+/// Those that query row i may see.
+constexpr KeyRange visibleKeys(const Problem& problem, const Sequence& sequence, int64_t queryRow) {
+  return visibleKeysOfRows(problem, sequence, queryRow, queryRow);
 }
 
 }  // namespace fovea

@@ -35,18 +35,6 @@ constexpr int64_t clampTo(int64_t value, int64_t low, int64_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
-/// The keys that at least one of the query rows [first, last] may see by length, causality and window: a hull, since
-/// both ends of a row's range only grow with the row.
-constexpr KeyRange visibleKeysOfRows(const Problem& problem, const Sequence& sequence, int64_t first, int64_t last) {
-  const int64_t firstPlace = first + sequence.queryOffset, lastPlace = last + sequence.queryOffset;
-  int64_t begin = 0, end = sequence.keyLength;
-  if (problem.windowLeft >= 0) begin = clampTo(firstPlace - problem.windowLeft, 0, sequence.keyLength);
-  if (problem.windowRight >= 0) end = clampTo(lastPlace + problem.windowRight + 1, 0, end);
-  if (problem.causal) end = clampTo(lastPlace + 1, 0, end);
-  if (end <= begin) return {0, 0};
-  return {begin, end};
-}
-
 /// Key tiles [begin, end) of a query tile.
 struct TileRange {
   int64_t begin, end;

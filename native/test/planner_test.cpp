@@ -1,0 +1,74 @@
+// Plans beside the same numbers counted row by row.
+#include "attention/planner.h"
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "check.h"
+
+using namespace fovea;
+
+namespace {
+
+/// Pairs that tiles of rows and keys compute for one kv head, from the keys that each row sees.
+double executedPairs(const Problem& problem, const Sequence& sequence, const SequencePlan& plan, int lanes) {
+  const bool decode = plan.kernel == Kernel::cpuDecode;
+  const int64_t panel = decode ? plan.queryBlock : 3 * lanes;
+  double pairs = 0;
+  for (int64_t first = 0; first < plan.rows; first += panel) {
+    const int64_t rows = std::min(panel, plan.rows - first);
+    int64_t begin = sequence.keyLength, end = 0;
+    for (int64_t row = first; row < first + rows; row++) {
+      const KeyRange keys = visibleKeys(problem, sequence, row / problem.groupSize());
+      if (keys.end <= keys.begin) continue;
+      begin = std::min(begin, std::max(keys.begin, plan.keyBegin) / 4 * 4);
+      end = std::max(end, keys.end);
+    }
+    const int64_t computed = decode ? rows : (rows + lanes - 1) / lanes * lanes;
+    if (end > begin) pairs += double(computed) * double((end - begin + 3) / 4 * 4);
+  }
+  return pairs;
+}
+
+/// The keys that any of the rows sees.
+KeyRange hull(const Problem& problem, const Sequence& sequence, int64_t first, int64_t last) {
+  KeyRange all{0, 0};
+  for (int64_t row = first; row <= last; row++) {
+    const KeyRange keys = visibleKeys(problem, sequence, row);
+    if (keys.end <= keys.begin) continue;
+    if (all.end == 0) all.begin = keys.begin;
+    all = {std::min(all.begin, keys.begin), std::max(all.end, keys.end)};
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST("what a plan executes is what its rows see") {
+  std::mt19937 random(20261126);
+  const auto upTo = [&](int64_t most) { return int64_t(random() % uint64_t(most + 1)); };
+  for (int i = 0; i < 5000; i++) {
+    Problem problem;
+    problem.kvHeads = int32_t(1 + upTo(2)), problem.heads = problem.kvHeads * int32_t(1 + upTo(6));
+    problem.headDim = problem.valueDim = 16;
+    problem.causal = upTo(1) == 0;
+    problem.windowLeft = upTo(2) == 0 ? upTo(90) : -1, problem.windowRight = upTo(2) == 0 ? upTo(90) : -1;
+    Sequence sequence;
+    sequence.queryLength = sequence.queryRows = upTo(3) == 0 ? upTo(6) : upTo(300);
+    sequence.keyLength = sequence.keyColumns = upTo(300);
+    sequence.queryOffset = upTo(1) == 0 ? sequence.keyLength - sequence.queryLength : upTo(800) - 400;
+    const Segment segment{int32_t(upTo(sequence.keyLength)), 0};
+    const Segments segments{&segment, segment.end > 0 && upTo(2) == 0};
+    problem.sequences = &sequence, problem.sequenceCount = 1, problem.segments = &segments;
+
+    const int lanes = upTo(1) == 0 ? 8 : 4;
+    const SequencePlan plan = planCpu(problem, {lanes, 2}).sequences[0];
+    const double expected = 2.0 * 32 * problem.kvHeads * executedPairs(problem, sequence, plan, lanes);
+    CHECK(plan.flops == expected) << "problem " << i << ": " << plan.flops << " instead of " << expected;
+    if (sequence.queryLength == 0) continue;
+    const int64_t first = upTo(sequence.queryLength - 1), last = first + upTo(sequence.queryLength - 1 - first);
+    const KeyRange got = visibleKeysOfRows(problem, sequence, first, last), all = hull(problem, sequence, first, last);
+    CHECK(got.begin == all.begin && got.end == all.end) << "problem " << i << ", rows " << first << " to " << last;
+  }
+}
