@@ -52,6 +52,11 @@ int ThreadPool::threads() const {
 void ThreadPool::setThreads(int count) {
   std::lock_guard lock(mutex_);
   limit_ = std::clamp(count, 1, maxThreads);
+  try {
+    startThreads();
+  } catch (const std::system_error&) {
+    // the ones there are will do
+  }
   wake_.notify_all();  // surplus workers leave, or there is room for more
 }
 
@@ -118,24 +123,32 @@ void ThreadPool::work(int index) {
 
 void ThreadPool::enqueue(const std::shared_ptr<Job>& job, int64_t helpers, bool ahead) {
   jobs_.insert(ahead ? jobs_.begin() : jobs_.end(), job);
-  // Threads start with the first work that needs them: as many as this job asks for, beside those that others keep busy
-  // or are about to.
-  int64_t wanted = active_;
-  for (const auto& other : jobs_) wanted += other->taskCount() - other->next_;
-  while (started_ < std::min<int64_t>(limit_, std::max(wanted, helpers))) {
-    try {
-      std::thread(&ThreadPool::work, this, started_).detach();
-    } catch (const std::system_error&) {
-      if (started_ > 0 || job->joined_) break;  // the ones there are will do
+  try {
+    startThreads(helpers);
+  } catch (const std::system_error&) {
+    if (started_ == 0 && !job->joined_) {  // else the ones there are will do
       remove(*job);
       throw;
     }
+  }
+  wake(helpers);
+}
+
+// With the first work that needs them, or when there may be more of them: beside those that are busy or about to be.
+void ThreadPool::startThreads(int64_t least) {
+  int64_t wanted = active_;
+  for (const auto& job : jobs_) wanted += job->taskCount() - job->next_;
+  while (started_ < std::min<int64_t>(limit_, std::max(wanted, least))) {
+    std::thread(&ThreadPool::work, this, started_).detach();
     started_++;
   }
-  if (started_ > limit_ || helpers >= started_) {
+}
+
+void ThreadPool::wake(int64_t count) {
+  if (started_ > limit_ || count >= started_) {
     wake_.notify_all();  // a thread in surplus would sleep on with the news
   } else {
-    for (int64_t i = 0; i < helpers; i++) wake_.notify_one();
+    for (int64_t i = 0; i < count; i++) wake_.notify_one();
   }
 }
 
@@ -158,7 +171,7 @@ void ThreadPool::runWith(const std::shared_ptr<Job>& job) {
         runOne(lock, *job);
         continue;
       }
-      wake_.notify_one();  // the slot that this thread leaves
+      wake(1);  // for the slot that this thread leaves
       joined_.wait(lock);
     }
     if (helpers > 0) remove(*job);

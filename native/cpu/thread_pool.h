@@ -70,6 +70,10 @@ class ThreadPool {
   bool hasTask(const Job& job) const;
   bool isOver(const Job& job) const;
   void enqueue(const std::shared_ptr<Job>& job, int64_t helpers, bool ahead = false);
+  /// Starts threads up to `least`, or as many as the jobs in hand have work for. Throws std::system_error.
+  void startThreads(int64_t least = 0);
+  /// Wakes so many threads that may run.
+  void wake(int64_t count);
   /// Runs one task of the job with the lock released.
   void runOne(std::unique_lock<std::mutex>& lock, Job& job);
   void remove(const Job& job);
