@@ -144,8 +144,8 @@ export interface Binding {
   /** Settles once all that was enqueued before is done, with the fault that any of it met. */
   synchronize(device: number, settled: Settled): number;
   /**
-   * The process is ending with this code: stops what can be stopped and waits for the rest. What a GPU has not done after so
-   * many seconds never ends, and would keep the process from ending too: then this ends it.
+   * The process is ending with this code: stops what can be stopped and waits for the GPUs. What one of them has not done after
+   * so many seconds never ends, and would keep the process from ending too: then this ends it.
    */
   leave(code: number, seconds: number): void;
 

@@ -91,15 +91,13 @@ void Calls::forget(uint32_t id) {
   if (calls_.empty()) queue_.Unref(env_);
 }
 
-bool Calls::stopBy(std::chrono::steady_clock::time_point deadline) {
+void Calls::cancelAll() {
   for (auto& [id, call] : calls_) call->cancel();
-  std::unique_lock lock(shared_->mutex);
-  return shared_->idle.wait_until(lock, deadline, [this] { return shared_->running == 0; });
 }
 
 /// The environment is going. Its memory is freed after this returns, so every call is stopped and waited for.
 void Calls::end() {
-  for (auto& [id, call] : calls_) call->cancel();
+  cancelAll();
   {
     std::unique_lock lock(shared_->mutex);
     shared_->ended = true;

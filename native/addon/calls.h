@@ -2,7 +2,6 @@
 #pragma once
 #include <napi.h>
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,8 +31,8 @@ class Calls {
   /// Unknown ids are ignored: the call has settled.
   void cancel(uint32_t id);
 
-  /// Stops every call; whether none touches its memory any more by then.
-  bool stopBy(std::chrono::steady_clock::time_point deadline);
+  /// Cancels every call.
+  void cancelAll();
 
  private:
   struct Call;

@@ -1,6 +1,14 @@
 // Run by failures.test.ts in a process of its own: does what the scenario says, and reports.
 import { Worker } from "node:worker_threads";
-import { attention, attentionSync, devices, synchronize, Tensor, type FoveaError } from "../../lib/index.js";
+import {
+  attention,
+  attentionSync,
+  devices,
+  mergeAttention,
+  synchronize,
+  Tensor,
+  type FoveaError,
+} from "../../lib/index.js";
 
 export interface Report {
   errors: { name: string; code: string; message: string }[];
@@ -54,6 +62,16 @@ const scenarios: Record<string, () => Promise<void>> = {
 
   async hang() {
     attentionSync(...((await Promise.all(inputs().map((tensor) => tensor.to("cuda")))) as [Tensor, Tensor, Tensor]));
+    process.exit(7);
+  },
+
+  async slow() {
+    const [tensor] = inputs();
+    await (await tensor.to("cuda")).read();
+    // One row whose merge looks at no abort for longer than GPUs are waited for.
+    const part = { output: Tensor.zeros([1, 1, 1, 1 << 20]), lse: Tensor.zeros([1, 1, 1]) };
+    mergeAttention(Array.from({ length: 1 << 13 }, () => part)).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 500)); // by then it has begun
     process.exit(7);
   },
 

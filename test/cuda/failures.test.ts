@@ -100,6 +100,11 @@ test.skipIf(!simulated)("a kernel that never ends does not keep the process from
   await expect(report("hang", env)).rejects.toMatchObject({ code: 7, stderr: expect.stringMatching(message) });
 });
 
+test.skipIf(!simulated)("what the processor does for longer than GPUs are waited for is no GPU's fault", async () => {
+  const failure: unknown = await report("slow", {}).catch((error: unknown) => error);
+  expect(failure).toMatchObject({ code: 7, stderr: "" });
+});
+
 describe("no GPU that could be used", () => {
   test.each([
     [{ FOVEA_CUDA_DRIVER: "/no/such/library.so" }, /FOVEA_CUDA_DRIVER names .*library\.so/],
