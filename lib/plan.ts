@@ -24,6 +24,16 @@ export interface PlanPart {
   readonly reason: string;
   /** Floating-point operations of the matrix products, whole blocks. */
   readonly flops: number;
+  /**
+   * How the thread blocks of a GPU's tiled kernels come by their tiles of queries: "longest first", those that see most keys, one
+   * after the other by whoever is free; or "dealt", where each takes as long as the others ("cuda.tiled_sm90" alone). Else "".
+   */
+  readonly order: "" | "dealt" | "longest first";
+  /**
+   * In these kernels, largest number of kv heads that are worked on together, because half of the GPU's L2 cache holds their keys
+   * and values. Else 0.
+   */
+  readonly sectionHeads: number;
 }
 
 /** How a call is computed. It depends on the sequences' sizes alone, not on threads or on what else is in the batch. */
@@ -79,6 +89,8 @@ export const planPartFields = [
   "plainLoads",
   "refusal",
   "flops",
+  "order",
+  "sectionHeads",
 ] as const;
 
 /** As many parts as there can be kernels in one call. */
@@ -96,6 +108,9 @@ const reasons = [
   "it does not split keys, so few rows would leave most of the GPU idle",
   "it takes no pages, and cuda.decode_sm90, for up to 64 rows, only those of a multiple of 16 tokens",
 ] as const;
+
+/** By the numbers of native code's Order. */
+const orders = ["", "dealt", "longest first"] as const;
 
 const algorithms = [undefined, "standard", "tiled"] as const;
 let instructionSet: string | undefined;
@@ -126,6 +141,8 @@ export function readPlan(device: Device): Plan {
       plainLoads: numbers[at + 6]!,
       reason: reasons[numbers[at + 7]!]!,
       flops: numbers[at + 8]!,
+      order: orders[numbers[at + 9]!]!,
+      sectionHeads: numbers[at + 10]!,
     });
     if (main < 0 || parts[i]!.flops > parts[main]!.flops) main = i;
   }

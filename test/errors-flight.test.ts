@@ -24,7 +24,8 @@ const calls = vi.hoisted(() => ({
 vi.mock(import("../lib/native.js"), async (original) => {
   const writePlan = (plan: Float64Array) => {
     // Two parts, the second the larger.
-    plan.set([2, 3, 1024, 900, 800, 700, 5, 640, 2, 2, 1, 10, 20, 0, 1, 0, 0, 300, 1, 4, 30, 40, 6, 5, 2, 3, 600]);
+    const parts = [2, 1, 10, 20, 0, 1, 0, 0, 300, 0, 0, 1, 4, 30, 40, 6, 5, 2, 3, 600, 2, 8];
+    plan.set([2, 3, 1024, 900, 800, 700, 5, 640, 2, ...parts]);
   };
   const binding: Partial<Binding> = {
     kernels: ["first", "second", "third"],
@@ -220,6 +221,8 @@ describe("how calls end", () => {
           plainLoads: 0,
           reason: "",
           flops: 300,
+          order: "",
+          sectionHeads: 0,
         },
         {
           kernel: "second",
@@ -231,6 +234,8 @@ describe("how calls end", () => {
           plainLoads: 2,
           reason: expect.stringMatching(/16 bytes/),
           flops: 600,
+          order: "longest first",
+          sectionHeads: 8,
         },
       ],
     });

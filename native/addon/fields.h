@@ -32,7 +32,7 @@
 
 #define FOVEA_PLAN_PART_FIELDS(field)                                                                            \
   field(kernel) field(sequences) field(queryBlock) field(keyBlock) field(stages) field(splits) field(plainLoads) \
-      field(refusal) field(flops)
+      field(refusal) field(flops) field(order) field(sectionHeads)
 
 #define FOVEA_MERGE_FIELDS(field) field(dtype) field(batch) field(heads) field(rows) field(dims) field(parts)
 

@@ -10,7 +10,7 @@ namespace fovea::addon {
 namespace {
 
 struct Part {
-  int64_t sequences = 0, queryBlock = 0, keyBlock = 0, stages = 0, splits = 0, plainLoads = 0;
+  int64_t sequences = 0, queryBlock = 0, keyBlock = 0, stages = 0, splits = 0, plainLoads = 0, sectionHeads = 0;
   Sm90Refusal refusal = Sm90Refusal::none;
   double flops = 0;
 };
@@ -29,11 +29,20 @@ std::array<Part, kernelCount> partsByKernel(const Plan& plan) {
     part.splits = std::max(part.splits, sequence.splits);
     part.plainLoads += sequence.plainLoads;
     part.refusal = std::max(part.refusal, sequence.refusal);
+    part.sectionHeads = std::max(part.sectionHeads, sequence.sectionHeads);
     part.flops += sequence.flops;
   };
   for (const SequencePlan& sequence : plan.sequences) add(sequence, 1);
   for (const SegmentPlan& segment : plan.segments) add(segment.plan, 0);
   return parts;
+}
+
+/// How a kernel's thread blocks come by their tasks, by the numbers of lib/plan.ts.
+enum class Order : uint8_t { none, dealt, longestFirst };
+
+Order orderOf(const Plan& plan, Kernel kernel) {
+  if (kernel == Kernel::cudaTiledSm90) return plan.tasksDiffer ? Order::longestFirst : Order::dealt;
+  return kernel == Kernel::cudaTiled ? Order::longestFirst : Order::none;
 }
 
 }  // namespace
@@ -72,6 +81,8 @@ void writePlan(const Plan& plan, std::span<double> fields) {
     out[plan_part_field::plainLoads] = static_cast<double>(part.plainLoads);
     out[plan_part_field::refusal] = static_cast<double>(part.refusal);
     out[plan_part_field::flops] = part.flops;
+    out[plan_part_field::order] = static_cast<double>(orderOf(plan, static_cast<Kernel>(kernel)));
+    out[plan_part_field::sectionHeads] = static_cast<double>(part.sectionHeads);
     out += plan_part_field::count;
   }
 }

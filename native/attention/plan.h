@@ -50,6 +50,7 @@ struct SequencePlan {
   int64_t firstSplit = 0;     // number of the first split that some row sees
   int64_t splits = 1;         // splits from there on, merged in order
   int64_t partialFloats = 0;  // workspace of one split of one kv head
+  int64_t sectionHeads = 0;   // CUDA, tiled: kv heads whose tasks are neighbours, as L2 holds their keys and values
   int64_t keyBegin = 0;       // first key it is about: those before are segments'
   bool packValues = false;    // tiled: never read values where they lie
   bool plainLoads = false;    // CUDA: some rows of query, key or value do not start at multiples of 16 bytes
@@ -69,7 +70,8 @@ struct Plan {
   Algorithm algorithm = Algorithm::tiled;  // never automatic
   std::vector<SequencePlan> sequences;
   std::vector<SegmentPlan> segments;
-  int64_t tasks = 0;  // independent pieces of work
+  bool tasksDiffer = false;  // cuda.tiled_sm90: some tasks take longer, so they are taken in turn, the longest first
+  int64_t tasks = 0;         // independent pieces of work
   int64_t workspaceBytes =
       0;                   // memory beside inputs and outputs that the whole call shares (scratch per thread excluded)
   double flops = 0;        // executed by the matrix products, whole tiles

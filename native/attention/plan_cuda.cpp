@@ -220,6 +220,10 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   Plan plan;
   plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
+  const auto planSections = [&](SequencePlan& part, int64_t keys) {
+    if (part.kernel == Kernel::cudaTiled || part.kernel == Kernel::cudaTiledSm90)
+      part.sectionHeads = headsInL2(problem, part.splits > 1 ? part.keySplit : keys, limits.l2Bytes);
+  };
   KnownSegments known;
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
@@ -236,6 +240,7 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
     else
       part = planTiled(problem, sequence, hopper ? &sm90 : nullptr, plan);
     part.keyBegin = begin;
+    planSections(part, sequence.keyLength - begin);
     if (isMerged(part)) plan.tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);  // merge
     part.plainLoads = !allAligned(problem, sequence);
     plan.flops += part.flops;
@@ -244,6 +249,8 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
     plan.sequences.push_back(part);
   }
   planSegments(problem, plan);
+  for (SegmentPlan& segment : plan.segments) planSections(segment.plan, segment.keyEnd - segment.plan.keyBegin);
+  plan.tasksDiffer = sm90TasksDiffer(problem, plan);
   if (tiled) {
     const Pieces pieces = piecesOf(problem, plan);
     const int64_t merged = int64_t(pieces.merged.size()), others = problem.sequenceCount - merged;

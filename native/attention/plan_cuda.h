@@ -9,6 +9,7 @@ namespace fovea::cuda {
 struct DeviceLimits {
   int computeMajor = 8, computeMinor = 0;
   int sharedMemoryPerBlock = 101376;  // bytes that a thread block may ask for
+  int64_t l2Bytes = int64_t{40} << 20;
 };
 
 /// Throws std::invalid_argument for what no kernel here computes, naming the option.
@@ -42,8 +43,14 @@ TiledWork tiledWork(const Problem& problem, const Sequence& sequence);
 /// The problem of shared segments, whose keys all rows see: without causality and window.
 Problem openProblem(const Problem& problem);
 
+/// How many kv heads' keys and values, `keys` of each, half of the L2 cache holds: the other half is for queries,
+/// outputs and chance.
+int64_t headsInL2(const Problem& problem, int64_t keys, int64_t l2Bytes);
+
 /// How many sequences are cuda.tiled_sm90's.
 int64_t sm90Sequences(const Plan& plan);
+/// Whether some of its tasks take longer than others.
+bool sm90TasksDiffer(const Problem& problem, const Plan& plan);
 
 int64_t tiledTableBytes(int64_t sequenceCount);
 

@@ -49,6 +49,23 @@ int64_t sm90Sequences(const Plan& plan) {
                        [](const SequencePlan& part) { return part.kernel == Kernel::cudaTiledSm90; });
 }
 
+bool sm90TasksDiffer(const Problem& problem, const Plan& plan) {
+  int64_t first = -1;
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    if (plan.sequences[size_t(i)].kernel != Kernel::cudaTiledSm90) continue;
+    if (problem.causal || problem.windowLeft >= 0 || problem.windowRight >= 0) return true;
+    const int64_t keys = problem.sequences[i].keyLength;
+    if (first < 0) first = keys;
+    if (keys != first) return true;
+  }
+  return false;
+}
+
+int64_t headsInL2(const Problem& problem, int64_t keys, int64_t l2Bytes) {
+  const int64_t perHead = keys * (problem.headDim + problem.valueDim) * byteSize(problem.kvDtype());
+  return clampTo(l2Bytes / 2 / std::max<int64_t>(perHead, 1), 1, problem.kvHeads);
+}
+
 Problem openProblem(const Problem& problem) {
   Problem open = problem;
   open.causal = false;

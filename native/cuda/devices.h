@@ -31,7 +31,9 @@ class Device {
   static bool inUse(int index);
 
   const DeviceInfo& info() const { return info_; }
-  DeviceLimits limits() const { return {info_.computeMajor, info_.computeMinor, info_.sharedMemoryPerBlock}; }
+  DeviceLimits limits() const {
+    return {info_.computeMajor, info_.computeMinor, info_.sharedMemoryPerBlock, info_.l2Bytes};
+  }
   CUcontext context() const { return context_; }
   CUmemoryPool pool() const { return pool_; }  // null: not supported
   MemoryUse& memoryUse() { return memoryUse_; }

@@ -36,13 +36,6 @@ int64_t longestTask(const Problem& problem, const TiledSequence& entry) {
   return std::min<int64_t>(keys.end - keys.begin, entry.splitTiles);
 }
 
-/// How many heads' keys and values, of one split, half of the L2 cache holds: the other half is for queries, outputs
-/// and chance.
-int64_t headsInL2(const Problem& problem, int64_t keys, int64_t l2Bytes) {
-  const int64_t perHead = keys * (problem.headDim + problem.valueDim) * byteSize(problem.kvDtype());
-  return clampTo(l2Bytes / 2 / std::max<int64_t>(perHead, 1), 1, problem.kvHeads);
-}
-
 /// In the workspace, after the table: what describes Hopper's kernel's sequences to the copy engine.
 CUdeviceptr mapsOf(const Problem& problem, CUdeviceptr workspace) {
   return workspace + CUdeviceptr(tiledTableBytes(problem.sequenceCount));
@@ -120,7 +113,7 @@ void launchTiled(Device& device, CUstream stream, const Problem& problem, const 
   arguments.problem.sequences = nullptr;
   if (table.sm90Tasks > 0)
     launchTiledSm90(device, stream, problem, arguments, std::span(table.entries).first(size_t(table.sm90Entries)),
-                    table.sm90Tasks, mapsOf(problem, workspace));
+                    table.sm90Tasks, sm90TasksDiffer(problem, plan), mapsOf(problem, workspace));
   arguments.table += table.sm90Entries;
   arguments.problem.sequenceCount = problem.sequenceCount - table.sm90Entries;
   launchKernel(device, stream, tiledKernel(problem), table.tasks, tiledThreads, &arguments);

@@ -37,14 +37,6 @@ TensorMaps mapsOf(const MapEncoder& encoder, const Problem& problem, const Probl
           keys(sequence.key, problem.headDim, shape.dims), keys(sequence.value, problem.valueDim, shape.valueDims)};
 }
 
-/// Whether some tasks take longer than others.
-bool tasksDiffer(const Problem& problem, std::span<const TiledSequence> entries) {
-  if (problem.causal || problem.windowLeft >= 0 || problem.windowRight >= 0) return true;
-  return std::any_of(entries.begin(), entries.end(), [&](const TiledSequence& entry) {
-    return entry.sequence.keyLength != entries.front().sequence.keyLength;
-  });
-}
-
 }  // namespace
 
 void loadTiledSm90(Device& device, const Problem& problem) {
@@ -53,7 +45,7 @@ void loadTiledSm90(Device& device, const Problem& problem) {
 }
 
 void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, const TiledArguments& tiled,
-                     std::span<const TiledSequence> entries, int64_t tasks, CUdeviceptr maps) {
+                     std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps) {
   const bool ruled = hasRules(problem);
   const Sm90Shape shape = sm90Shape(problem, ruled);
   const Problem packed = packedProblem(problem);
@@ -67,7 +59,7 @@ void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, co
 
   TiledSm90Arguments arguments{tiled, devicePointer<const TensorMaps>(maps), nullptr, int32_t(tasks),
                                packed.kvHeads / problem.kvHeads};
-  if (tasksDiffer(problem, entries))
+  if (tasksDiffer)
     arguments.counter = devicePointer<TaskCounter>(maps + CUdeviceptr(entries.size() * sizeof(TensorMaps)));
   arguments.tiled.problem = packed;
   arguments.tiled.problem.sequenceCount = int64_t(entries.size());

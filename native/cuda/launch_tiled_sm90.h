@@ -13,6 +13,6 @@ void loadTiledSm90(Device& device, const Problem& problem);
 /// Enqueues the kernel for `entries`, which are the first of the table that `tiled` names. `maps` has
 /// sm90WorkspaceBytes(entries.size()) bytes in the workspace.
 void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, const TiledArguments& tiled,
-                     std::span<const TiledSequence> entries, int64_t tasks, CUdeviceptr maps);
+                     std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps);
 
 }  // namespace fovea::cuda

@@ -104,6 +104,33 @@ describe.each(gpus)("compute capability $computeCapability", (gpu) => {
       for (const valueDim of dims) expect(kernels(gpu, { headDim, valueDim })).toEqual(expected);
   });
 
+  /** Of a call's one part. */
+  const part = (length: number, options: AttentionOptions = {}, dim = 64) => {
+    const shape = [2, 8, length, dim];
+    const tensor = { shape, dtype: "float16" } as const;
+    return explain(tensor, tensor, tensor, { ...options, device: gpu.device }).parts[0]!;
+  };
+
+  test("the order of tiles: the longest first where some see more keys", () => {
+    expect(part(512).order).toBe(isHopper(gpu) ? "dealt" : "longest first");
+    const differing: AttentionOptions[] = [
+      { causal: true },
+      { window: { left: 100 } },
+      { keyLengths: Int32Array.of(512, 511) },
+    ];
+    for (const options of differing) expect(part(512, options).order).toBe("longest first");
+    expect(part(512, { algorithm: "standard", causal: true })).toMatchObject({ order: "", sectionHeads: 0 });
+  });
+
+  test("sections of heads whose keys and values half of the L2 cache holds", () => {
+    const heads = (length: number, dim?: number) => part(length, {}, dim).sectionHeads;
+    const sections = [128, 16384, 32768, 1 << 20].map((length) => heads(length));
+    expect(sections).toEqual([...sections].sort((a, b) => b - a));
+    expect([sections[0], sections.at(-1)]).toEqual([8, 1]);
+    if (gpu.name.includes("simulator")) expect(sections).toEqual([8, 5, 2, 1]); // of 40 MiB, 4 and 8 MiB a head
+    expect(heads(16384, 128)).toBe(heads(32768));
+  });
+
   test("one query, where its keys are not worth splitting", () => {
     const plan = (length: number) => {
       const key = { shape: [1, 2, length, 64], dtype: "float16" } as const;
