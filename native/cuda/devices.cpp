@@ -36,6 +36,11 @@ DeviceInfo inspect(int index) {
     info.unusable = "its compute capability is " + std::to_string(info.computeMajor) + "." +
                     std::to_string(info.computeMinor) +
                     ", and the kernels need 8.0 (Ampere) or newer. Use a newer GPU, or the CPU.";
+  else if (!runsOn(FOVEA_CUDA_ARCHS, info.computeMajor, info.computeMinor))
+    info.unusable = "its compute capability is " + std::to_string(info.computeMajor) + "." +
+                    std::to_string(info.computeMinor) +
+                    ", and this build has kernels for " FOVEA_CUDA_ARCHS
+                    " alone. Build fovea again with this GPU in FOVEA_CUDA_ARCHS.";
   return info;
 }
 

@@ -1,5 +1,8 @@
 #include "images.h"
 
+#include <algorithm>
+#include <charconv>
+
 // Made by EmbedFatbin.cmake, one per .cu file.
 extern "C" {
 extern const unsigned char fovea_image_table_begin[];
@@ -18,6 +21,26 @@ extern const unsigned char fovea_image_decode_int8_begin[];
 extern const unsigned char fovea_image_decode_sm90_begin[];
 extern const unsigned char fovea_image_merge_begin[];
 }
+
+namespace fovea::cuda {
+
+bool runsOn(std::string_view architectures, int computeMajor, int computeMinor) {
+  while (!architectures.empty()) {
+    const std::string_view name = architectures.substr(0, architectures.find(','));
+    architectures.remove_prefix(std::min(name.size() + 1, architectures.size()));
+    int version = 0;
+    const char suffix = *std::from_chars(name.begin(), name.end(), version).ptr;
+    const int major = version / 10, minor = version % 10;
+    const bool own = major == computeMajor, real = name.ends_with("-real");
+    if (suffix == 'a' ? own && minor == computeMinor
+        : own         ? minor <= computeMinor
+                      : !real && suffix != 'f' && major < computeMajor)
+      return true;
+  }
+  return false;
+}
+
+}  // namespace fovea::cuda
 
 namespace fovea::cuda::images {
 

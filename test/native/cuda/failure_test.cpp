@@ -44,8 +44,12 @@ void addFailureTests(std::vector<Test>& tests) {
     tests.push_back({"failure: " + scenario.name, [self, scenario] {
                        runProgram(self, {"--scenario", scenario.name}, scenario.environment);
                      }});
-  const std::string absent = std::filesystem::path(self).replace_filename("fovea_cuda_absent_test");
-  tests.push_back({"failure: built without CUDA", [absent] { runProgram(absent, {}, {}); }});
+  const auto program = [&](const char* name) { return std::filesystem::path(self).replace_filename(name).string(); };
+  tests.push_back(
+      {"failure: built without CUDA", [path = program("fovea_cuda_absent_test")] { runProgram(path, {}, {}); }});
+  tests.push_back({"failure: built for other GPUs", [path = program("fovea_cuda_other_images_test")] {
+                     runProgram(path, {}, {{"FOVEA_SIM_COMPUTE_CAPABILITY", "8.0"}});
+                   }});
 }
 
 void runScenario(const std::string& name) {
