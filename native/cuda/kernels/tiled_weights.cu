@@ -41,7 +41,8 @@ FOVEA_DEVICE void writeWeights(const Problem& problem, const TiledSequence& entr
 #pragma unroll
     for (int j = 0; j < Tile::columnsPerThread; j++) {
       const int key = place.key + scores.column(j);
-      const bool empty = !visible || state.y == 0;  // then the scores mean nothing
+      // Then the scores mean nothing, or the row may be NaN where it does see.
+      const bool empty = !visible || state.y == 0 || scores.at(i, j) == negativeInfinity();
       const float weight = empty ? 0.f : ptx::exp2(exponent(scores.at(i, j), unit, state.x)) * state.y;
       if (key < sequence.keyColumns) to[key * weights.columnStride] = weight;
     }
