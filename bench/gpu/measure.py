@@ -23,7 +23,7 @@ from supervise import Program
 from table import print_table
 from torch_attention import TorchAttention
 
-SHAPE = ("kind", "dtype", "batch", "heads", "kvHeads", "queryLength", "keyLength", "headDim", "causal")
+SHAPE = ("kind", "dtype", "batch", "heads", "kvHeads", "queryLength", "keyLength", "headDim", "causal", "rules")
 
 
 class Results:

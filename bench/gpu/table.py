@@ -17,7 +17,7 @@ def describe(row):
     queries, keys = row["queryLength"], row["keyLength"]
     lengths = tokens(keys) if queries == keys else f"{queries}x{tokens(keys)}"
     heads = str(row["heads"]) if row["heads"] == row["kvHeads"] else f"{row['heads']}/{row['kvHeads']}"
-    kind = row["kind"] + (" causal" if row["causal"] else "")
+    kind = row["kind"] + (" causal" if row["causal"] else "") + (f" {row['rules']}" if row.get("rules") else "")
     return [kind, row["dtype"], str(row["headDim"]), str(row["batch"]), heads, lengths]
 
 
@@ -41,7 +41,7 @@ def print_table(rows, parts=()):
     """A line per shape: of fovea's algorithms the fused one, and standard's time beside it as one more multiple."""
     shapes = {}
     for row in rows:
-        shapes.setdefault(tuple(row[name] for name in IDENTITY), {})[row["algorithm"]] = row
+        shapes.setdefault((*(row[name] for name in IDENTITY), row.get("rules", "")), {})[row["algorithm"]] = row
     backends = list(dict.fromkeys(name for row in rows for name in row["torch"]))
     titles = ["shape", "dtype", "D", "batch", "heads", "length", "kernel", "ms", "rate", "x standard"]
     lines = [titles + [f"x {name}" for name in backends]]

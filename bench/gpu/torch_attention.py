@@ -41,6 +41,8 @@ class TorchAttention:
         """{backend: {"milliseconds": …} or {"error": why it has no time}} for a shape of fovea_cuda_bench."""
         torch = self.torch
         dtype = getattr(torch, shape["dtype"])
+        if shape["rules"] not in ("", "bias", "mask"):
+            return {name: {"error": f"no {shape['rules']}"} for name in self.backends}
 
         def tensor(heads, length):
             return torch.randn(shape["batch"], heads, length, shape["headDim"], dtype=dtype, device="cuda")
@@ -50,10 +52,11 @@ class TorchAttention:
             query = tensor(shape["heads"], shape["queryLength"])
             key = tensor(shape["kvHeads"], shape["keyLength"])
             value = tensor(shape["kvHeads"], shape["keyLength"])
+            mask = self.mask(shape, dtype)
         except torch.cuda.OutOfMemoryError:
             return {name: {"error": "out of memory"} for name in self.backends}
         # Causal shapes have as many keys as queries, where all agree on what causal means.
-        options = {"is_causal": shape["causal"]}
+        options = {"is_causal": shape["causal"], "attn_mask": mask}
         if shape["heads"] != shape["kvHeads"]:
             options["enable_gqa"] = True
         attention = torch.nn.functional.scaled_dot_product_attention
@@ -66,9 +69,16 @@ class TorchAttention:
                 figures[name] = {"error": "out of memory"}
             except (RuntimeError, TypeError) as error:  # TypeError: this torch has no enable_gqa
                 figures[name] = {"error": str(error).split("\n")[0]}
-        del query, key, value
+        del query, key, value, mask, options
         torch.cuda.empty_cache()  # fovea needs the memory
         return figures
+
+    def mask(self, shape, dtype):
+        """What is added to scores, or which of them count: one for the whole batch."""
+        pairs = (1, shape["heads"], shape["queryLength"], shape["keyLength"])
+        if shape["rules"] == "bias":
+            return self.torch.randn(pairs, dtype=dtype, device="cuda")
+        return self.torch.ones(pairs, dtype=self.torch.bool, device="cuda") if shape["rules"] == "mask" else None
 
     def median(self, call):
         cuda = self.torch.cuda

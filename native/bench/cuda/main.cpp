@@ -6,6 +6,8 @@
 // decode: one query per sequence, 32 heads on 8 heads of keys, headDim 128.
 // chunk: 8, 128 or 512 queries per sequence against many keys, heads likewise: what is split, and what only just is
 // not.
+// rules: prefill at a quarter of the tokens, with one rule each: a bias or mask of [heads, length, length] for the
+// whole batch, softcap, ALiBi; a causal window of an eighth of the length.
 //
 // Times are the GPU's own, between events around the launches: the median of 15 (--samples) after 3 to warm up, each
 // after the L2 cache was overwritten. The shapes that say most come first; --quick measures them alone.
@@ -32,18 +34,33 @@ namespace {
 
 constexpr int maxWarmUps = 3;
 
+enum class Rule { none, bias, mask, window, softcap, alibi };
+constexpr const char* ruleNames[] = {"", "bias", "mask", "window", "softcap", "alibi"};
+
 struct Shape {
   const char* kind;
   DType dtype;
   int64_t batch, heads, kvHeads, queryLength, keyLength, dim;
   bool causal;
   bool key;  // among those that say most
+  Rule rule = Rule::none;
 
   int64_t queryElements() const { return heads * queryLength * dim; }  // of one sequence
   int64_t keyElements() const { return kvHeads * keyLength * dim; }
-  int64_t bytes() const { return 2 * batch * (queryElements() + keyElements()) * byteSize(dtype); }
+  int64_t tensorBytes() const { return 2 * batch * (queryElements() + keyElements()) * byteSize(dtype); }
+  /// Of what a rule reads, which lies after the tensors.
+  int64_t ruleBytes() const {
+    const int64_t pairs = heads * queryLength * keyLength;
+    if (rule == Rule::alibi) return heads * int64_t(sizeof(float));
+    return rule == Rule::bias ? pairs * byteSize(dtype) : rule == Rule::mask ? pairs : 0;
+  }
+  int64_t bytes() const { return tensorBytes() + ruleBytes(); }
+  int64_t window() const { return keyLength / 8; }  // keys before a query's own
   double flops() const {
-    return 4.0 * double(batch * heads) * double(queryLength * keyLength) * double(dim) / (causal ? 2 : 1);
+    double pairs = double(queryLength * keyLength) / (causal ? 2 : 1);
+    if (rule == Rule::window)  // the first rows see fewer
+      pairs = double(queryLength * (window() + 1)) - double(window() * (window() + 1)) / 2;
+    return 4.0 * double(batch * heads) * pairs * double(dim);
   }
 };
 
@@ -70,12 +87,18 @@ std::vector<Shape> allShapes(int64_t tokens) {
         for (const int64_t length : {tokens / 2, 2 * tokens})
           shapes.push_back({"chunk", dtype, batch, 32, 8, queries, length, 128, false, half && batch == 1});
   }
+  for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32})
+    for (const Rule rule : {Rule::bias, Rule::mask, Rule::window, Rule::softcap, Rule::alibi}) {
+      const int64_t length = tokens / 4, heads = width / 128;
+      shapes.push_back({"prefill", dtype, tokens / length, heads, heads, length, length, 128, rule == Rule::window,
+                        dtype == DType::float16, rule});
+    }
   std::stable_partition(shapes.begin(), shapes.end(), [](const Shape& shape) { return shape.key; });
   return shapes;
 }
 
 /// Sequences of dense [batch, heads, length, dim] tensors: query, output, key and value, one after the other in
-/// `memory`.
+/// `memory`, then what a rule reads.
 std::vector<Sequence> makeSequences(const Shape& shape, CUdeviceptr memory) {
   std::vector<Sequence> sequences;
   const int64_t element = byteSize(shape.dtype), queryBytes = shape.queryElements() * element,
@@ -94,6 +117,11 @@ std::vector<Sequence> makeSequences(const Shape& shape, CUdeviceptr memory) {
     sequence.output = {at(memory, (shape.batch + i) * queryBytes), queryHead, shape.dim, 1};
     sequence.key = {at(keys, i * keyBytes), keyHead, shape.dim, 1};
     sequence.value = {at(keys, (shape.batch + i) * keyBytes), keyHead, shape.dim, 1};
+    const int64_t pairs = shape.queryLength * shape.keyLength;
+    void* read = at(memory, shape.tensorBytes());
+    if (shape.rule == Rule::bias) sequence.bias = {read, pairs, shape.keyLength, 1};
+    if (shape.rule == Rule::mask) sequence.mask = {static_cast<const uint8_t*>(read), pairs, shape.keyLength, 1};
+    if (shape.rule == Rule::alibi) sequence.alibiSlopes = static_cast<const float*>(read);
     sequences.push_back(sequence);
   }
   return sequences;
@@ -123,6 +151,9 @@ class Bench {
     problem.headDim = problem.valueDim = int32_t(shape.dim);
     problem.scale = 1 / std::sqrt(double(shape.dim));
     problem.causal = shape.causal;
+    problem.biasDtype = shape.dtype;
+    if (shape.rule == Rule::window) problem.windowLeft = shape.window();
+    if (shape.rule == Rule::softcap) problem.softcap = 30;
     std::vector<Sequence> sequences = makeSequences(shape, 0);
     problem.sequences = sequences.data();
     problem.sequenceCount = shape.batch;
@@ -158,7 +189,8 @@ class Bench {
   }
 
  private:
-  /// Random numbers between 1/4 and 1/2, of both signs: the same byte everywhere would be kind to the power supply.
+  /// Random numbers between 1/4 and 1/2, of both signs: the same byte everywhere would be kind to the power supply. As
+  /// bytes of a mask nearly all of them are true, as slopes of float32 they are finite.
   void fill(const cuda::DeviceBuffer& buffer, DType dtype) {
     const uint32_t base = dtype == DType::float16 ? 0x3400 : 0x3e80, varied = dtype == DType::float16 ? 0x83ff : 0x807f;
     std::vector<uint16_t> pattern(1 << 20);
@@ -192,12 +224,12 @@ class Bench {
     std::printf(
         "{\"number\":%d,\"gpu\":\"%s\",\"kind\":\"%s\",\"algorithm\":\"%s\",\"kernel\":\"%s\",\"dtype\":\"%s\","
         "\"batch\":%lld,\"heads\":%lld,\"kvHeads\":%lld,\"queryLength\":%lld,\"keyLength\":%lld,\"headDim\":%lld,"
-        "\"causal\":%s,\"workspaceBytes\":%lld,\"flops\":%.0f,\"bytes\":%.0f,",
+        "\"causal\":%s,\"rules\":\"%s\",\"workspaceBytes\":%lld,\"flops\":%.0f,\"bytes\":%.0f,",
         number, device_.info().name.c_str(), shape.kind, plan.algorithm == Algorithm::standard ? "standard" : "tiled",
         kernelName(plan.sequences.at(0).kernel), dtypes[int(shape.dtype)], (long long)shape.batch,
         (long long)shape.heads, (long long)shape.kvHeads, (long long)shape.queryLength, (long long)shape.keyLength,
-        (long long)shape.dim, shape.causal ? "true" : "false", (long long)plan.workspaceBytes, shape.flops(),
-        plan.bytes);
+        (long long)shape.dim, shape.causal ? "true" : "false", ruleNames[int(shape.rule)],
+        (long long)plan.workspaceBytes, shape.flops(), plan.bytes);
   }
 
   void print(const Shape& shape, const Plan& plan, int number, std::vector<float> times, std::string error) const {
