@@ -4,6 +4,9 @@
 //   w = exp(s - m) / l;  0 where no key was visible: tiles that were not visited, rows and columns past the lengths
 //
 // One warp per row, eight rows per thread block.
+//
+// Floor: the scores read and the weights written, 8 bytes a pair / bandwidth of device memory: of 128 x 128 pairs
+// 128 KiB, some 9,300 cycles of an H100 SM's share of 3.35 TB/s, beside 1,024 of exponentials.
 #include "standard_common.cuh"
 
 namespace fovea::cuda {
