@@ -14,6 +14,7 @@ import { textTable } from "../../lib/terminal/text-table.js";
 import { copyMutants } from "./copies.js";
 import { decodeMutants } from "./decode.js";
 import { decodeSm90Mutants } from "./decode-sm90.js";
+import { farMutants } from "./far.js";
 import { hopperMutants } from "./hopper.js";
 import { float32Mutants } from "./float32.js";
 import type { Mutant } from "./mutant.js";
@@ -181,6 +182,7 @@ const mutants = [
   ...softmaxMutants,
   ...float32Mutants,
   ...pagesMutants,
+  ...farMutants,
   ...hopperMutants,
   ...decodeSm90Mutants,
 ].filter(isWanted);

@@ -1,4 +1,6 @@
 // Device memory, pools, pinned host memory, copies.
+#include <cstdio>
+
 #include "driver_helpers.h"
 
 namespace fovea::simulatorTest {
@@ -44,6 +46,29 @@ const Register kMemory[] = {
        EXPECT_OK(cuMemFree(first));
        EXPECT_OK(cuMemAlloc(&second, 700 << 10));
        EXPECT_OK(cuMemFree(second));
+     }},
+    {"driver/large memory costs nothing until it is used", [] {
+       const auto resident = [] {
+         long pages = 0;
+         std::FILE* file = std::fopen("/proc/self/statm", "r");
+         expect(file && std::fscanf(file, "%*s %ld", &pages) == 1, "statm");
+         std::fclose(file);
+         return pages * 4096;
+       };
+       const long before = resident();
+       const size_t bytes = size_t{3} << 30;
+       CUdeviceptr address = 0;
+       EXPECT_OK(cuMemAlloc(&address, bytes));
+       uint32_t last = 0, set = 7;
+       EXPECT_OK(cuMemcpyDtoH(&last, address + bytes - 4, 4));
+       expectEqual<uint32_t>(last, 0xffffffff, "undefined");
+       EXPECT_OK(cuMemcpyHtoD(address + bytes - 4, &set, 4));
+       EXPECT_OK(cuMemcpyDtoH(&last, address + bytes - 4, 4));
+       expectEqual<uint32_t>(last, 7, "written");
+       EXPECT_OK(cuMemcpyDtoH(&last, address + (size_t{16} << 20) - 4, 4));
+       expectEqual<uint32_t>(last, 0xffffffff, "elsewhere");
+       expect(resident() - before < 256 << 20, "it takes memory");
+       EXPECT_OK(cuMemFree(address));
      }},
     {"driver/invalid ranges", [] {
        Memory memory(4);

@@ -2,6 +2,7 @@
 #include "check/global_memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -24,6 +25,28 @@ Allocation::Mapped<T> Allocation::map(size_t count) {
   return Mapped<T>(static_cast<T*>(memory), Unmap{bytes});
 }
 
+// NaN in every floating type. Of large allocations most is never touched: they are pages of one small file, mapped
+// again and again, which cost nothing until they are written.
+static void fill(uint8_t* bytes, size_t size) {
+  constexpr size_t piece = size_t{16} << 20, large = size_t{1} << 30;
+  constexpr int value = 0xff, access = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
+  if (size < large) {
+    std::memset(bytes, value, size);
+    return;
+  }
+  static const int file = [] {
+    const int made = memfd_create("undefined", MFD_CLOEXEC);
+    if (made < 0 || ftruncate(made, piece) != 0) throw std::bad_alloc();
+    void* content = mmap(nullptr, piece, access, MAP_SHARED, made, 0);
+    if (content == MAP_FAILED) throw std::bad_alloc();
+    std::memset(content, value, piece);
+    munmap(content, piece);
+    return made;
+  }();
+  for (size_t at = 0; at < size; at += piece)
+    if (mmap(bytes + at, std::min(piece, size - at), access, flags, file, 0) == MAP_FAILED) throw std::bad_alloc();
+}
+
 Allocation::Allocation(uint64_t address, uint64_t size)
     : address(address),
       size(size),
@@ -31,7 +54,7 @@ Allocation::Allocation(uint64_t address, uint64_t size)
       defined_(map<uint8_t>(size)),
       writers_(map<std::atomic<uint64_t>>(size / 4 + 1)),
       readers_(map<std::atomic<uint64_t>>(size / 4 + 1)) {
-  std::memset(bytes_.get(), 0xff, size);  // NaN in every floating type
+  fill(bytes_.get(), size);
 }
 
 bool Allocation::isDefined(uint64_t at, uint64_t bytes) const {

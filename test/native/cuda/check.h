@@ -31,6 +31,8 @@ void addSplitTests(std::vector<Test>& tests);
 void addPagesTests(std::vector<Test>& tests);
 /// Tests of what is read and written past the ends of tensors.
 void addBoundsTests(std::vector<Test>& tests);
+/// Tests of tensors whose elements lie further apart than 32 bits count.
+void addFarTests(std::vector<Test>& tests);
 void addBackendTests(std::vector<Test>& tests);
 /// Tests of CUDA graphs, captured from launches.
 void addGraphTests(std::vector<Test>& tests);

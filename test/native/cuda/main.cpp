@@ -77,6 +77,7 @@ int main(int count, char** arguments) {
   addSplitTests(tests);
   addPagesTests(tests);
   addBoundsTests(tests);
+  addFarTests(tests);
   addBackendTests(tests);
   addGraphTests(tests);
   addCopyTests(tests);
