@@ -112,10 +112,10 @@ Example makeExample(const Shape& shape, const Buffer& query, const Buffer& key, 
   return example;
 }
 
-/// "H8 D64 L1024 full"
+/// "H8 D64 L1024 full", "B32 H12 D64 L128 full"
 std::string nameOf(const Shape& shape) {
-  return "H" + std::to_string(shape.heads) + " D" + std::to_string(shape.dim) + " L" +
-         std::to_string(shape.queryLength) + (shape.causal ? " causal" : " full");
+  return (shape.batch > 1 ? "B" + std::to_string(shape.batch) + " " : "") + "H" + std::to_string(shape.heads) + " D" +
+         std::to_string(shape.dim) + " L" + std::to_string(shape.queryLength) + (shape.causal ? " causal" : " full");
 }
 
 void prefill(int threads, double seconds, const std::string& wanted) {
@@ -126,7 +126,9 @@ void prefill(int threads, double seconds, const std::string& wanted) {
   double best = 0;
   for (const Shape& base :
        {Shape{1, 8, 512, 512, 64, false}, Shape{1, 8, 1024, 1024, 64, false}, Shape{1, 8, 2048, 2048, 64, false},
-        Shape{1, 8, 4096, 4096, 64, false}, Shape{1, 16, 2048, 2048, 128, false}})
+        Shape{1, 8, 4096, 4096, 64, false}, Shape{1, 16, 2048, 2048, 128, false}, Shape{32, 12, 32, 32, 64, false},
+        Shape{32, 12, 64, 64, 64, false}, Shape{32, 12, 77, 77, 64, false}, Shape{32, 12, 128, 128, 64, false},
+        Shape{16, 12, 256, 256, 64, false}})
     for (const int kind : {0, 1, 2, 3}) {
       const bool inner = kind / 2 != 0;
       Shape shape = base;
