@@ -38,6 +38,18 @@ const decode = (name: string, heads: number, kvHeads: number): Point => ({
   bandwidthBound: true,
 });
 
+/** Texts of a server's batch, with the heads of BERT's base model. */
+const batch = (length: number): Point => ({
+  name: `b32h12d64-s${length}`,
+  batch: 32,
+  heads: 12,
+  kvHeads: 12,
+  queryLength: length,
+  keyLength: length,
+  headDim: 64,
+  causal: false,
+});
+
 export const points: Point[] = [
   ...[512, ...lengths].flatMap((length) => square(`s${length}`, length)),
   ...lengths.flatMap((length) => [
@@ -46,6 +58,7 @@ export const points: Point[] = [
     ...square(`h16d128-s${length}`, length, 16, 128),
   ]),
   { name: "cross", batch: 1, heads: 8, kvHeads: 8, queryLength: 512, keyLength: 2048, headDim: 64, causal: false },
+  ...[32, 64, 128, 256].map(batch),
   decode("decode", 16, 16),
   decode("decode-grouped", 32, 8),
 ];
