@@ -36,7 +36,10 @@ export interface PlanPart {
   readonly sectionHeads: number;
 }
 
-/** How a call is computed. It depends on the sequences' sizes alone, not on threads or on what else is in the batch. */
+/**
+ * How a call is computed. What decides its bits depends on each sequence's sizes alone; `queryBlock` and `tasks` on the CPU also on
+ * the number of threads and on what else is in the batch.
+ */
 export interface Plan {
   /** Where it runs. */
   readonly device: Device;

@@ -339,7 +339,8 @@ export class Tensor<D extends DType = DType> {
 
   /**
    * This tensor on a device: a view where it is there already, else a copy. Copies from and to a GPU happen in call order with
-   * everything else there, and off the event loop; until the promise settles, a host tensor that is sent must not change.
+   * everything else there, and off the event loop; until the promise settles, a host tensor that is sent must not change, and a
+   * GPU tensor that is read takes its bytes there once more, where there is room.
    */
   async to(device: Device): Promise<Tensor<D>> {
     const target = checkDevice("device", device);

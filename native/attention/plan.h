@@ -1,5 +1,5 @@
-// How to compute it. A Plan is plain data, made from a Problem alone (never from the number of threads or what else is
-// in the batch: a sequence's own part depends on that sequence only), shown by explain() and obeyed by the backend.
+// How to compute it. A Plan is plain data, shown by explain() and obeyed by the backend. What decides a sequence's bits
+// is made from that sequence alone; on the CPU threads and the rest of the batch decide only how many rows make a task.
 #pragma once
 #include <cstdint>
 #include <vector>
