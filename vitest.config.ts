@@ -2,8 +2,10 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
+const testFiles = (...names: string[]) => names.map((name) => `test/${name}.test.ts`);
+
 /** Suites that compute, which run once more by the portable kernels. */
-const computing = ["parity/**/*", "properties", "invariance", "numerics"].map((name) => `test/${name}.test.ts`);
+const computing = testFiles("parity/**/*", "properties", "invariance", "numerics");
 
 // The GPU's driver where there is one, else the simulator, which a build with nvcc makes.
 const simulator = fileURLToPath(new URL("build/libfovea-cudasim.so", import.meta.url));
@@ -12,7 +14,13 @@ const cuda = driver !== simulator || existsSync(simulator);
 if (!cuda) console.warn("No GPU, and no simulator as there was no nvcc to build it: CUDA is not tested.");
 
 /** What measures a process, or keeps both cores busy by itself: one after the other, after the rest. */
-const alone = ["event-loop", "leaks", "memory", "package", "server/*", "workers"].map((name) => `test/${name}.test.ts`);
+const alone = testFiles("event-loop", "leaks", "memory", "package", "server/*", "workers");
+
+// A worker's environment variables do not reach native code, so the GPU's driver could not be named there; and what
+// processes of their own do is the same whoever starts them.
+const inThreads = process.env["FOVEA_TEST_POOL"] === "threads";
+const notInThreads = testFiles("cli", "examples", "leaks", "maps/page", "package", "server/*");
+const excluded = inThreads ? notInThreads : [];
 
 /** The other projects are about the processor, on any machine. */
 const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
@@ -20,6 +28,11 @@ const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
 /** On the simulator: a GPU of each of these. Every test draws one, a completion mode and a schedule. */
 const capabilities = process.env["FOVEA_SIM_COMPUTE_CAPABILITY"] ?? "8.0,8.6,9.0";
 const completions = ["early", "late", "random"];
+
+const baseline = {
+  extends: true as const,
+  test: { name: "baseline", include: computing, env: { ...noGpu, FOVEA_CPU_ISA: "baseline" } },
+};
 
 const cudaProject = (name: string, env: Record<string, string>) => ({
   extends: true as const,
@@ -46,7 +59,7 @@ const cudaProjects = sweep ? sweptProjects : [cudaProject("cuda", { FOVEA_SIM_CO
 
 export default defineConfig({
   test: {
-    pool: "forks",
+    pool: inThreads ? "threads" : "forks",
     maxWorkers: 2, // the default is one less than there are cores
     testTimeout: 60_000,
     hookTimeout: 60_000,
@@ -59,16 +72,23 @@ export default defineConfig({
           env: noGpu,
           globalSetup: "test/support/build-dist.ts",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/cuda/**", ...alone],
-          typecheck: { enabled: true, include: ["test/**/*.test-d.ts"], tsconfig: "./tsconfig.json" },
+          exclude: ["test/cuda/**", ...alone, ...excluded],
+          typecheck: { enabled: !inThreads, include: ["test/**/*.test-d.ts"], tsconfig: "./tsconfig.json" },
         },
       },
       {
         extends: true,
-        test: { name: "alone", env: noGpu, include: alone, maxWorkers: 1, sequence: { groupOrder: 1 } },
+        test: {
+          name: "alone",
+          env: noGpu,
+          include: alone,
+          exclude: excluded,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
-      { extends: true, test: { name: "baseline", include: computing, env: { ...noGpu, FOVEA_CPU_ISA: "baseline" } } },
-      ...(cuda ? cudaProjects : []),
+      ...(inThreads ? [] : [baseline]),
+      ...(cuda && !inThreads ? cudaProjects : []),
     ],
   },
 });
