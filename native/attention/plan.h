@@ -38,6 +38,13 @@ constexpr int64_t maxHeadBlock = 16;
 /// alone.
 constexpr int64_t maxDecodeBlock = 32;
 
+/// Rows of cpu.tiled's next panel, of `left`: three vectors; but rather two and two than three and one, which has too
+/// few sums to keep the multiply-adds busy. No row's bits hang on its panel.
+constexpr int64_t rowsOfPanel(int64_t left, int64_t lanes) {
+  if (left <= 3 * lanes) return left;
+  return left <= 4 * lanes ? 2 * lanes : 3 * lanes;
+}
+
 /// One sequence's share. "Rows" are (query, head of the group) pairs of one kv head: row = query * groupSize + head.
 struct SequencePlan {
   Kernel kernel = Kernel::cpuTiled;

@@ -153,6 +153,9 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
     const KeyRange keys = visibleToAny(problem, sequence);
     planSplits(std::max(keys.begin, keyBegin), keys.end, plan);
   }
+  // Short sequences: while one head is computed, the next one's rows are on their way from memory.
+  if (plan.kernel == Kernel::cpuTiled && plan.splits == 1 && keyBegin == 0)
+    plan.headBlock = std::clamp<int64_t>(target.taskRows / std::max<int64_t>(plan.rows, 1), 1, problem.kvHeads);
   return plan;
 }
 
@@ -175,11 +178,11 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Seq
   const double perPair = 2.0 * (problem.headDim + problem.valueDim);
   if (plan.kernel == Kernel::cpuStandard)
     return perPair * problem.heads * double(sequence.queryLength) * double(sequence.keyLength);
-  const int64_t panel = plan.kernel == Kernel::cpuDecode ? plan.queryBlock : 3 * target.lanes,
-                group = problem.groupSize();
+  const int64_t group = problem.groupSize();
   double pairs = 0;
-  for (int64_t row = 0; row < plan.rows; row += panel) {
-    const int64_t rows = std::min(panel, plan.rows - row);
+  for (int64_t row = 0, rows = 0; row < plan.rows; row += rows) {
+    const int64_t left = plan.queryBlock - row % plan.queryBlock, rest = std::min(left, plan.rows - row);
+    rows = plan.kernel == Kernel::cpuDecode ? rest : rowsOfPanel(rest, target.lanes);
     const KeyRange keys = visibleKeysOfRows(problem, sequence, row / group, (row + rows - 1) / group);
     const int64_t begin = std::max(keys.begin, plan.keyBegin) / 4 * 4;
     const int64_t lanes = plan.kernel == Kernel::cpuDecode ? rows : roundUp(rows, target.lanes);

@@ -14,10 +14,10 @@ namespace {
 /// Pairs that tiles of rows and keys compute for one kv head, from the keys that each row sees.
 double executedPairs(const Problem& problem, const Sequence& sequence, const SequencePlan& plan, int lanes) {
   const bool decode = plan.kernel == Kernel::cpuDecode;
-  const int64_t panel = decode ? plan.queryBlock : 3 * lanes;
   double pairs = 0;
-  for (int64_t first = 0; first < plan.rows; first += panel) {
-    const int64_t rows = std::min(panel, plan.rows - first);
+  for (int64_t first = 0, rows = 0; first < plan.rows; first += rows) {
+    const int64_t left = std::min(plan.rows, first / plan.queryBlock * plan.queryBlock + plan.queryBlock) - first;
+    rows = decode ? left : rowsOfPanel(left, lanes);
     int64_t begin = sequence.keyLength, end = 0;
     for (int64_t row = first; row < first + rows; row++) {
       const KeyRange keys = visibleKeys(problem, sequence, row / problem.groupSize());

@@ -271,7 +271,7 @@ void modifyScores(const Task& task, int64_t row, int64_t begin, int64_t count, f
       store(scores + i, tanh(load(scores + i) / cap) * (cap * log2e));
   }
   const RowOwner owner = ownerOf(task, row);
-  modifierRow(problem, owner.sequence, owner.head, owner.query, begin, begin + count, log2e, modifier);
+  modifierRow(problem, *owner.sequence, owner.head, owner.query, begin, begin + count, log2e, modifier);
   for (int64_t i = 0; i < count; i++) scores[i] = modifier[i] == -infinity ? -infinity : scores[i] + modifier[i];
 }
 
@@ -305,7 +305,7 @@ void decode(const Task& task, float* base) {
   for (int64_t head = 0; head < task.kvHeads; head++)
     for (int64_t r = 0; r < rows; r++) {
       const RowOwner owner = ownerOf(ofHead(task, head), task.rowBegin + r);
-      const View<const void>& query = owner.sequence.query;
+      const View<const void>& query = owner.sequence->query;
       reference[head][r] = -infinity;
       float* to = scratch.query + (head * held + r) * headDims;
       readRow(elementAt(query.data, problem.dtype, owner.head * query.headStride + owner.query * query.rowStride),
@@ -315,7 +315,7 @@ void decode(const Task& task, float* base) {
   int64_t firstKey = INT64_MAX, lastKey = 0, innerBegin = 0, innerEnd = INT64_MAX;
   for (int64_t r = 0; r < rows; r++) {
     const RowOwner owner = ownerOf(task, task.rowBegin + r);
-    const KeyRange visible = visibleKeys(problem, owner.sequence, owner.query);
+    const KeyRange visible = visibleKeys(problem, *owner.sequence, owner.query);
     const int64_t begin = most(visible.begin, task.keyBegin), end = least(visible.end, task.keyEnd);
     innerBegin = most(innerBegin, begin), innerEnd = least(innerEnd, end);
     if (end > begin) firstKey = least(firstKey, begin), lastKey = most(lastKey, end);

@@ -84,44 +84,43 @@ FOVEA_INLINE void multiplyRow(float* row, int64_t count, float factor) {
   for (int64_t i = 0; i < count; i++) row[i] *= factor;
 }
 
-/// A 4 x 4 transpose.
-FOVEA_INLINE void transposeQuads(Quad& a, Quad& b, Quad& c, Quad& d) {
-  const Quad ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Quad cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  a = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
-  b = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
-  c = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
-  d = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+/// A 4 x 4 transpose, of each four lanes by themselves.
+FOVEA_INLINE void transposeQuads(Vec& a, Vec& b, Vec& c, Vec& d) {
+  const Vec ab0 = pick<0, 4, 1, 5>(a, b), ab1 = pick<2, 6, 3, 7>(a, b);
+  const Vec cd0 = pick<0, 4, 1, 5>(c, d), cd1 = pick<2, 6, 3, 7>(c, d);
+  a = pick<0, 1, 4, 5>(ab0, cd0), b = pick<2, 3, 6, 7>(ab0, cd0);
+  c = pick<0, 1, 4, 5>(ab1, cd1), d = pick<2, 3, 6, 7>(ab1, cd1);
 }
 
-/// Four rows of `count` floats become [count][stride], each row in its own column of `to`, times `factor`.
-static inline void interleaveFour(const float* const rows[4], int64_t count, float* to, int64_t stride, float factor) {
+/// `lanes` rows of `count` floats become [count][stride], each row in its own column of `to`, times `factor`. Of one
+/// dimension four are transposed at a time, of rows `lanes`: row 4 q + i goes as quad q of vector i.
+static inline void interleaveRows(const float* const rows[lanes], int64_t count, float* to, int64_t stride,
+                                  float factor) {
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
-    Quad a = loadAs<Quad>(rows[0] + i) * factor, b = loadAs<Quad>(rows[1] + i) * factor;
-    Quad c = loadAs<Quad>(rows[2] + i) * factor, d = loadAs<Quad>(rows[3] + i) * factor;
+    Vec a = loadQuads(rows, i) * factor, b = loadQuads(rows + 1, i) * factor;
+    Vec c = loadQuads(rows + 2, i) * factor, d = loadQuads(rows + 3, i) * factor;
     transposeQuads(a, b, c, d);
-    storeAs(to + i * stride, a), storeAs(to + (i + 1) * stride, b);
-    storeAs(to + (i + 2) * stride, c), storeAs(to + (i + 3) * stride, d);
+    store(to + i * stride, a), store(to + (i + 1) * stride, b);
+    store(to + (i + 2) * stride, c), store(to + (i + 3) * stride, d);
   }
   for (; i < count; i++)
-    for (int row = 0; row < 4; row++) to[i * stride + row] = rows[row][i] * factor;
+    for (int row = 0; row < lanes; row++) to[i * stride + row] = rows[row][i] * factor;
 }
 
-/// The inverse of interleaveFour: four neighbouring columns of [count][stride] become four rows, each times its own
+/// The inverse of interleaveRows: `lanes` neighbouring columns of [count][stride] become rows, each times its own
 /// factor.
-static inline void separateFour(const float* from, int64_t count, int64_t stride, float* const rows[4],
-                                const float factors[4]) {
-  const Quad factor = loadAs<Quad>(factors);
+static inline void separateRows(const float* from, int64_t count, int64_t stride, float* const rows[lanes],
+                                Vec factors) {
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
-    Quad a = loadAs<Quad>(from + i * stride) * factor, b = loadAs<Quad>(from + (i + 1) * stride) * factor;
-    Quad c = loadAs<Quad>(from + (i + 2) * stride) * factor, d = loadAs<Quad>(from + (i + 3) * stride) * factor;
+    Vec a = load(from + i * stride) * factors, b = load(from + (i + 1) * stride) * factors;
+    Vec c = load(from + (i + 2) * stride) * factors, d = load(from + (i + 3) * stride) * factors;
     transposeQuads(a, b, c, d);
-    storeAs(rows[0] + i, a), storeAs(rows[1] + i, b), storeAs(rows[2] + i, c), storeAs(rows[3] + i, d);
+    storeQuads(rows, i, a), storeQuads(rows + 1, i, b), storeQuads(rows + 2, i, c), storeQuads(rows + 3, i, d);
   }
   for (; i < count; i++)
-    for (int row = 0; row < 4; row++) rows[row][i] = from[i * stride + row] * factors[row];
+    for (int row = 0; row < lanes; row++) rows[row][i] = from[i * stride + row] * factors[row];
 }
 
 }  // namespace fovea::cpu::FOVEA_ISA

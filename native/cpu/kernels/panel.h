@@ -1,5 +1,6 @@
 // The inner half of tiled attention: one panel of rows against one block of keys. What surrounds it is in tiled.cpp.
 #pragma once
+#include "ahead.h"
 #include "microkernel.h"
 #include "rows.h"
 
@@ -28,6 +29,7 @@ struct Panel {
   int64_t keyBegin, keyEnd;      // keys that some row sees
   int64_t innerBegin, innerEnd;  // keys that every row sees
   int64_t begin[panelWidth], end[panelWidth];
+  RowOwner owner[panelWidth];  // lanes past the last row repeat it
 
   float* query;   // Q^T [headDim][width], times scale (and log2 e, unless softcap comes between)
   float* output;  // O^T [valueDim padded to tiles][width]
@@ -36,6 +38,7 @@ struct Panel {
   float factor[panelWidth];   // 1 / sum, sink included; for the second visit
   int32_t unset[panelWidth];  // all ones: no score seen yet, reference still 0
   bool anyUnset, anyLarge;    // whether a row is unset, or has a large reference
+  bool allUnset;
 };
 
 struct Block {
@@ -47,6 +50,7 @@ struct Block {
   float* probabilities;   // P^T [keyBlock][width]
   const float* modifier;  // [keyBlock][width] or null
   float softcap;
+  Ahead* ahead;
   float low[panelWidth], high[panelWidth];  // each row's range of keys, counted from the block's first
 };
 
@@ -130,7 +134,12 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
                                   Vec (&scores)[tileRows][NV]) {
   const float nothing[panelWidth] = {};
   Vec absolute[tileRows][NV];
-  scoreKeys<NV, 1, edge>(panel, block, key, nothing, absolute);
+  if (panel.allUnset) {  // so the scores are absolute
+    for (int i = 0; i < tileRows; i++)
+      for (int v = 0; v < NV; v++) absolute[i][v] = scores[i][v];
+  } else {
+    scoreKeys<NV, 1, edge>(panel, block, key, nothing, absolute);
+  }
   bool anyUnset = false, anyLarge = false;
   for (int v = 0; v < NV; v++) {
     const int at = v * lanes;
@@ -162,7 +171,7 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     const int64_t dims = roundUp(block.problem->valueDim, tileRows);
     for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
   }
-  panel.anyUnset = anyUnset, panel.anyLarge = anyLarge;
+  panel.anyUnset = anyUnset, panel.anyLarge = anyLarge, panel.allUnset = false;
 }
 
 /// Scores of `4 * Tiles` keys starting at `key` become probabilities. `first` is the first key of this block that the
@@ -234,6 +243,7 @@ template <int NV>
 FOVEA_INLINE void accumulateOutput(Panel& panel, const Block& block, int64_t begin, int64_t end) {
   const int64_t dims = roundUp(block.problem->valueDim, tileRows);
   for (int64_t d = 0; d < dims; d += tileRows) {
+    askAhead(*block.ahead);
     Vec o[tileRows][NV];
 #pragma GCC unroll 4
     for (int i = 0; i < tileRows; i++)
@@ -260,7 +270,14 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
   const int64_t stop = roundUp(end, tileRows);
   int64_t key = begin;
   const auto walk = [&]<Edge edge>(int64_t to) __attribute__((always_inline)) {
-    for (; key + step <= to; key += step) scoreTile<NV, tiles, edge, online>(panel, block, key, begin);
+    // The first scores set the references, by four keys.
+    if constexpr (tiles > 1 && online)
+      if (panel.allUnset && key + tileRows <= to)
+        scoreTile<NV, 1, edge, online>(panel, block, key, begin), key += tileRows;
+    for (; key + step <= to; key += step) {
+      askAhead(*block.ahead);
+      scoreTile<NV, tiles, edge, online>(panel, block, key, begin);
+    }
     if constexpr (tiles > 1)
       for (; key + tileRows <= to; key += tileRows) scoreTile<NV, 1, edge, online>(panel, block, key, begin);
   };

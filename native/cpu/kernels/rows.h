@@ -41,14 +41,25 @@ FOVEA_INLINE int64_t queryOfRow(const Problem& problem, int64_t row) { return ro
 
 /// Whose query a row is, and of which head.
 struct RowOwner {
-  const Sequence& sequence;
+  const Sequence* sequence;
   int64_t head, query;
 };
 
 FOVEA_INLINE RowOwner ownerOf(const Task& task, int64_t row) {
   const int64_t head = headOfRow(*task.problem, task.kvHead, row), query = queryOfRow(*task.problem, row);
-  if (!task.owners) return {*task.sequence, head, query};
-  return {*task.owners[query].sequence, head, task.owners[query].query};
+  if (!task.owners) return {task.sequence, head, query};
+  return {task.owners[query].sequence, head, task.owners[query].query};
+}
+
+/// The same of `count` rows, the first of which is `row`, with one division for all.
+static inline void ownersOf(const Task& task, int64_t row, int64_t count, RowOwner* owners) {
+  const int64_t group = task.problem->groupSize(), firstHead = task.kvHead * group;
+  int64_t query = row / group, head = row % group;
+  for (int64_t i = 0; i < count; i++) {
+    owners[i] = {task.sequence, firstHead + head, query};
+    if (task.owners) owners[i].sequence = task.owners[query].sequence, owners[i].query = task.owners[query].query;
+    if (++head == group) head = 0, query++;
+  }
 }
 
 static inline void storeLse(const Sequence& sequence, int64_t head, int64_t query, float lse) {

@@ -7,6 +7,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -163,6 +164,38 @@ FOVEA_INLINE void storeLanes(void* to, Vec value) {
   if constexpr (type == DType::float32) store((float*)to, value);
   if constexpr (type == DType::float16) storeHalf((uint16_t*)to, value);
   if constexpr (type == DType::bfloat16) storeBfloat((uint16_t*)to, value);
+}
+
+// ---- quads: four neighbouring lanes
+
+/// Four floats each of rows[0], rows[4], ..., from `at` on.
+FOVEA_INLINE Vec loadQuads(const float* const* rows, int64_t at) {
+  const auto quad = [&](int row) __attribute__((always_inline)) { return loadAs<Quad>(rows[row] + at); };
+#if defined(__AVX512F__)
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_set_m128(quad(4), quad(0))),
+                            _mm256_set_m128(quad(12), quad(8)), 1);
+#elif defined(__AVX2__)
+  return _mm256_set_m128(quad(4), quad(0));
+#else
+  return quad(0);
+#endif
+}
+FOVEA_INLINE void storeQuads(float* const* rows, int64_t at, Vec value) {
+  Quad quads[lanes / 4];
+  store((float*)quads, value);
+#pragma GCC unroll 4
+  for (int q = 0; q < lanes / 4; q++) storeAs(rows[4 * q] + at, quads[q]);
+}
+
+/// Of each quad of a and of b the lanes that `from` names: 0 to 3 of a's, 4 to 7 of b's.
+template <int... from, int... lane>
+FOVEA_INLINE Vec pickLanes(Vec a, Vec b, std::integer_sequence<int, lane...>) {
+  constexpr int picked[] = {from...};
+  return __builtin_shufflevector(a, b, (lane / 4 * 4 + picked[lane % 4] % 4 + picked[lane % 4] / 4 * lanes)...);
+}
+template <int... from>
+FOVEA_INLINE Vec pick(Vec a, Vec b) {
+  return pickLanes<from...>(a, b, std::make_integer_sequence<int, lanes>());
 }
 
 // ---- reductions (in a fixed order: results do not depend on the compiler's mood)

@@ -50,7 +50,7 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
   scratch.values = take(dims / tileRows * packedTileStride(keyBlock));
   scratch.probabilities = take(keyBlock * panelWidth);
   scratch.modifier = take(keyBlock * panelWidth);
-  scratch.staging = take(4 * longest);
+  scratch.staging = take(lanes * longest);
   return used;
 }
 
@@ -69,11 +69,11 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
   const int64_t staging = problem.headDim + lanes;
 
+  ownersOf(task, panel.rowBegin, panel.rows, panel.owner);
   panel.keyBegin = INT64_MAX, panel.keyEnd = 0, panel.innerBegin = 0, panel.innerEnd = INT64_MAX;
   for (int64_t lane = 0; lane < panel.width; lane++) {
-    const int64_t row = panel.rowBegin + least(lane, panel.rows - 1);  // lanes past the last row repeat it
-    const RowOwner owner = ownerOf(task, row);
-    const KeyRange visible = visibleKeys(problem, owner.sequence, owner.query);
+    if (lane >= panel.rows) panel.owner[lane] = panel.owner[lane - 1];
+    const KeyRange visible = visibleKeys(problem, *panel.owner[lane].sequence, panel.owner[lane].query);
     panel.begin[lane] = most(visible.begin, task.keyBegin);
     panel.end[lane] = least(visible.end, task.keyEnd);
     if (panel.end[lane] > panel.begin[lane]) {
@@ -85,20 +85,19 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
     panel.minusReference[lane] = panel.sum[lane] = panel.blockSum[lane] = 0;
     panel.unset[lane] = -1;
   }
-  panel.anyUnset = true, panel.anyLarge = false;
+  panel.anyUnset = panel.allUnset = true, panel.anyLarge = false;
   panel.keyBegin = roundDown(least(panel.keyBegin, panel.keyEnd), tileRows);
 
-  for (int64_t lane = 0; lane < panel.width; lane += 4) {
-    const float* rows[4];
-    for (int64_t i = 0; i < 4; i++) {
-      const int64_t row = panel.rowBegin + least(lane + i, panel.rows - 1);
-      const RowOwner owner = ownerOf(task, row);
-      const View<const void>& query = owner.sequence.query;
+  for (int64_t lane = 0; lane < panel.width; lane += lanes) {
+    const float* rows[lanes];
+    for (int64_t i = 0; i < lanes; i++) {
+      const RowOwner& owner = panel.owner[lane + i];
+      const View<const void>& query = owner.sequence->query;
       const int64_t at = owner.head * query.headStride + owner.query * query.rowStride;
       rows[i] = rowAsFloat(elementAt(query.data, problem.dtype, at), problem.dtype, query.columnStride, problem.headDim,
                            scratch.staging + i * staging);
     }
-    interleaveFour(rows, problem.headDim, panel.query + lane, panel.width, factor);
+    interleaveRows(rows, problem.headDim, panel.query + lane, panel.width, factor);
   }
   std::memset(panel.output, 0, sizeof(float) * size_t(dims * panel.width));
 }
@@ -165,15 +164,22 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   }
 }
 
-/// Asks for rows [begin, end) of keys or values ahead of their turn, into the L2 cache.
-void prefetchRows(const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims, int64_t begin,
-                  int64_t end) {
-  if (view.columnStride != 1) return;
-  const int64_t bytes = dims * byteSize(task.problem->dtype);
-  for (int64_t key = begin; key < end; key++) {
-    const char* row = (const char*)keyRow(*task.problem, *task.sequence, view, pageStride, task.kvHead, key);
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+/// What to ask for while `block` of the keys `all` is computed: the next block or, at the last one, the rows of outputs
+/// and what the next kv head begins with.
+void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t panels, bool online, Ahead& ahead) {
+  const Problem& problem = *task.problem;
+  const Sequence& sequence = *task.sequence;
+  const int64_t keyBlock = task.plan->keyBlock;
+  ahead.count = ahead.current = 0;
+  int64_t kvHead = task.kvHead, begin = block.end;
+  if (begin == all.end && online) {
+    if (!task.partial.output) addRows(ahead, task, sequence.output, problem.valueDim, kvHead);
+    if (task.kvHeads > 1) addRows(ahead, task, sequence.query, problem.headDim, ++kvHead), begin = all.begin;
   }
+  const int64_t end = least(roundDown(begin, keyBlock) + keyBlock, all.end);
+  addKeys(ahead, task, sequence.key, sequence.keyPageStride, problem.headDim, kvHead, begin, end);
+  if (online) addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, kvHead, begin, end);
+  spreadAhead(ahead, panels * (roundUp(block.end - block.begin, tileRows) + problem.valueDim) / tileRows);
 }
 
 /// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is
@@ -182,19 +188,18 @@ bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, 
   const int64_t count = roundUp(end - begin, tileRows), staging = task.plan->keyBlock + lanes;
   const int64_t first = most(begin, task.keyBegin);
   bool any = false;
-  for (int64_t lane = 0; lane < panel.width; lane += 4) {
-    const float* rows[4];
-    for (int64_t i = 0; i < 4; i++) {
-      const int64_t row = panel.rowBegin + least(lane + i, panel.rows - 1);
+  for (int64_t lane = 0; lane < panel.width; lane += lanes) {
+    const float* rows[lanes];
+    for (int64_t i = 0; i < lanes; i++) {
       float* own = scratch.staging + i * staging;
-      const RowOwner owner = ownerOf(task, row);
+      const RowOwner& owner = panel.owner[lane + i];
       for (int64_t key = begin; key < first; key++) own[key - begin] = -infinity;
-      any |=
-          modifierRow(*task.problem, owner.sequence, owner.head, owner.query, first, end, log2e, own + (first - begin));
+      any |= modifierRow(*task.problem, *owner.sequence, owner.head, owner.query, first, end, log2e,
+                         own + (first - begin));
       for (int64_t key = end - begin; key < count; key++) own[key] = -infinity;
       rows[i] = own;
     }
-    interleaveFour(rows, count, to + lane, panel.width, 1);
+    interleaveRows(rows, count, to + lane, panel.width, 1);
   }
   return any;
 }
@@ -202,18 +207,16 @@ bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, 
 /// Weights of keys [from, to), which lie transposed in the probabilities from `at` on.
 void writeWeights(const Task& task, const Scratch& scratch, const Panel& panel, const Block& block, int64_t from,
                   int64_t to, int64_t at) {
-  const Problem& problem = *task.problem;
   const auto& weights = task.sequence->weights;
   const int64_t staging = task.plan->keyBlock + lanes;
-  const float one[4] = {1, 1, 1, 1};
-  for (int64_t lane = 0; lane < panel.rows; lane += 4) {
-    float* rows[4];
-    for (int64_t i = 0; i < 4; i++) rows[i] = scratch.staging + i * staging;
-    separateFour(block.probabilities + at * panel.width + lane, to - from, panel.width, rows, one);
-    for (int64_t i = 0; i < least(4, panel.rows - lane); i++) {
-      const int64_t row = panel.rowBegin + lane + i;
-      float* out = weights.data + headOfRow(problem, task.kvHead, row) * weights.headStride +
-                   queryOfRow(problem, row) * weights.rowStride + from * weights.columnStride;
+  for (int64_t lane = 0; lane < panel.rows; lane += lanes) {
+    float* rows[lanes];
+    for (int64_t i = 0; i < lanes; i++) rows[i] = scratch.staging + i * staging;
+    separateRows(block.probabilities + at * panel.width + lane, to - from, panel.width, rows, broadcast(1));
+    for (int64_t i = 0; i < least(lanes, panel.rows - lane); i++) {
+      const RowOwner& owner = panel.owner[lane + i];
+      float* out = weights.data + owner.head * weights.headStride + owner.query * weights.rowStride +
+                   from * weights.columnStride;
       writeRow(rows[i], to - from, out, DType::float32, weights.columnStride);
     }
   }
@@ -235,11 +238,14 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
   block.problem = &problem;
   block.probabilities = scratch.probabilities;
   block.softcap = float(problem.softcap);
+  Ahead ahead;
+  block.ahead = &ahead;
 
   for (int64_t base = roundDown(firstKey, keyBlock); base < lastKey; base += keyBlock) {
     if (isCancelled(task)) return;
     const int64_t begin = most(base, firstKey), end = least(base + keyBlock, lastKey);
     bool brought = false;
+    planAhead(task, {firstKey, lastKey}, {begin, end}, panelCount, online, ahead);
     for (int64_t p = 0; p < panelCount; p++) {
       Panel& panel = scratch.panels[p];
       const int64_t from = most(panel.keyBegin, begin), to = least(panel.keyEnd, end);
@@ -268,11 +274,6 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
                                                          : visit<3, online>;
       visitPanel(panel, block, from - begin, to - begin, innerBegin, innerEnd);
       if (!online) writeWeights(task, scratch, panel, block, from, to, from - begin);
-      // Its share of the next block.
-      const int64_t next = base + keyBlock, share = (keyBlock + panelCount - 1) / panelCount;
-      const int64_t ahead = least(next + p * share, lastKey), stop = least(ahead + share, lastKey);
-      prefetchRows(task, sequence.key, sequence.keyPageStride, problem.headDim, ahead, stop);
-      if (online) prefetchRows(task, sequence.value, sequence.valuePageStride, problem.valueDim, ahead, stop);
     }
   }
 }
@@ -280,39 +281,39 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
 /// Normalises and writes the rows, or hands the split's sums over. Leaves each row's factor (for weights) behind.
 void finishPanel(const Task& task, const Scratch& scratch, Panel& panel) {
   const Problem& problem = *task.problem;
-  const Sequence& sequence = *task.sequence;
+  const View<void>& output = task.sequence->output;
   const int64_t valueDim = problem.valueDim, staging = valueDim + lanes;
-  for (int64_t lane = 0; lane < panel.rows; lane += 4) {
-    const int64_t count = least(4, panel.rows - lane);
-    float* rows[4];
-    float factors[4] = {0, 0, 0, 0};
-    for (int64_t i = 0; i < 4; i++) rows[i] = scratch.staging + i * staging;
+  const bool inPlace = problem.dtype == DType::float32 && output.columnStride == 1;
+  const auto place = [&](const RowOwner& owner) {
+    return (char*)output.data +
+           byteSize(problem.dtype) * (owner.head * output.headStride + owner.query * output.rowStride);
+  };
+  for (int64_t lane = 0; lane < panel.rows; lane += lanes) {
+    const int64_t count = least(lanes, panel.rows - lane);
+    float* rows[lanes];
+    for (int64_t i = 0; i < lanes; i++) rows[i] = scratch.staging + i * staging, panel.factor[lane + i] = 0;
     for (int64_t i = 0; i < count; i++) {
-      const int64_t row = panel.rowBegin + lane + i, head = headOfRow(problem, task.kvHead, row);
       const float sum = panel.sum[lane + i], reference = -panel.minusReference[lane + i];
+      float& factor = panel.factor[lane + i];
       if (task.partial.output) {
-        const int64_t at = row - task.rowBegin;
+        const int64_t at = panel.rowBegin + lane + i - task.rowBegin;
         task.partial.sum[at] = sum, task.partial.reference[at] = reference;
-        factors[i] = 1;
+        factor = 1;
         rows[i] = task.partial.output + at * valueDim;
         continue;
       }
-      const RowResult result = finishRow(sequence, head, sum, reference * ln2);
-      factors[i] = result.factor;
-      storeLse(sequence, head, queryOfRow(problem, row), result.lse);
-      panel.factor[lane + i] = result.factor;
+      const RowOwner& owner = panel.owner[lane + i];
+      const RowResult result = finishRow(*task.sequence, owner.head, sum, reference * ln2);
+      factor = result.factor;
+      storeLse(*task.sequence, owner.head, owner.query, result.lse);
+      if (inPlace) rows[i] = (float*)place(owner);
     }
-    separateFour(panel.output + lane, valueDim, panel.width, rows, factors);
+    separateRows(panel.output + lane, valueDim, panel.width, rows, load(panel.factor + lane));
     if (task.partial.output) continue;
     for (int64_t i = 0; i < count; i++) {
-      const int64_t row = panel.rowBegin + lane + i;
       // A row without keys is 0, even where masked values were NaN.
-      if (factors[i] == 0) std::memset(rows[i], 0, sizeof(float) * size_t(valueDim));
-      writeRow(rows[i], valueDim,
-               (char*)sequence.output.data +
-                   byteSize(problem.dtype) * (headOfRow(problem, task.kvHead, row) * sequence.output.headStride +
-                                              queryOfRow(problem, row) * sequence.output.rowStride),
-               problem.dtype, sequence.output.columnStride);
+      if (panel.factor[lane + i] == 0) std::memset(rows[i], 0, sizeof(float) * size_t(valueDim));
+      if (!inPlace) writeRow(rows[i], valueDim, place(panel.owner[lane + i]), problem.dtype, output.columnStride);
     }
   }
 }
@@ -334,15 +335,14 @@ int64_t tiledScratch(const Problem& problem, const SequencePlan& plan) {
   return layOut(problem, plan, nullptr, scratch);
 }
 
-void tiled(const Task& task, float* base) {
-  Scratch scratch;
-  layOut(*task.problem, *task.plan, base, scratch);
+/// The task's first kv head.
+static void computeHead(const Task& task, const Scratch& scratch) {
   const int64_t dims = roundUp(task.problem->valueDim, tileRows);
   int64_t count = 0;
-  for (int64_t row = task.rowBegin; row < task.rowEnd; row += panelWidth, count++) {
+  for (int64_t row = task.rowBegin; row < task.rowEnd; row += scratch.panels[count++].rows) {
     Panel& panel = scratch.panels[count];
     panel.rowBegin = row;
-    panel.rows = least(panelWidth, task.rowEnd - row);
+    panel.rows = rowsOfPanel(task.rowEnd - row, lanes);
     panel.width = roundUp(panel.rows, lanes);
     panel.query = scratch.query + count * panelWidth * task.problem->headDim;
     panel.output = scratch.output + count * panelWidth * dims;
@@ -352,11 +352,15 @@ void tiled(const Task& task, float* base) {
   if (isCancelled(task)) return;
   for (int64_t p = 0; p < count; p++) finishPanel(task, scratch, scratch.panels[p]);
   if (!task.sequence->weights) return;
-  for (int64_t p = 0; p < count; p++)
-    for (int64_t lane = scratch.panels[p].rows; lane < scratch.panels[p].width; lane++)
-      scratch.panels[p].factor[lane] = 0;
   clearWeights(task);
   walkKeys<false>(task, scratch, count);
+}
+
+void tiled(const Task& all, float* base) {
+  Scratch scratch;
+  layOut(*all.problem, *all.plan, base, scratch);
+  for (Task task = all; task.kvHeads > 0 && !isCancelled(task); task.kvHead++, task.kvHeads--)
+    computeHead(task, scratch);
 }
 
 }  // namespace fovea::cpu::FOVEA_ISA

@@ -1,0 +1,78 @@
+// Rows asked for ahead of their turn, into the L2 cache, a few between one tile of a product and the next: so memory is
+// read while products are computed. Of what it is asked for all at once a processor drops most.
+#pragma once
+#include "rows.h"
+
+namespace fovea::cpu::FOVEA_ISA {
+namespace {  // one user, tiled.cpp
+
+/// Rows of one matrix: runs of rows `stride` bytes apart. Runs are `runStride` bytes apart, or lie where `pages` says.
+struct RowsAhead {
+  const char* base;      // of pages
+  const int32_t* pages;  // of the runs to come; absent: none
+  const char *run, *row;
+  int64_t stride, runStride, runRows;
+  int64_t inRun, left;  // rows still to be asked for
+  int64_t bytes;        // of a row
+};
+
+/// What is to be asked for, and how much of it at a time.
+struct Ahead {
+  RowsAhead parts[4];
+  int count, current;
+  int64_t rowsPerStep;
+};
+
+/// Keys or values [begin, end) of a kv head.
+static inline void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64_t pageStride,
+                           int64_t dims, int64_t kvHead, int64_t begin, int64_t end) {
+  if (begin >= end || view.columnStride != 1) return;
+  const Problem& problem = *task.problem;
+  const int64_t size = byteSize(problem.kvDtype()), pageSize = problem.pageSize, first = kvHead * view.headStride;
+  RowsAhead& part = ahead.parts[ahead.count++];
+  part = {};
+  part.row = (const char*)keyRow(problem, *task.sequence, view, pageStride, kvHead, begin);
+  part.stride = size * view.rowStride, part.inRun = part.left = end - begin, part.bytes = size * dims;
+  if (pageSize == 0) return;
+  part.base = (const char*)view.data + size * first, part.pages = task.sequence->pageTable + begin / pageSize + 1;
+  part.runStride = size * pageStride, part.runRows = pageSize;
+  part.inRun = least(part.left, pageSize - begin % pageSize);
+}
+
+/// Rows of queries or outputs of a kv head: head by head of its group.
+template <class Element>
+FOVEA_INLINE void addRows(Ahead& ahead, const Task& task, const View<Element>& view, int64_t dims, int64_t kvHead) {
+  if (view.columnStride != 1 || task.owners) return;
+  const Problem& problem = *task.problem;
+  const int64_t size = byteSize(problem.dtype), group = problem.groupSize();
+  const int64_t begin = task.rowBegin / group, rows = (task.rowEnd - 1) / group + 1 - begin;
+  RowsAhead& part = ahead.parts[ahead.count++];
+  part = {};
+  part.run = part.row = (const char*)view.data + size * (kvHead * group * view.headStride + begin * view.rowStride);
+  part.stride = size * view.rowStride, part.runStride = size * view.headStride, part.bytes = size * dims;
+  part.inRun = part.runRows = rows, part.left = rows * group;
+}
+
+/// Spreads what was added over some `steps` calls of askAhead.
+FOVEA_INLINE void spreadAhead(Ahead& ahead, int64_t steps) {
+  int64_t rows = 0;
+  for (int i = 0; i < ahead.count; i++) rows += ahead.parts[i].left;
+  ahead.rowsPerStep = rows / most(steps, 1) + 1;
+}
+
+static inline void askAhead(Ahead& ahead) {
+  for (int64_t i = 0; i < ahead.rowsPerStep && ahead.current < ahead.count; i++) {
+    RowsAhead& part = ahead.parts[ahead.current];
+    for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.row + at, 0, 2);
+    part.row += part.stride;
+    if (--part.left == 0) {
+      ahead.current++;
+    } else if (--part.inRun == 0) {
+      part.run = part.pages ? part.base + *part.pages++ * part.runStride : part.run + part.runStride;
+      part.row = part.run, part.inRun = part.runRows;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fovea::cpu::FOVEA_ISA
