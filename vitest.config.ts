@@ -14,7 +14,7 @@ const cuda = driver !== simulator || existsSync(simulator);
 if (!cuda) console.warn("No GPU, and no simulator as there was no nvcc to build it: CUDA is not tested.");
 
 /** What measures a process, or keeps both cores busy by itself: one after the other, after the rest. */
-const alone = testFiles("event-loop", "leaks", "memory", "package", "server/*", "workers");
+const alone = testFiles("event-loop", "memory", "package", "server/*", "workers");
 
 // A worker's environment variables do not reach native code, so the GPU's driver could not be named there; and what
 // processes of their own do is the same whoever starts them.

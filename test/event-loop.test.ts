@@ -14,9 +14,12 @@ beforeAll(async () => {
   const shapeOf = (length: number) => [1, 8, length, 64] as const;
   const timed = Tensor.random(shapeOf(2048), { seed: 1 });
   await attention(timed, timed, timed);
-  const start = performance.now();
-  await attention(timed, timed, timed);
-  const seconds = (performance.now() - start) / 1000;
+  let seconds = Infinity; // the least of some: while others compute, one alone would make later calls too short
+  for (let i = 0; i < 4; i++) {
+    const start = performance.now();
+    await attention(timed, timed, timed);
+    seconds = Math.min(seconds, (performance.now() - start) / 1000);
+  }
   input = Tensor.random(shapeOf(Math.ceil(2048 * Math.sqrt(1 / seconds))), { seed: 1 });
 });
 
