@@ -240,10 +240,12 @@ void softmaxBlock(float* scores, int64_t count, float& reference, float& sum, fl
   Vec highest = broadcast(-infinity);
   for (int64_t i = 0; i < padded; i += lanes) highest = max(highest, load(scores + i));
   const float top = maxLanes(highest);
-  if (top > reference) {  // always so in the row's first block with a key
-    const Vec factor = exp2(broadcast(reference - top));
-    for (int64_t d = 0; d < dims; d += lanes) store(output + d, load(output + d) * factor);
-    sum *= factor[0];
+  if (top > reference) {
+    if (reference > -infinity) {  // else it is the first block with a key
+      const Vec factor = exp2(broadcast(reference - top));
+      for (int64_t d = 0; d < dims; d += lanes) store(output + d, load(output + d) * factor);
+      sum *= factor[0];
+    }
     reference = top;
   }
   const Vec base = broadcast(reference == -infinity ? 0 : reference);
@@ -296,26 +298,26 @@ void decode(const Task& task, float* base) {
     }
   };
   const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
-  const int64_t keyBlock = task.plan->keyBlock;
+  const int64_t keyBlock = task.plan->keyBlock, groupSize = problem.groupSize();
 
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
   std::memset(scratch.query, 0, sizeof(float) * size_t(task.kvHeads * held * headDims));
   std::memset(scratch.output, 0, sizeof(float) * size_t(task.kvHeads * held * valueDims));
-  float reference[maxHeadBlock][maxDecodeBlock], sum[maxHeadBlock][maxDecodeBlock] = {};
+  float reference[maxHeadBlock][maxDecodeBlock], sum[maxHeadBlock][maxDecodeBlock];
+  RowOwner owners[maxDecodeBlock];  // of the first head's rows
+  ownersOf(task, task.rowBegin, rows, owners);
   for (int64_t head = 0; head < task.kvHeads; head++)
     for (int64_t r = 0; r < rows; r++) {
-      const RowOwner owner = ownerOf(ofHead(task, head), task.rowBegin + r);
-      const View<const void>& query = owner.sequence->query;
-      reference[head][r] = -infinity;
+      const View<const void>& query = owners[r].sequence->query;
+      reference[head][r] = -infinity, sum[head][r] = 0;
       float* to = scratch.query + (head * held + r) * headDims;
-      readRow(elementAt(query.data, problem.dtype, owner.head * query.headStride + owner.query * query.rowStride),
-              problem.dtype, query.columnStride, problem.headDim, to);
+      const int64_t at = (owners[r].head + head * groupSize) * query.headStride + owners[r].query * query.rowStride;
+      readRow(elementAt(query.data, problem.dtype, at), problem.dtype, query.columnStride, problem.headDim, to);
       for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
     }
   int64_t firstKey = INT64_MAX, lastKey = 0, innerBegin = 0, innerEnd = INT64_MAX;
   for (int64_t r = 0; r < rows; r++) {
-    const RowOwner owner = ownerOf(task, task.rowBegin + r);
-    const KeyRange visible = visibleKeys(problem, *owner.sequence, owner.query);
+    const KeyRange visible = visibleKeys(problem, *owners[r].sequence, owners[r].query);
     const int64_t begin = most(visible.begin, task.keyBegin), end = least(visible.end, task.keyEnd);
     innerBegin = most(innerBegin, begin), innerEnd = least(innerEnd, end);
     if (end > begin) firstKey = least(firstKey, begin), lastKey = most(lastKey, end);
@@ -355,7 +357,6 @@ void decode(const Task& task, float* base) {
 
   for (int64_t head = 0; head < task.kvHeads; head++)
     for (int64_t r = 0; r < rows; r++) {
-      const int64_t row = task.rowBegin + r;
       float* output = scratch.output + (head * held + r) * valueDims;
       const float total = sum[head][r], at = total == 0 ? 0 : reference[head][r];
       if (task.partial.output) {
@@ -365,8 +366,7 @@ void decode(const Task& task, float* base) {
                     sizeof(float) * size_t(problem.valueDim));
         continue;
       }
-      writeResultRow(problem, sequence, headOfRow(problem, task.kvHead + head, row), queryOfRow(problem, row), total,
-                     at, output);
+      writeResultRow(problem, sequence, owners[r].head + head * groupSize, owners[r].query, total, at, output);
     }
 }
 
