@@ -80,7 +80,7 @@ constexpr int largestDim(const Problem& problem) {
 constexpr TiledShape tiledShape(DType type, DType stored, int largestDim) {
   if (stored == DType::int8) {
     if (largestDim <= 128) return {128, type == DType::float32 ? 1 : 2, 32, 6};
-    return {256, 1, type == DType::float32 ? 16 : 32, type == DType::float32 ? 3 : 4};
+    return {256, 1, type == DType::float32 ? 16 : 32, 3};
   }
   if (type == DType::float32) {
     if (largestDim <= 64) return {64, 2, 32, 4};
@@ -150,11 +150,11 @@ struct DecodeShape {
   int stages;  // slices of keys or values that each warp's part of shared memory holds
 };
 
-/// At most 85 KiB of shared memory, and two thread blocks on a multiprocessor of the larger GPUs.
+/// At most 81 KiB of shared memory, and so two thread blocks on a multiprocessor of the larger GPUs.
 constexpr DecodeShape decodeShape(DType type, DType stored, int largestDim) {
   if (stored == DType::int8) {
     if (largestDim <= 128) return {128, 16, type == DType::float32 ? 4 : 6};
-    return {256, type == DType::float32 ? 8 : 16, type == DType::float32 ? 4 : 2};
+    return {256, type == DType::float32 ? 8 : 16, type == DType::float32 ? 3 : 2};
   }
   if (type == DType::float32) {
     if (largestDim <= 64) return {64, 16, 4};

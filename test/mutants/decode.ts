@@ -41,7 +41,7 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...decode,
     name: "decode: sums overwrite what other warps still multiply",
-    find: "__syncthreads();  // and nobody reads a ring any more",
+    find: "__syncthreads();  // and nobody reads the query or a ring any more",
     replace: "__syncwarp();",
     tests: ["decode: float16 513 keys"],
     caughtBy: ["race-shared"],

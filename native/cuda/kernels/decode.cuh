@@ -26,8 +26,8 @@ namespace fovea::cuda {
 template <class Element, class Stored, DecodeShape shape>
 struct DecodeShared {
   using Ring = TileRing<Element, Stored, shape.keys, shape.dims, shape.stages>;
-  Panel<decodeRows> query[Ring::panels];
-  Ring ring[decodeWarps];  // at the end: each warp's sums, [row][dims]
+  Panel<decodeRows> query[Ring::panels];  // at the end, and over the rings: each warp's sums, [row][dims]
+  Ring ring[decodeWarps];
   // What all threads know.
   typename Ring::Source sources[2];  // keys, values
   float references[decodeWarps][decodeRows], totals[decodeWarps][decodeRows];
@@ -159,7 +159,7 @@ FOVEA_DEVICE void writeResults(const Problem& problem, const DecodeSequence& ent
     }
   }
   ptx::waitCopies<0>();
-  __syncthreads();  // and nobody reads a ring any more
+  __syncthreads();  // and nobody reads the query or a ring any more
   const auto topOf = [&](int row) {
     float top = negativeInfinity();
 #pragma unroll
@@ -169,7 +169,7 @@ FOVEA_DEVICE void writeResults(const Problem& problem, const DecodeSequence& ent
   const auto factorOf = [&](int warp, int row, float top) {  // 0 where the warp saw no key, even of NaN values
     return shared.totals[warp][row] == 0 ? 0.f : ptx::exp2(shared.references[warp][row] - top);
   };
-  float* sums = reinterpret_cast<float*>(shared.ring);
+  float* sums = reinterpret_cast<float*>(&shared);  // where the query and the rings were
   // Of tensor cores half a warp writes eight columns of each of four rows, which are kept apart.
   const auto columnAt = [](int row, int column) { return Output::lanesPerRow == 4 ? column ^ row % 4 * 8 : column; };
 #pragma unroll
@@ -287,7 +287,7 @@ template <class Element, class Stored, DecodeShape shape>
 FOVEA_DEVICE void decodeBlock(const DecodeArguments& arguments) {
   extern __shared__ __align__(1024) unsigned char sharedMemory[];
   auto& shared = *reinterpret_cast<DecodeShared<Element, Stored, shape>*>(sharedMemory);
-  static_assert(sizeof(shared.ring) >= decodeWarps * decodeRows * shape.dims * sizeof(float));
+  static_assert(sizeof(shared.query) + sizeof(shared.ring) >= decodeWarps * decodeRows * shape.dims * sizeof(float));
   const DecodeSequence& entry =
       findSequence(arguments.table, arguments.problem.sequenceCount, &DecodeSequence::firstTask, blockIdx.x);
   if constexpr (sizeof(Element) == 4) {

@@ -51,7 +51,9 @@ constexpr int lostDevice = 3;
 void addSimulatorTests(std::vector<Test>& tests);
 /// Tests of what calls cost, by the simulator's counters.
 void addCounterTests(std::vector<Test>& tests);
-/// Writes the table that those compare with. Returns an exit code.
+/// Tests of how many thread blocks fit on a multiprocessor.
+void addOccupancyTests(std::vector<Test>& tests);
+/// Writes the table that the counters are compared with. Returns an exit code.
 int writeCounters();
 /// What a process of a failure test does. Throws Failure.
 void runScenario(const std::string& name);

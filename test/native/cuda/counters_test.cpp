@@ -1,7 +1,6 @@
 // What a fixed set of calls costs, counted by the simulator: held to what it must cost, and to counters.json (Hopper's
 // kernels: counters_sm90.json), number by number, so that no change of a kernel makes it dearer unnoticed.
-// `fovea_cuda_test --count` writes them, each where there is a simulated GPU for it. And that as many thread blocks fit
-// on a multiprocessor as kernels are made for.
+// `fovea_cuda_test --count` writes them, each where there is a simulated GPU for it.
 #include "counters.h"
 
 #include <fstream>
@@ -224,47 +223,6 @@ void checkWholeTiles(DType dtype, int dims) {
   }
 }
 
-/// Registers per thread that resources.json gives a kernel for compute capability 8.0.
-int registersOf(const std::string& kernel) {
-  std::ifstream file(FOVEA_RESOURCES);
-  const std::string table(std::istreambuf_iterator<char>(file), {});
-  size_t at = table.find('"' + kernel + '"');
-  for (const char* key : {"\"sm_80\"", "\"registers\":"}) at = table.find(key, at);
-  check(at < table.size(), "resources.json does not have " + kernel);
-  return std::atoi(table.c_str() + at + std::string("\"registers\":").size());
-}
-
-/// Thread blocks on a multiprocessor of compute capability 8.0: by registers, which a warp takes 256 at a time, by
-/// shared memory, of which each takes another KiB, by threads.
-int blocksPerMultiprocessor(int registers, int threads, int sharedBytes) {
-  const int byRegisters = 65536 / int(cuda::roundUp(registers, 8) * threads);
-  const int byShared = 164 * 1024 / (sharedBytes + 1024);
-  return std::min({byRegisters, byShared, 2048 / threads});
-}
-
-/// What the kernels are made for: while one thread block is in its softmax, or waits, another multiplies.
-void checkOccupancy() {
-  const auto expect = [](const std::string& kernel, int threads, int sharedBytes, int blocks) {
-    const int found = blocksPerMultiprocessor(registersOf(kernel), threads, sharedBytes);
-    check(found >= blocks, kernel + ": " + std::to_string(found) + " thread blocks on a multiprocessor, made for " +
-                               std::to_string(blocks));
-    check(sharedBytes <= 99 * 1024, kernel + ": more shared memory than a thread block of capability 8.6 has");
-  };
-  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
-    const std::string type = nameOf(dtype);
-    for (const int dims : {64, 128, 256}) {
-      const std::string suffix = type + "_" + std::to_string(dims);
-      const int tiledShared = cuda::tiledSharedBytes(dtype, dtype, cuda::tiledShape(dtype, dtype, dims));
-      expect("fovea_tiled_" + suffix, cuda::tiledThreads, tiledShared, dtype == DType::float32 && dims == 256 ? 1 : 2);
-      expect("fovea_decode_" + suffix, cuda::decodeThreads,
-             cuda::decodeSharedBytes(dtype, dtype, cuda::decodeShape(dtype, dtype, dims)), 2);
-    }
-    expect("fovea_tiled_weights_" + type, cuda::standardThreads, cuda::weightSharedBytes, 1);
-    expect("fovea_merge_splits_" + type, cuda::decodeThreads, 0, 8);
-    expect("fovea_merge_attention_" + type, cuda::decodeThreads, 0, 8);
-  }
-}
-
 }  // namespace
 
 int writeCounters() {
@@ -289,7 +247,6 @@ void addCounterTests(std::vector<Test>& tests) {
     for (const int dims : {64, 128, 256})
       tests.push_back({std::string("counters: whole tiles ") + nameOf(dtype) + " " + std::to_string(dims),
                        [=] { checkWholeTiles(dtype, dims); }});
-  tests.push_back({"counters: occupancy", checkOccupancy});
   if (!isSimulator()) return;
   for (const Counted& on : countedDevices())
     for (const Case& about : countedCases(on))

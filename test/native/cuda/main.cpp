@@ -40,6 +40,7 @@ std::vector<Test> allTests() {
   addGraphTests(tests);
   addSimulatorTests(tests);
   addCounterTests(tests);
+  addOccupancyTests(tests);
   addCalibrationTests(tests);
 #endif
   addBackendTests(tests);
