@@ -62,11 +62,14 @@ FOVEA_DEVICE float applyRules(const StandardArguments& arguments, const Sequence
   return score;
 }
 
-/// A warp's tile in shared memory, [32 x 64], swizzled: rows read by all lanes, and fragments, both meet every bank.
+/// A warp's tile in shared memory, [32 x 64], swizzled: rows read by all lanes, and fragments, both meet every bank. Of
+/// tensor cores' fragments eight rows have every second column of eight, so that rows four apart share the eight.
 struct WarpBuffer {
   float elements[warpRows * standardKeyBlock];
 
-  FOVEA_DEVICE float& at(int row, int column) { return elements[row * standardKeyBlock + (column ^ row % 8 * 8)]; }
+  FOVEA_DEVICE float& at(int row, int column) {
+    return elements[row * standardKeyBlock + (column ^ (row % 4 * 8 + row / 4 % 2))];
+  }
 };
 
 /// Products to scores in natural units.
