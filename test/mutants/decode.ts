@@ -40,6 +40,14 @@ export const decodeMutants: readonly Mutant[] = [
   },
   {
     ...decode,
+    name: "decode: a NaN of a warp whose factor is 0 is left out",
+    find: "return sawKeys ?",
+    replace: "return factor != 0 ?",
+    tests: ["decode: float16 a NaN value of no weight"],
+    caughtBy: ["numbers"],
+  },
+  {
+    ...decode,
     name: "decode: sums overwrite what other warps still multiply",
     find: "__syncthreads();  // and nobody reads the query or a ring any more",
     replace: "__syncwarp();",

@@ -119,6 +119,16 @@ describe.each(backends)("$name", (backend) => {
       expect(output.subarray(valueDim).some(Number.isNaN)).toBe(false);
     });
 
+    test.each<[string, (j: number) => boolean]>([
+      ["of a warp of the CUDA kernel", (j) => j % 64 < 16],
+      ["of a split", (j) => j < 600],
+    ])("a NaN value counts where all keys %s weigh less than any float32", async (_, isFaint) => {
+      const given = { ...clean, value: spoiled(value, [5], NaN) };
+      const { output, lse } = await compute(given, { bias: perKey((j) => (isFaint(j) ? -200 : 0)) });
+      expect(output.every(Number.isNaN)).toBe(true);
+      expect(lse.every(Number.isFinite)).toBe(true);
+    });
+
     test("scores, biases and sinks of any size", async () => {
       const largest = dtype === "float16" ? 1000 : 1e18;
       for (const factor of [30, -1000, largest]) {

@@ -176,8 +176,9 @@ FOVEA_DEVICE void writeResults(const Problem& problem, const DecodeSequence& ent
   for (int i = 0; i < Output::rowsPerThread; i++) {
     const int row = output.row(i);
     const float factor = factorOf(warpIndex(), row, topOf(row));
+    const bool sawKeys = shared.totals[warpIndex()][row] != 0;  // a NaN of those counts even where the factor is 0
     float* to = sums + (warpIndex() * decodeRows + row) * shape.dims;
-    const auto value = [&](int j) { return factor == 0 ? 0.f : output.at(i, j) * factor; };
+    const auto value = [&](int j) { return sawKeys ? output.at(i, j) * factor : 0.f; };
     if constexpr (Output::lanesPerRow == 4) {
 #pragma unroll
       for (int j = 0; j < Output::columnsPerThread; j += 2)  // 8 bytes, which the compiler would take apart as a float2

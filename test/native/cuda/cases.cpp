@@ -102,6 +102,7 @@ Tensors::Tensors(const Case& about) : about_(about) {
     }
     if (about.infiniteValue)
       store(about.dtype, const_cast<void*>(sequence.value.data), (sequence.keyLength - 1) * about.valueDim, INFINITY);
+    if (about.faintValue) store(about.dtype, const_cast<void*>(sequence.value.data), 0, NAN);
     if (about.maskAll)
       for (int64_t at = 0; at < about.kvHeads * columns * about.valueDim; at++)
         store(about.dtype, const_cast<void*>(sequence.value.data), at, NAN);
@@ -117,6 +118,8 @@ Tensors::Tensors(const Case& about) : about_(about) {
       void* values = reserve(size, about.biasDtype);
       for (int64_t at = 0; at < size; at++)
         store(about.biasDtype, values, at, random.uniform() < 0.1 ? -INFINITY : 2 * random.normal());
+      for (int64_t at = 0; about.faintValue && at < size; at++)
+        store(about.biasDtype, values, at, at % columns % 64 < 16 ? -200 : 0);
       sequence.bias = {values, perKey ? 0 : biasRows * columns, full ? columns : 0, 1};
     }
     sequence.output = output<void>({heads, rows, about.valueDim}, about.dtype);

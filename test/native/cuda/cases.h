@@ -36,6 +36,8 @@ struct Case {
   bool maskAll = false;        // the mask hides every key, and every value is NaN
   bool infiniteKey = false;    // a key with a score of -inf: element 0 of queries is 1, of the middle key -inf
   bool infiniteValue = false;  // element 0 of the last value is inf
+  bool faintValue = false;     // element 0 of the first value is NaN, and biases leave it, as all keys of its warp in
+                               // decode, a weight that is below any float32
   uint64_t seed = 1;
 };
 

@@ -88,6 +88,7 @@ std::vector<Case> casesOf(DType dtype) {
     c.alibi = true, c.softcap = 20, c.sinks = true, c.padding = 2, c.headDim = 40, c.valueDim = 24;
   });
   add("a negative scale", 1, {600}, [&](Case& c) { c.scale = -0.1; });
+  add("a NaN value of no weight", 2, {600}, [&](Case& c) { c.bias = Case::Bias::perKey, c.faintValue = true; });
   return cases;
 }
 
@@ -129,6 +130,7 @@ std::vector<Case> warpgroupCases(DType dtype) {
     c.sinks = true, c.padding = 2, c.headDim = 40, c.valueDim = 24;
   });
   add("a negative scale", 1, 17, {1300}, [](Case& c) { c.scale = -0.1; });
+  add("a NaN value of no weight", 1, 17, {1300}, [](Case& c) { c.bias = Case::Bias::perKey, c.faintValue = true; });
   return cases;
 }
 

@@ -183,6 +183,10 @@ std::vector<Case> casesOf(DType dtype) {
     lengths(c, 3, 1);
     c.infiniteValue = true;
   });
+  add("a NaN value of no weight", [&](Case& c) {
+    lengths(c, 40, 90);
+    c.bias = Case::Bias::perKey, c.faintValue = true;
+  });
   add("weights of 180 dims", [&](Case& c) {
     lengths(c, 40, 140);
     c.headDim = 180, c.weights = true;

@@ -100,6 +100,7 @@ class Comparison {
       const double want = exact.output[size_t(d)];
       const double emulated = roundTo(problem_.dtype, rounded.output[size_t(d)]);
       if (std::isinf(want) && got == want) continue;
+      if (std::isnan(want) && std::isnan(got)) continue;
       if (!std::isfinite(got)) fail("output", head, query, d, got, want);
       error_ += (got - want) * (got - want);
       emulatedError_ += (emulated - want) * (emulated - want);
