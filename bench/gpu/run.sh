@@ -12,11 +12,11 @@ set -uo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="$PATH:/usr/local/cuda/bin" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
-seconds=540 results=bench/results steps=() measuring=()
+seconds=540 results=bench/results steps=() measuring=() sizes=()
 while [ $# -gt 0 ]; do
   case $1 in
     --quick | --continue) measuring+=("$1") ;;
-    --tokens | --samples) measuring+=("$1" "${2:?$1: a number}") && shift ;;
+    --tokens | --samples) sizes+=("$1" "${2:?$1: a number}") && shift ;;
     --seconds) seconds=${2:?--seconds: a number} && shift ;;
     --results) results=${2:?--results: a folder} && shift ;;
     build | test | record | measure | node | suites) steps+=("$1") ;;
@@ -72,13 +72,14 @@ step_record() {
 }
 
 step_measure() {
-  python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench --seconds "$seconds" --results "$results" "${measuring[@]}"
+  python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench --seconds "$seconds" --results "$results" \
+    "${measuring[@]}" "${sizes[@]}"
 }
 
 step_node() {
   command -v node > /dev/null || { echo "Node is not here: nothing is measured from it" && return; }
   [ -e dist/index.js ] || { echo "fovea is not built for Node (npm run build): nothing is measured from it" && return; }
-  timeout -k 10 $((seconds + 30)) node bench/gpu/from-node.mjs --seconds "$seconds" --results "$results"
+  timeout -k 10 $((seconds + 60)) node bench/gpu/from-node.mjs --seconds "$seconds" --results "$results" "${sizes[@]}"
 }
 
 # The suites of npm test that compute, on this GPU.
