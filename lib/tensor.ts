@@ -81,7 +81,7 @@ export class Tensor<D extends DType = DType> {
       const message = "Tensor: expected Tensor.from, zeros, empty or random to make it, got new Tensor";
       throw new FoveaError("ERR_FOVEA_ARGUMENT", message);
     }
-    this.#view = view;
+    this.#view = { ...view, shape: frozen(view.shape), strides: frozen(view.strides) };
     view.storage!.retain();
   }
 
@@ -374,6 +374,11 @@ export class Tensor<D extends DType = DType> {
     if (this.#disposed) throw new FoveaError("ERR_FOVEA_DISPOSED", `${name}: the tensor was disposed`);
     return this.#view;
   }
+}
+
+/** The same list, or a copy where others could change it: what was checked once must stay so. */
+function frozen(sizes: readonly number[]): readonly number[] {
+  return Object.isFrozen(sizes) ? sizes : Object.freeze([...sizes]);
 }
 
 /** A tensor of all of `array`. */

@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decode, encode } from "../lib/dtype.js";
-import { attention, Tensor } from "../lib/index.js";
+import { attention, mergeAttention, referenceAttention, Tensor } from "../lib/index.js";
 import { viewOf } from "../lib/tensor.js";
 
 const count = (n: number) => Float32Array.from({ length: n }, (_, i) => i);
@@ -220,6 +220,33 @@ describe("views", () => {
     };
     fc.assert(fc.property(shapes, fc.array(step, { maxLength: 5 }), run), { numRuns: 500 });
   });
+});
+
+test("nobody changes the shape or the strides of a tensor", async () => {
+  const zeros = Tensor.zeros([1, 1, 4, 8]);
+  const data = new Float32Array(32);
+  const shape = [1, 1, 4, 8];
+  const like = { data, shape, strides: [32, 32, 8, 1] };
+  const { output, lse, weights } = await attention(like, like, like, { returnLse: true, returnWeights: true });
+  const merged = await mergeAttention([{ output: like, lse: { data: data.subarray(28), shape: [1, 1, 4] } }]);
+  const reference = referenceAttention(like, like, like, { returnScores: "scaled" });
+  const tensors = [
+    [zeros, Tensor.empty(shape), Tensor.from(data, shape), Tensor.random(shape, { seed: 1 })],
+    [zeros.transpose(2, 3), zeros.transpose(0, 1, 3, 2), zeros.slice(2, 1), zeros.slice(2, 0, 0), zeros.reshape(shape)],
+    [zeros.reshape([-1]), zeros.contiguous(), zeros.transpose(2, 3).contiguous(), zeros.cast("float16")],
+    [await zeros.to("cpu"), await zeros.read()],
+    [output, lse, weights, merged.output, merged.lse, reference.output, reference.scores],
+  ].flat();
+  for (const tensor of tensors) {
+    for (const sizes of [tensor.shape, tensor.strides] as number[][]) {
+      const before = [...sizes];
+      expect(() => (sizes[0] = 0)).toThrow(TypeError);
+      expect(() => sizes.push(1)).toThrow(TypeError);
+      expect(sizes).toEqual(before);
+    }
+  }
+  shape[2] = like.strides[2] = 0; // whose they are may
+  for (const tensor of [output, merged.output, tensors[1]!]) expect(tensor.shape).toEqual([1, 1, 4, 8]);
 });
 
 describe("dtypes", () => {
