@@ -177,14 +177,17 @@ function scoreRow(
   return { scores, returned };
 }
 
-/** exp(score) over the sum of all and the sink's, with the largest subtracted first; all 0 where nothing is allowed. */
+/**
+ * exp(score) over the sum of all and the sink's, with the largest subtracted first; 0 where a key is not allowed, even in a row
+ * that is NaN.
+ */
 function softmax(scores: Float64Array, sink: number): { weights: Float64Array; lse: number } {
   const largest = scores.reduce((most, score) => Math.max(most, score), sink);
   if (largest === -Infinity) return { weights: new Float64Array(scores.length), lse: -Infinity };
   const sinkPart = sink === largest ? 1 : Math.exp(sink - largest); // an infinite one takes all
   const sum = scores.reduce((total, score) => total + Math.exp(score - largest), sinkPart);
   const lse = largest + Math.log(sum);
-  return { weights: scores.map((score) => Math.exp(score - largest) / sum), lse };
+  return { weights: scores.map((score) => (score === -Infinity ? 0 : Math.exp(score - largest) / sum)), lse };
 }
 
 function dot(a: Float64Array, b: Float64Array): number {

@@ -102,6 +102,17 @@ describe("who sees whom", () => {
     ["window of one", { window: { left: 0, right: 0 }, queryOffset: 0 }, ["x....", ".x...", "..x.."]],
     ["window and causal", { window: { left: 2, right: 4 }, causal: true }, ["xxx..", ".xxx.", "..xxx"]],
     ["far past the keys", { window: { left: 1 }, queryOffset: 100 }, [".....", ".....", "....."]],
+    ["as far before the keys as can be", { causal: true, queryOffset: -(2 ** 52) }, [".....", ".....", "....."]],
+    [
+      "windows of any size, from far away",
+      { window: { left: 2 ** 52, right: 0 }, queryOffset: 2 ** 52 },
+      ["xxxxx", ".xxxx", "..xxx"],
+    ],
+    [
+      "windows without end, from far away",
+      { window: { left: 2 ** 53 - 1, right: 2 ** 53 - 1 }, queryOffset: -(2 ** 52) },
+      ["xxxxx", "xxxxx", "xxxxx"],
+    ],
     ["lengths", { keyLengths: Int32Array.of(4), queryLengths: Int32Array.of(2) }, ["xxxx.", "xxxx.", "....."]],
     [
       "lengths, causal",
@@ -119,6 +130,23 @@ describe("who sees whom", () => {
 
 describe("rows and keys that are not there", () => {
   const [query, key, value] = [random(1, 2, 2, 4, 3), random(2, 2, 1, 5, 3), random(3, 2, 1, 5, 2)];
+
+  test("where a row is NaN, its sink or a key, the weights of what it does not see are 0", () => {
+    const rules = { ...all, causal: true, queryOffset: -1 };
+    const nan = Float32Array.of(NaN, 1);
+    const [sunk, biased] = [
+      referenceAttention(query, key, value, { ...rules, sinks: nan }),
+      referenceAttention(query, key, value, { ...rules, bias: tensor([1, 2, 1, 1], NaN, 0) }),
+    ];
+    for (const { output, weights } of [sunk, biased]) {
+      const first = (t: Tensor) => [...t.slice(0, 0, 1).slice(1, 0, 1).toNumbers()];
+      const rows = [0, 1, 2, 3].flatMap((row) => [0, 1, 2, 3, 4].map((j) => (j < row ? NaN : 0)));
+      expect(first(weights)).toEqual(rows);
+      expect(first(output)).toEqual([0, 0, ...Array<number>(6).fill(NaN)]);
+    }
+    expect(sunk.lse.toNumbers()[0]).toBeNaN(); // the sink
+    expect(biased.lse.toNumbers()[0]).toBe(-Infinity);
+  });
 
   test("a row without any key: 0, -Infinity, never NaN; with a sink, the sink", () => {
     const options = { ...all, mask: bool([4, 1], 1, 0, 1, 1), returnScores: "biased" } as const;
