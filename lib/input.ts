@@ -36,20 +36,22 @@ export type ShapeInput =
 /** The float dtype of an argument, where its type tells. */
 export type FloatDTypeOf<Input> = Input extends Tensor<infer D> ? Extract<D, FloatDType> : FloatDType;
 
-/** What an argument shows. `bare`: a shape and a dtype without data will do. */
-export function inputView(name: string, input: unknown, bare: boolean): View {
+const tensors = "a Tensor or { data: typed array, shape, dtype }";
+
+/** What an argument shows. `bare`: a shape and a dtype without data will do. `wanted`: what an error says would do. */
+export function inputView(name: string, input: unknown, bare: boolean, wanted: string = tensors): View {
   if (input instanceof Tensor) {
     const view = viewOf(input, name);
     view.storage!.handle(name); // still there
     return view;
   }
   const like = input as (Partial<TensorLike> & { data?: unknown }) | null | undefined;
-  if (typeof like !== "object" || like === null || ArrayBuffer.isView(like)) throw notTensor(name, input);
+  if (typeof like !== "object" || like === null || ArrayBuffer.isView(like)) throw notTensor(name, wanted, input);
   const shape = like.shape ?? like.dims;
   const given = like.dtype ?? like.type;
   if (like.data === undefined && bare && shape !== undefined)
     return bareView(name, shape, given, like.strides ?? like.stride);
-  if (!ArrayBuffer.isView(like.data) || shape === undefined) throw notTensor(name, input);
+  if (!ArrayBuffer.isView(like.data) || shape === undefined) throw notTensor(name, wanted, input);
 
   checkShape(name, shape);
   const dtype = checkDType(name, like.data, given);
@@ -91,7 +93,7 @@ export function shapeOnly(name: string, dtype: DType, device: Device, shape: rea
 /** As `inputView`, where a plain Float32Array is a vector. */
 export function vectorView(name: string, input: unknown, bare: boolean): View {
   if (types.isFloat32Array(input)) return inputView(name, { data: input, shape: [input.length] }, bare);
-  return inputView(name, input, bare);
+  return inputView(name, input, bare, `a Float32Array, ${tensors}`);
 }
 
 /** The integers of an Int32Array or of an int32 tensor with one dimension, in order. */
@@ -119,7 +121,6 @@ export function dtypeError(name: string, expected: string, view: View): FoveaErr
   return new FoveaError("ERR_FOVEA_DTYPE", `${name}: expected dtype ${expected}, got "${view.dtype}"`);
 }
 
-function notTensor(name: string, input: unknown): FoveaError {
-  const wanted = "a Tensor or { data: typed array, shape, dtype }";
+function notTensor(name: string, wanted: string, input: unknown): FoveaError {
   return new FoveaError("ERR_FOVEA_ARGUMENT", `${name}: expected ${wanted}, got ${show(input)}`);
 }

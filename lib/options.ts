@@ -51,7 +51,7 @@ export interface AttentionOptions {
   /** Whether a query sees only keys at or before its place. Default false. */
   causal?: boolean | undefined;
   /**
-   * The place of query 0 among the keys: one integer, or one per sequence; may be negative. By default the sequence's key
+   * The place of query 0 among the keys: one integer within ±2^52, or one per sequence. By default the sequence's key
    * length minus its query length, so that the last query sits on the last key. 0 aligns the first ones (top-left), as
    * PyTorch's is_causal does.
    */

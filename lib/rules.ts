@@ -72,8 +72,9 @@ export function checkLayout(layout: Layout | undefined): Layout {
 }
 
 export function checkNames(name: string, options: object, known: ReadonlySet<string>): void {
-  // A tensor has no fields of its own that would be found unknown, and comes here by those who pass a mask as PyTorch has it.
-  if (typeof options !== "object" || options === null || Array.isArray(options) || "shape" in options) {
+  // What has no fields of its own would have none that are unknown: lists, maps, dates, promises; and tensors, which come here
+  // by those who pass a mask as PyTorch has it.
+  if (Object.prototype.toString.call(options) !== "[object Object]" || "shape" in options) {
     throw optionError(name, "an object", options);
   }
   for (const option in options) {
@@ -104,7 +105,7 @@ function factor(name: string, value: number | undefined): number | undefined {
 function reach(name: string, value: number | undefined): number {
   if (value === undefined) return -1;
   if (Number.isSafeInteger(value) && value >= 0) return value;
-  throw optionError(name, "an integer >= 0 (left out: no limit)", value);
+  throw optionError(name, "an integer from 0 to 2^53 - 1 (left out: no limit)", value);
 }
 
 export function optionError(name: string, expected: string, got: unknown, hint = ""): FoveaError {

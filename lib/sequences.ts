@@ -1,4 +1,4 @@
-import { FoveaError, list, show } from "./errors.js";
+import { FoveaError, list } from "./errors.js";
 import { integers } from "./input.js";
 import type { AttentionOptions } from "./options.js";
 import { optionError } from "./rules.js";
@@ -136,20 +136,24 @@ function starts(name: string, input: unknown, tokens: number, batch?: number): I
   return values;
 }
 
+/** So that every query's place, and its distance from every key, is an integer that a float64 holds. */
+const largestOffset = 2 ** 52;
+const offsets = "an integer of at most 2^52 in size";
+const isOffset = (value: unknown): value is number =>
+  Number.isInteger(value) && Math.abs(value as number) <= largestOffset;
+
 /** One query offset per sequence, or undefined for the default. */
 function queryOffsets(input: AttentionOptions["queryOffset"], batch: number): ArrayLike<number> | undefined {
   if (input === undefined) return undefined;
   let values: ArrayLike<number>;
-  if (Number.isSafeInteger(input)) values = new Array<number>(batch).fill(input as number);
+  if (isOffset(input)) values = new Array<number>(batch).fill(input);
   else if (Array.isArray(input)) values = input as number[];
   else if (typeof input === "object" && input !== null) values = integers("queryOffset", input);
   else
-    throw optionError("queryOffset", "an integer, or an array, Int32Array or int32 tensor of one per sequence", input);
+    throw optionError("queryOffset", `${offsets}, or an array, Int32Array or int32 tensor of one per sequence`, input);
   checkCount("queryOffset", values, batch, "batch");
   for (let i = 0; i < values.length; i++) {
-    if (!Number.isSafeInteger(values[i])) {
-      throw new FoveaError("ERR_FOVEA_OPTION", `queryOffset[${i}]: expected an integer, got ${show(values[i])}`);
-    }
+    if (!isOffset(values[i])) throw optionError(`queryOffset[${i}]`, offsets, values[i]);
   }
   return values;
 }

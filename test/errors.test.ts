@@ -326,14 +326,24 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   [
     { queryOffset: 0.5 },
     "OPTION",
-    "queryOffset: expected an integer, or an array, Int32Array or int32 tensor of one per sequence, got 0.5",
+    "queryOffset: expected an integer of at most 2^52 in size, or an array, Int32Array or int32 tensor of one per sequence, got 0.5",
+  ],
+  [
+    { queryOffset: -(2 ** 52) - 1 },
+    "OPTION",
+    "queryOffset: expected an integer of at most 2^52 in size, or an array, Int32Array or int32 tensor of one per sequence, got -4503599627370497",
+  ],
+  [
+    { queryOffset: [0, 2 ** 60] },
+    "OPTION",
+    "queryOffset[1]: expected an integer of at most 2^52 in size, got 1152921504606847000",
   ],
   [{ queryOffset: [0] }, "SHAPE", "queryOffset: expected [2] (batch), got [1]"],
-  [{ queryOffset: [0, NaN] }, "OPTION", "queryOffset[1]: expected an integer, got NaN"],
+  [{ queryOffset: [0, NaN] }, "OPTION", "queryOffset[1]: expected an integer of at most 2^52 in size, got NaN"],
   [
     { queryOffset: "0" },
     "OPTION",
-    'queryOffset: expected an integer, or an array, Int32Array or int32 tensor of one per sequence, got "0"',
+    'queryOffset: expected an integer of at most 2^52 in size, or an array, Int32Array or int32 tensor of one per sequence, got "0"',
   ],
 
   // Masks, biases, vectors.
@@ -353,7 +363,21 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   ],
   [{ alibiSlopes: float(3, 4) }, "SHAPE", "alibiSlopes: expected [4] (heads) or [2, 4] (batch, heads), got [3, 4]"],
   [{ sinks: float(2, 4) }, "SHAPE", "sinks: expected [4] (heads), got [2, 4]"],
-  [{ sinks: [0, 0, 0, 0] }, "ARGUMENT", /^sinks: expected a Tensor/],
+  [
+    { sinks: [0, 0, 0, 0] },
+    "ARGUMENT",
+    "sinks: expected a Float32Array, a Tensor or { data: typed array, shape, dtype }, got Array(4)",
+  ],
+  [
+    { alibiSlopes: new Float64Array(4) },
+    "ARGUMENT",
+    "alibiSlopes: expected a Float32Array, a Tensor or { data: typed array, shape, dtype }, got Float64Array(4)",
+  ],
+  [
+    { alibiSlopes: { data: [1, 2] } },
+    "ARGUMENT",
+    /^alibiSlopes: expected a Float32Array, a Tensor or .*, got { data }$/,
+  ],
 
   // Options.
   [{ caussal: true }, "OPTION", 'options: there is no option "caussal" (did you mean "causal"?)'],
@@ -361,8 +385,22 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   [{ dropoutProbability: 0 }, "OPTION", 'options: there is no option "dropoutProbability"'],
   [{ window: { lft: 1 } }, "OPTION", 'window: there is no option "lft" (did you mean "left"?)'],
   [{ window: 4 }, "OPTION", "window: expected an object, got 4"],
-  [{ window: { left: -1 } }, "OPTION", "window.left: expected an integer >= 0 (left out: no limit), got -1"],
-  [{ window: { right: 1.5 } }, "OPTION", "window.right: expected an integer >= 0 (left out: no limit), got 1.5"],
+  [
+    { window: { left: -1 } },
+    "OPTION",
+    "window.left: expected an integer from 0 to 2^53 - 1 (left out: no limit), got -1",
+  ],
+  [
+    { window: { right: 1.5 } },
+    "OPTION",
+    "window.right: expected an integer from 0 to 2^53 - 1 (left out: no limit), got 1.5",
+  ],
+  [
+    { window: { right: 2 ** 53 } },
+    "OPTION",
+    "window.right: expected an integer from 0 to 2^53 - 1 (left out: no limit), got 9007199254740992",
+  ],
+  [{ window: new Map([["left", 1]]) }, "OPTION", "window: expected an object, got Map"],
   [{ layout: "hbsd" }, "OPTION", 'layout: expected "bhsd" or "bshd" or "thd", got "hbsd" (did you mean "bhsd"?)'],
   [{ layout: 3 }, "OPTION", 'layout: expected "bhsd" or "bshd" or "thd", got 3'],
   [{ algorithm: "flash" }, "OPTION", 'algorithm: expected "auto" or "standard" or "tiled", got "flash"'],
@@ -461,6 +499,10 @@ describe("wrong calls", () => {
     [null, "null"],
     [[], "Array(0)"],
     [float(3, 5), "Tensor"],
+    [new Map([["causal", true]]), "Map"],
+    [new Set(["causal"]), "Set"],
+    [new Date(0), "Date"],
+    [Promise.resolve({ causal: true }), "Promise"],
   ])("options that are no object: %j", async (options, got) => {
     const expected = { code: "ERR_FOVEA_OPTION", message: `options: expected an object, got ${got}` };
     const call = [right.query, right.key, right.value, options as never] as const;
