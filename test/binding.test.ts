@@ -7,6 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import type { Binding } from "../binding.js";
+import { devices } from "../lib/index.js";
 import { mergeFields, mergeViewFields } from "../lib/merge.js";
 import { planFields, planPartFields } from "../lib/plan.js";
 import { problemFields, sequenceFields } from "../lib/problem.js";
@@ -325,8 +326,18 @@ describe("processes", () => {
     expect(second).toContain("ERR_FOVEA_BOUNDS");
   });
 
-  it("refuse FOVEA_NUM_THREADS=0 in calls too small for threads, which hold nothing afterwards", async () => {
-    const codes = await runChild<unknown[]>("refused-child.ts", [], { FOVEA_NUM_THREADS: "0" });
-    expect(codes).toEqual(["ERR_FOVEA_OPTION", "ERR_FOVEA_OPTION", "ERR_FOVEA_OPTION", 1]);
+  const known = process.arch === "x64" ? "avx512, avx2, baseline" : "baseline";
+  const refusals = [
+    ["FOVEA_NUM_THREADS", "0", 'FOVEA_NUM_THREADS: expected a number from 1 to 1024, got "0"'],
+    ["FOVEA_CPU_ISA", "mmx", `FOVEA_CPU_ISA: expected one of ${known}, got "mmx"`],
+  ] as [string, string, string][];
+  const [processor] = devices();
+  if (known !== "baseline" && processor.available && !processor.instructionSets.includes("avx512")) {
+    refusals.push(["FOVEA_CPU_ISA", "avx512", 'FOVEA_CPU_ISA: this processor cannot run "avx512"']);
+  }
+
+  it.each(refusals)("refuse %s=%s in small calls too, which hold nothing afterwards", async (name, value, message) => {
+    const refused = await runChild<unknown[]>("refused-child.ts", [], { [name]: value });
+    expect(refused).toEqual([...Array<string>(5).fill(`ERR_FOVEA_OPTION ${message}`), 1]);
   });
 });
