@@ -38,7 +38,7 @@ const startup = 1;
 /** Seconds of repeated calls for one point, where one call takes less. */
 const pointBudget = 1;
 
-export const lengths = ({ min, max }: ScalingOptions): number[] => {
+export const lengths = ({ min, max }: Pick<ScalingOptions, "min" | "max">): number[] => {
   const list: number[] = [];
   for (let tokens = min; tokens <= max; tokens *= 2) list.push(tokens);
   return list;
@@ -76,8 +76,7 @@ function memoryReason(options: ScalingOptions, algorithm: Point["algorithm"], to
 
 function timeReason(points: Point[], algorithm: Point["algorithm"], tokens: number, left: number): string | undefined {
   const last = points.findLast((point) => point.algorithm === algorithm);
-  if (last === undefined) return undefined;
-  const expected = last.seconds * (tokens / last.tokens) ** 2 + startup;
+  const expected = (last === undefined ? 0 : last.seconds * (tokens / last.tokens) ** 2) + startup;
   return expected <= left ? undefined : `would take about ${seconds(expected)}, ${seconds(Math.max(left, 0))} left`;
 }
 
