@@ -91,6 +91,33 @@ describe("abort", () => {
     expect(await code).toBe("ERR_FOVEA_ABORTED");
   });
 
+  const repeated = (shape: readonly number[]) =>
+    ({ data: new Float32Array(64), dtype: "float32", shape, strides: [0, 0, 0, 1] }) as const;
+  /** Its tasks take as long as the call itself, so that it must stop within them. */
+  const taskForEachThread = (signal: AbortSignal | undefined) => {
+    const many = repeated([1, 1, 2 ** 20, 64]);
+    return attention(repeated([1, 1, 200, 64]), many, many, { signal });
+  };
+  const rowsWithoutQueries = (signal: AbortSignal | undefined) => {
+    const keys = Tensor.zeros([1, 1, 20_000, 1]);
+    const options = { signal, queryLengths: Int32Array.of(0), returnWeights: true };
+    return attention(Tensor.zeros([1, 1, 2500, 1]), keys, keys, options);
+  };
+  it.each([
+    ["with a task for each thread", taskForEachThread],
+    ["with rows without queries", rowsWithoutQueries],
+  ] as const)("stops a call %s within a task", async (_, call) => {
+    const abort = new AbortController();
+    await call(undefined); // memory that is new takes longer
+    const whole = await millisecondsOf(call(undefined));
+    const code = codeOf(call(abort.signal));
+    await sleep(5); // it runs by now
+    const stopping = millisecondsOf(code);
+    abort.abort();
+    expect(await stopping).toBeLessThan(whole / 2);
+    expect(await code).toBe("ERR_FOVEA_ABORTED");
+  });
+
   it("drops queued calls at once and leaves the others", async () => {
     const abort = new AbortController();
     const first = codeOf(long());

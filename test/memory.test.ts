@@ -108,6 +108,11 @@ describe("plans", () => {
       const { data } = output.slice(1, head, head + 1).contiguous();
       expect(bytesOf(data).equals(bytesOf(alone.data)), `head ${head}`).toBe(true);
     }
+    // Wide values of heads side by side: fewer heads go together.
+    const wide = (rows: number, dim: number) =>
+      ({ shape: [1, 16, rows, dim], strides: [rows * 16 * dim, dim, 16 * dim, 1], dtype: "float32" }) as const;
+    const plan16 = explain(wide(16, 16), wide(31744, 16), wide(31744, 512));
+    expect(plan16).toMatchObject({ kernel: "cpu.decode", splits: 31, workspaceBytes: 6 * megabyte });
     // Many more of them, and of decode, whose heads go together.
     for (const [count, length] of [
       [100, 100],

@@ -75,18 +75,13 @@ Target targetOf(const Problem& problem, const CpuTarget& target) {
 
 /// Keys that any row of the sequence sees: [begin, end).
 KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
-  KeyRange all{sequence.keyLength, 0};
-  // Both bounds grow with the query, so the first row with keys begins and the last one ends. Empty rows lie at the
-  // ends.
-  const int64_t last = sequence.queryLength - 1;
-  const KeyRange first = visibleKeys(problem, sequence, 0), final = visibleKeys(problem, sequence, last);
-  if (first.end > first.begin) all.begin = first.begin;
-  if (final.end > final.begin) all.end = final.end;
-  if (first.end <= first.begin || final.end <= final.begin) {
-    // Some rows are empty: bounds over the rows that could be otherwise.
-    all = {0, sequence.keyLength};
-  }
-  return all;
+  // Both bounds grow with the query, so the first row with keys begins and the last one ends. Rows without keys lie at
+  // the ends: their places are too far before the first key, or too far behind the last one.
+  const int64_t right = problem.causal ? 0 : problem.windowRight, left = problem.windowLeft;
+  int64_t first = 0, last = sequence.queryLength - 1;
+  if (right >= 0) first = std::max(first, -right - sequence.queryOffset);
+  if (left >= 0) last = std::min(last, sequence.keyLength - 1 + left - sequence.queryOffset);
+  return first > last ? KeyRange{0, 0} : visibleKeysOfRows(problem, sequence, first, last);
 }
 
 /// By the sequence's own rows: whoever else shares a segment must not change its kernel. With tiled for all segments, a
@@ -272,13 +267,15 @@ double visiblePairs(const Problem& problem, const Sequence& sequence) {
 
 /// The work of a part, and the partial results of its splits (of all its rows, if they are merged with others').
 static void addPart(const Problem& problem, bool merged, SequencePlan& part, Plan& plan) {
+  if (part.splits > 1 || merged) {
+    // Every split's unnormalised output, sum and reference, whole cache lines each.
+    part.partialFloats = roundUp(part.rows * problem.valueDim, 16) + 2 * roundUp(part.rows, 16);
+    const int64_t bytes = 4 * part.partialFloats * part.splits;  // of a kv head
+    part.headBlock = std::clamp<int64_t>(mostPartialBytes / std::max<int64_t>(bytes, 1), 1, part.headBlock);
+    plan.workspaceBytes = wholeBytes(double(plan.workspaceBytes) + double(bytes) * problem.kvHeads);
+  }
   plan.flops += part.flops;
   plan.tasks += ceilDiv(part.rows, part.queryBlock) * part.splits * ceilDiv(problem.kvHeads, part.headBlock);
-  if (part.splits == 1 && !merged) return;
-  // Every split's unnormalised output, sum and reference, whole cache lines each.
-  part.partialFloats = roundUp(part.rows * problem.valueDim, 16) + 2 * roundUp(part.rows, 16);
-  plan.workspaceBytes = wholeBytes(double(plan.workspaceBytes) +
-                                   4.0 * double(part.partialFloats) * double(part.splits) * problem.kvHeads);
 }
 
 static void boundPartials(const Problem& problem, Plan& plan) {

@@ -13,7 +13,7 @@ int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 int64_t roundUp(int64_t value, int64_t multiple) { return ceilDiv(value, multiple) * multiple; }
 
 /// Rows past queryLength: zeros, -inf for lse and for biased scores.
-void fillPadding(const Problem& problem, const Sequence& sequence) {
+void fillPadding(const Problem& problem, const Sequence& sequence, const bool* cancelled) {
   const size_t size = size_t(byteSize(problem.dtype));
   const auto fillRow = [&](const View<float>& view, int64_t head, int64_t row, float value) {
     if (!view) return;
@@ -22,6 +22,7 @@ void fillPadding(const Problem& problem, const Sequence& sequence) {
   };
   for (int64_t head = 0; head < problem.heads; head++)
     for (int64_t row = sequence.queryLength; row < sequence.queryRows; row++) {
+      if (__atomic_load_n(cancelled, __ATOMIC_RELAXED)) return;
       const View<void>& output = sequence.output;
       char* to = static_cast<char*>(output.data) + (head * output.headStride + row * output.rowStride) * int64_t(size);
       if (output.columnStride == 1)
@@ -172,7 +173,7 @@ bool AttentionJob::prepareWorkspace() {
 
 void AttentionJob::runTask(int64_t task) {
   const int64_t padding = int64_t(padded_.size());
-  if (task < padding) return fillPadding(problem_, *padded_[size_t(task)]);
+  if (task < padding) return fillPadding(problem_, *padded_[size_t(task)], cancelledFlag());
   task -= padding;
   if (!prepareWorkspace()) return fail();
   if (task >= taskCount_) return runMerge(task - taskCount_);

@@ -63,12 +63,41 @@ TEST("what a plan executes is what its rows see") {
     problem.sequences = &sequence, problem.sequenceCount = 1, problem.segments = &segments;
 
     const int lanes = upTo(1) == 0 ? 8 : 4;
-    const SequencePlan plan = planCpu(problem, {lanes, 2}).sequences[0];
+    const Plan whole = planCpu(problem, {lanes, 2});
+    const SequencePlan& plan = whole.sequences[0];
     const double expected = 2.0 * 32 * problem.kvHeads * executedPairs(problem, sequence, plan, lanes);
     CHECK(plan.flops == expected) << "problem " << i << ": " << plan.flops << " instead of " << expected;
+    const KeyRange seen = hull(problem, sequence, 0, sequence.queryLength - 1);
+    const double bytes =
+        4.0 * 32 * (double(seen.end - seen.begin) * problem.kvHeads + double(sequence.queryLength) * problem.heads);
+    CHECK(whole.bytes == bytes) << "problem " << i << ": " << whole.bytes << " bytes instead of " << bytes;
     if (sequence.queryLength == 0) continue;
     const int64_t first = upTo(sequence.queryLength - 1), last = first + upTo(sequence.queryLength - 1 - first);
     const KeyRange got = visibleKeysOfRows(problem, sequence, first, last), all = hull(problem, sequence, first, last);
     CHECK(got.begin == all.begin && got.end == all.end) << "problem " << i << ", rows " << first << " to " << last;
+  }
+}
+
+TEST("splits are of the keys that some row sees") {
+  std::mt19937 random(20261127);
+  const auto upTo = [&](int64_t most) { return int64_t(random() % uint64_t(most + 1)); };
+  for (int i = 0; i < 2000; i++) {
+    Problem problem;
+    problem.headDim = problem.valueDim = 16;
+    problem.causal = upTo(1) == 0;
+    problem.windowLeft = upTo(1) == 0 ? upTo(9000) : -1, problem.windowRight = upTo(1) == 0 ? upTo(9000) : -1;
+    Sequence sequence;
+    sequence.queryLength = sequence.queryRows = 1 + upTo(180);
+    sequence.keyLength = sequence.keyColumns = upTo(20000);
+    sequence.queryOffset = upTo(60000) - 30000;
+    problem.sequences = &sequence, problem.sequenceCount = 1;
+
+    const SequencePlan plan = planCpu(problem, {8, 2}).sequences[0];
+    const KeyRange seen = hull(problem, sequence, 0, sequence.queryLength - 1);
+    if (plan.splits == 1) continue;
+    const int64_t begin = plan.firstSplit * plan.keySplit, end = begin + plan.splits * plan.keySplit;
+    CHECK(begin <= seen.begin && seen.begin < begin + plan.keySplit && end - plan.keySplit < seen.end &&
+          seen.end <= end)
+        << "problem " << i << ": splits of " << begin << " to " << end << ", keys " << seen.begin << " to " << seen.end;
   }
 }

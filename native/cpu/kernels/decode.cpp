@@ -159,6 +159,7 @@ AddValues addValuesFor(DType type, int64_t rows) {
 
 struct Scratch {
   float *query, *output, *scores;  // [head][row][...]
+  float* blockOutput;              // likewise, of a block of keys
   float *staging, *modifier;
 };
 
@@ -173,6 +174,7 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
   const int64_t rows = plan.headBlock * plan.queryBlock;
   scratch.query = take(rows * headDims);
   scratch.output = take(rows * valueDims);
+  scratch.blockOutput = take(rows * valueDims);
   scratch.scores = take(rows * plan.keyBlock);
   scratch.modifier = take(plan.keyBlock);
   scratch.staging = take(plan.keyBlock * most(headDims, valueDims));
@@ -345,14 +347,18 @@ void decode(const Task& task, float* base) {
                      valueDims);
       }
     if (problem.valueScales) multiplyByScales(task, problem.valueScales, begin, end, rows, keyBlock, scratch.scores);
+    // Summed from zero and then added: the error of many keys would grow with their number.
+    std::memset(scratch.blockOutput, 0, sizeof(float) * size_t(task.kvHeads * held * valueDims));
     forHeads(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
              [&](int64_t head, Rows values, DType type, int64_t first, int64_t number) {
                forGroups([&](int64_t group, int64_t computed) {
                  const int64_t row = head * held + group;
                  addValuesFor(type, computed)(values, number, scratch.scores + row * keyBlock + (first - begin),
-                                              keyBlock, scratch.output + row * valueDims, valueDims);
+                                              keyBlock, scratch.blockOutput + row * valueDims, valueDims);
                });
              });
+    for (int64_t i = 0; i < task.kvHeads * held * valueDims; i += lanes)
+      store(scratch.output + i, load(scratch.output + i) + load(scratch.blockOutput + i));
   }
 
   for (int64_t head = 0; head < task.kvHeads; head++)

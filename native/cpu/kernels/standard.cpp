@@ -10,6 +10,8 @@ namespace fovea::cpu::FOVEA_ISA {
 namespace {
 
 constexpr int64_t rowsAtOnce = 4, keysStaged = 64;
+/// Sums of more keys are added up by themselves, or the error would grow with the number of keys.
+constexpr int64_t keysSummed = 4096;
 
 float* scoreRow(const StandardTask& task, int64_t row) {
   return task.scores + (task.head * task.sequence->queryLength + row) * task.sequence->keyLength;
@@ -119,18 +121,23 @@ void standardSoftmax(const StandardTask& task) {
     float top = -infinity;
     for (int64_t key = 0; key < keys; key++) top = scores[key] > top ? scores[key] : top;
     const float base = top == -infinity ? 0 : top;
-    Vec total = zero();
-    for (int64_t key = 0; key < keys; key += lanes) {
-      float part[lanes];
-      const int64_t length = least(lanes, keys - key);
-      for (int i = 0; i < lanes; i++) part[i] = -infinity;
-      std::memcpy(part, scores + key, sizeof(float) * size_t(length));
-      const Vec p = exp2((load(part) - base) * log2e);
-      total += p;
-      store(part, p);
-      std::memcpy(scores + key, part, sizeof(float) * size_t(length));
+    float total = 0;
+    for (int64_t begin = 0; begin < keys; begin += keysSummed) {
+      Vec sum = zero();
+      const int64_t end = least(keys, begin + keysSummed);
+      for (int64_t key = begin; key < end; key += lanes) {
+        float part[lanes];
+        const int64_t length = least(lanes, end - key);
+        for (int i = 0; i < lanes; i++) part[i] = -infinity;
+        std::memcpy(part, scores + key, sizeof(float) * size_t(length));
+        const Vec p = exp2((load(part) - base) * log2e);
+        sum += p;
+        store(part, p);
+        std::memcpy(scores + key, part, sizeof(float) * size_t(length));
+      }
+      total += sumLanes(sum);
     }
-    const RowResult result = finishRow(sequence, task.head, sumLanes(total), base);
+    const RowResult result = finishRow(sequence, task.head, total, base);
     storeLse(sequence, task.head, row, result.lse);
     for (int64_t key = 0; key < keys; key++) scores[key] *= result.factor;
     if (sequence.weights) showRow(task, sequence.weights, row, scores, 0);
@@ -142,15 +149,20 @@ void standardOutput(const StandardTask& task, float* scratch) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
   const int64_t dims = roundUp(problem.valueDim, lanes), keys = sequence.keyLength;
-  float *output = scratch, *staging = scratch + rowsAtOnce * dims;
+  float *output = scratch, *part = scratch + rowsAtOnce * dims, *staging = scratch + 2 * rowsAtOnce * dims;
+  const auto addPart = [&] {
+    for (int64_t i = 0; i < rowsAtOnce * dims; i += lanes)
+      store(output + i, load(output + i) + load(part + i)), store(part + i, zero());
+  };
 
   for (int64_t row = task.rowBegin; row < task.rowEnd; row += rowsAtOnce) {
     const int64_t count = least(rowsAtOnce, task.rowEnd - row);
     const float* weights[rowsAtOnce];
     for (int64_t r = 0; r < rowsAtOnce; r++) weights[r] = scoreRow(task, row + least(r, count - 1));
-    std::memset(output, 0, sizeof(float) * size_t(rowsAtOnce * dims));
+    std::memset(output, 0, sizeof(float) * size_t(2 * rowsAtOnce * dims));
     for (int64_t begin = 0; begin < keys; begin += keysStaged) {
       if (__atomic_load_n(task.cancelled, __ATOMIC_RELAXED)) return;
+      if (begin % keysSummed == 0) addPart();
       const int64_t end = least(keys, begin + keysStaged);
       stageRows(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, staging);
       for (int64_t d = 0; d < dims; d += lanes) {
@@ -160,9 +172,10 @@ void standardOutput(const StandardTask& task, float* scratch) {
 #pragma GCC unroll 4
           for (int r = 0; r < rowsAtOnce; r++) sum[r] = fma(broadcast(weights[r][key]), v, sum[r]);
         }
-        for (int64_t r = 0; r < count; r++) store(output + r * dims + d, load(output + r * dims + d) + sum[r]);
+        for (int64_t r = 0; r < count; r++) store(part + r * dims + d, load(part + r * dims + d) + sum[r]);
       }
     }
+    addPart();
     for (int64_t r = 0; r < count; r++) {
       if (isEmpty(weights[r], keys)) std::memset(output + r * dims, 0, sizeof(float) * size_t(dims));
       const int64_t at = task.head * sequence.output.headStride + (row + r) * sequence.output.rowStride;
