@@ -86,6 +86,36 @@ describe.each(backends)("$name", (backend) => {
     },
   );
 
+  test.skipIf(onCuda).each([
+    { dtype: "float32", layout: "bshd" },
+    { dtype: "float16", weights: true },
+    { dtype: "float32", pageSize: 7, causal: true, alibi: "bh" },
+  ] satisfies SomeSpec[])("heads of short sequences that share a task as each by itself, %o", async (varied) => {
+    const lengths = Array.from({ length: 24 }, (_, i) => 17 + ((i * 7) % 44));
+    const problem = build(
+      complete({
+        heads: 10,
+        kvHeads: 5,
+        headDim: 16,
+        valueDim: 24,
+        queries: lengths,
+        keys: lengths,
+        lse: true,
+        ...varied,
+      }),
+    );
+    const by = async (threads: number) => {
+      setThreads(threads);
+      const { output, lse, weights } = await solve(problem, { algorithm: "tiled" });
+      const { tasks } = explain(problem.query, problem.key, problem.value, { ...problem.options, algorithm: "tiled" });
+      return { tasks, results: [bits(output), bits(lse), bits(weights)] };
+    };
+    const [together, apart] = [await by(1), await by(64)];
+    expect(together.tasks).toBeLessThan(24 * 2);
+    expect(apart.tasks).toBe(24 * 5);
+    expect(together.results).toEqual(apart.results);
+  });
+
   describe.each(algorithms)("%s", (algorithm) => {
     test.each(["float32", "bfloat16"] as const)(
       "each sequence alone as in a batch, ragged or dense, %s",

@@ -1,5 +1,6 @@
 // How to compute it. A Plan is plain data, shown by explain() and obeyed by the backend. What decides a sequence's bits
-// is made from that sequence alone; on the CPU threads and the rest of the batch decide only how many rows make a task.
+// is made from that sequence alone; on the CPU threads and the rest of the batch decide only how many rows and heads
+// make a task.
 #pragma once
 #include <cstdint>
 #include <vector>

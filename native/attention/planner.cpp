@@ -65,12 +65,17 @@ int64_t wholeBytes(double bytes) { return bytes < 9e15 ? int64_t(bytes) : int64_
 struct Target {
   int lanes;
   int64_t taskRows;  // at most, so that there are tasks for all threads
+  double taskPairs;  // likewise of (row, key)
 };
 
 Target targetOf(const Problem& problem, const CpuTarget& target) {
-  double rows = 0;  // of all heads
-  for (int64_t i = 0; i < problem.sequenceCount; i++) rows += double(problem.sequences[i].queryLength) * problem.heads;
-  return {target.lanes, int64_t(std::min(rows / double(tasksPerThread * target.threads), 1e9))};
+  double rows = 0, pairs = 0;  // of a head
+  for (int64_t i = 0; i < problem.sequenceCount; i++) {
+    rows += double(problem.sequences[i].queryLength);
+    pairs += visiblePairs(problem, problem.sequences[i]);
+  }
+  const double share = double(problem.heads) / double(tasksPerThread * target.threads);
+  return {target.lanes, int64_t(std::min(rows * share, 1e9)), pairs * share};
 }
 
 /// Keys that any row of the sequence sees: [begin, end).
@@ -150,9 +155,14 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
     const KeyRange keys = visibleToAny(problem, sequence);
     planSplits(std::max(keys.begin, keyBegin), keys.end, plan);
   }
-  // Short sequences: while one head is computed, the next one's rows are on their way from memory.
-  if (plan.kernel == Kernel::cpuTiled && plan.splits == 1 && keyBegin == 0)
-    plan.headBlock = std::clamp<int64_t>(target.taskRows / std::max<int64_t>(plan.rows, 1), 1, problem.kvHeads);
+  // Short sequences: while one head is computed, the next one's rows are on their way from memory. Not where there are
+  // partial results: the kernel writes one head's.
+  if (plan.kernel == Kernel::cpuTiled && plan.splits == 1 && keyBegin == 0) {
+    const double pairs = std::max(visiblePairs(problem, sequence) * problem.groupSize(), 1.0);
+    const int64_t heads = int64_t(std::min(target.taskPairs / pairs, 1e9));
+    plan.headBlock =
+        std::clamp<int64_t>(std::min(target.taskRows / std::max<int64_t>(plan.rows, 1), heads), 1, problem.kvHeads);
+  }
   return plan;
 }
 

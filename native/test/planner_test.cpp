@@ -78,6 +78,27 @@ TEST("what a plan executes is what its rows see") {
   }
 }
 
+TEST("several short heads make a task, and never so many that a task is long") {
+  std::vector<Sequence> sequences(1001);
+  for (Sequence& sequence : sequences)
+    sequence.queryLength = sequence.queryRows = sequence.keyLength = sequence.keyColumns = 32;
+  sequences.back().queryLength = sequences.back().queryRows = 200;
+  sequences.back().keyLength = sequences.back().keyColumns = 8192;
+  Problem problem;
+  problem.heads = problem.kvHeads = 12;
+  problem.headDim = problem.valueDim = 64;
+  problem.sequences = sequences.data(), problem.sequenceCount = int64_t(sequences.size());
+  for (const int threads : {1, 8, 64}) {
+    const Plan plan = planCpu(problem, {8, threads});
+    CHECK(plan.sequences[0].headBlock > 1);
+    for (const SequencePlan& part : plan.sequences) {
+      const double head = part.flops / problem.kvHeads;
+      CHECK(part.headBlock == 1 || head * double(part.headBlock) < plan.flops / threads / 8)
+          << part.headBlock << " heads of " << part.rows << " rows, " << threads << " threads";
+    }
+  }
+}
+
 TEST("splits are of the keys that some row sees") {
   std::mt19937 random(20261127);
   const auto upTo = [&](int64_t most) { return int64_t(random() % uint64_t(most + 1)); };

@@ -24,8 +24,8 @@ struct Ahead {
 };
 
 /// Keys or values [begin, end) of a kv head.
-static inline void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64_t pageStride,
-                           int64_t dims, int64_t kvHead, int64_t begin, int64_t end) {
+void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims,
+             int64_t kvHead, int64_t begin, int64_t end) {
   if (begin >= end || view.columnStride != 1) return;
   const Problem& problem = *task.problem;
   const int64_t size = byteSize(problem.kvDtype()), pageSize = problem.pageSize, first = kvHead * view.headStride;
@@ -60,16 +60,17 @@ FOVEA_INLINE void spreadAhead(Ahead& ahead, int64_t steps) {
   ahead.rowsPerStep = rows / most(steps, 1) + 1;
 }
 
-static inline void askAhead(Ahead& ahead) {
+inline void askAhead(Ahead& ahead) {
   for (int64_t i = 0; i < ahead.rowsPerStep && ahead.current < ahead.count; i++) {
     RowsAhead& part = ahead.parts[ahead.current];
     for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.row + at, 0, 2);
-    part.row += part.stride;
     if (--part.left == 0) {
       ahead.current++;
     } else if (--part.inRun == 0) {
       part.run = part.pages ? part.base + *part.pages++ * part.runStride : part.run + part.runStride;
       part.row = part.run, part.inRun = part.runRows;
+    } else {
+      part.row += part.stride;
     }
   }
 }

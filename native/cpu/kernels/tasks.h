@@ -20,7 +20,7 @@ struct QueryOwner {
   int64_t query;
 };
 
-/// A block of rows of one kv head (decode: of each of a few) against a range of keys. Row r is query r / groupSize,
+/// A block of rows of one kv head, or of each of a few, against a range of keys. Row r is query r / groupSize,
 /// head r % groupSize of the group.
 struct Task {
   const Problem* problem;

@@ -91,6 +91,10 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
   for (int64_t lane = 0; lane < panel.width; lane += lanes) {
     const float* rows[lanes];
     for (int64_t i = 0; i < lanes; i++) {
+      if (lane + i >= panel.rows) {
+        rows[i] = rows[i - 1];
+        continue;
+      }
       const RowOwner& owner = panel.owner[lane + i];
       const View<const void>& query = owner.sequence->query;
       const int64_t at = owner.head * query.headStride + owner.query * query.rowStride;
@@ -164,9 +168,9 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   }
 }
 
-/// What to ask for while `block` of the keys `all` is computed: the next block or, at the last one, the rows of outputs
-/// and what the next kv head begins with.
-void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t panels, bool online, Ahead& ahead) {
+/// What to ask for, in so many steps, while `block` of the keys `all` is computed: the next block or, at the last one,
+/// the rows of outputs and what the next kv head begins with.
+void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t steps, bool online, Ahead& ahead) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
   const int64_t keyBlock = task.plan->keyBlock;
@@ -179,7 +183,7 @@ void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t panels, b
   const int64_t end = least(roundDown(begin, keyBlock) + keyBlock, all.end);
   addKeys(ahead, task, sequence.key, sequence.keyPageStride, problem.headDim, kvHead, begin, end);
   if (online) addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, kvHead, begin, end);
-  spreadAhead(ahead, panels * (roundUp(block.end - block.begin, tileRows) + problem.valueDim) / tileRows);
+  spreadAhead(ahead, steps);
 }
 
 /// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is
@@ -191,6 +195,10 @@ bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, 
   for (int64_t lane = 0; lane < panel.width; lane += lanes) {
     const float* rows[lanes];
     for (int64_t i = 0; i < lanes; i++) {
+      if (lane + i >= panel.rows) {
+        rows[i] = rows[i - 1];
+        continue;
+      }
       float* own = scratch.staging + i * staging;
       const RowOwner& owner = panel.owner[lane + i];
       for (int64_t key = begin; key < first; key++) own[key - begin] = -infinity;
@@ -245,7 +253,14 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
     if (isCancelled(task)) return;
     const int64_t begin = most(base, firstKey), end = least(base + keyBlock, lastKey);
     bool brought = false;
-    planAhead(task, {firstKey, lastKey}, {begin, end}, panelCount, online, ahead);
+    int64_t steps = 0;  // of panels that ask
+    for (int64_t p = 0; p < panelCount; p++) {
+      const Panel& panel = scratch.panels[p];
+      const int64_t keys = least(panel.keyEnd, end) - most(panel.keyBegin, begin);
+      if (keys > 0)
+        steps += keys / (panel.width == lanes ? 2 * tileRows : tileRows) + (online ? problem.valueDim / tileRows : 0);
+    }
+    planAhead(task, {firstKey, lastKey}, {begin, end}, steps, online, ahead);
     for (int64_t p = 0; p < panelCount; p++) {
       Panel& panel = scratch.panels[p];
       const int64_t from = most(panel.keyBegin, begin), to = least(panel.keyEnd, end);
@@ -328,15 +343,8 @@ void clearWeights(const Task& task) {
   }
 }
 
-}  // namespace
-
-int64_t tiledScratch(const Problem& problem, const SequencePlan& plan) {
-  Scratch scratch;
-  return layOut(problem, plan, nullptr, scratch);
-}
-
 /// The task's first kv head.
-static void computeHead(const Task& task, const Scratch& scratch) {
+void computeHead(const Task& task, const Scratch& scratch) {
   const int64_t dims = roundUp(task.problem->valueDim, tileRows);
   int64_t count = 0;
   for (int64_t row = task.rowBegin; row < task.rowEnd; row += scratch.panels[count++].rows) {
@@ -356,6 +364,14 @@ static void computeHead(const Task& task, const Scratch& scratch) {
   walkKeys<false>(task, scratch, count);
 }
 
+}  // namespace
+
+int64_t tiledScratch(const Problem& problem, const SequencePlan& plan) {
+  Scratch scratch;
+  return layOut(problem, plan, nullptr, scratch);
+}
+
+/// With partial results a task has one head.
 void tiled(const Task& all, float* base) {
   Scratch scratch;
   layOut(*all.problem, *all.plan, base, scratch);
