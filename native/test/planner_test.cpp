@@ -104,7 +104,7 @@ TEST("splits are of the keys that some row sees") {
   const auto upTo = [&](int64_t most) { return int64_t(random() % uint64_t(most + 1)); };
   for (int i = 0; i < 2000; i++) {
     Problem problem;
-    problem.headDim = problem.valueDim = 16;
+    problem.heads = problem.kvHeads = 1, problem.headDim = problem.valueDim = 16;
     problem.causal = upTo(1) == 0;
     problem.windowLeft = upTo(1) == 0 ? upTo(9000) : -1, problem.windowRight = upTo(1) == 0 ? upTo(9000) : -1;
     Sequence sequence;
