@@ -93,9 +93,9 @@ describe("abort", () => {
 
   const repeated = (shape: readonly number[]) =>
     ({ data: new Float32Array(64), dtype: "float32", shape, strides: [0, 0, 0, 1] }) as const;
-  /** Its tasks take as long as the call itself, so that it must stop within them. */
+  /** Its tasks take as long as the call itself, so that it must stop within them: a quarter of what `long` computes. */
   const taskForEachThread = (signal: AbortSignal | undefined) => {
-    const many = repeated([1, 1, 2 ** 20, 64]);
+    const many = repeated([1, 1, Math.ceil((8 * input.shape[2]! ** 2) / 200 / 4), 64]);
     return attention(repeated([1, 1, 200, 64]), many, many, { signal });
   };
   const rowsWithoutQueries = (signal: AbortSignal | undefined) => {
