@@ -106,10 +106,10 @@ describe("abort", () => {
   it.each([
     ["with a task for each thread", taskForEachThread],
     ["with rows without queries", rowsWithoutQueries],
-  ] as const)("stops a call %s within a task", async (_, call) => {
+  ] as const)("stops a call %s within a task", { retry: 2 }, async (_, call) => {
     const abort = new AbortController();
-    await call(undefined); // memory that is new takes longer
-    const whole = await millisecondsOf(call(undefined));
+    let whole = Infinity; // the least of some: what is given memory that is new takes many times as long
+    for (let i = 0; i < 6; i++) whole = Math.min(whole, await millisecondsOf(call(undefined)));
     const code = codeOf(call(abort.signal));
     await sleep(5); // it runs by now
     const stopping = millisecondsOf(code);

@@ -89,8 +89,8 @@ KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
   return first > last ? KeyRange{0, 0} : visibleKeysOfRows(problem, sequence, first, last);
 }
 
-/// By the sequence's own rows: whoever else shares a segment must not change its kernel. With tiled for all segments, a
-/// sequence that has one alone took 2 to 4 times as long.
+/// By the sequence's own rows and keys: whoever else shares a segment must not change its kernel. With tiled for all
+/// segments, a sequence that has one alone took 2 to 4 times as long.
 bool takesDecode(const Problem& problem, const Sequence& sequence) {
   // weights take a second visit, which the tiled kernel has
   const int64_t most = sequence.keyLength <= tiledKeyBlock ? decodeRows : mostDecodeRows;

@@ -1,5 +1,5 @@
 // Rows asked for ahead of their turn, into the L2 cache, a few between one tile of a product and the next: so memory is
-// read while products are computed. Of what it is asked for all at once a processor drops most.
+// read while products are computed. Asked for all at once they gained little.
 #pragma once
 #include "rows.h"
 
