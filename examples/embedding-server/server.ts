@@ -95,15 +95,16 @@ export function createServer(encoder: Encoder, options: ServerOptions, metrics =
   app.server.closeIdleConnections = () => {
     for (const [socket, { answers }] of connections) if (answers === 0) socket.destroy();
   };
-  // Node's own limit, requestTimeout, sees no body that comes in byte by byte.
+  // Node's own limit, requestTimeout, sees no body that comes in byte by byte; it may do so behind its answer.
   app.addHook("onRequest", ({ raw }, reply, done) => {
+    const { socket } = raw;
     const timer = setTimeout(() => {
-      if (!raw.complete) raw.destroy();
-    }, timeout);
-    countAnswers(raw.socket, 1);
+      if (!raw.complete) socket.destroy();
+    }, timeout).unref();
+    countAnswers(socket, 1);
     reply.raw.once("close", () => {
-      clearTimeout(timer);
-      countAnswers(raw.socket, -1);
+      if (raw.complete) clearTimeout(timer);
+      countAnswers(socket, -1);
     });
     done();
   });
