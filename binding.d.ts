@@ -139,7 +139,7 @@ export interface Binding {
   cuda(): CudaInfo;
   /** Null while this process has not used the GPU. */
   cudaMemory(device: number): GpuMemory | null;
-  /** The CUstream. */
+  /** The CUstream, once what was started before is enqueued there. */
   streamHandle(device: number): bigint;
   /** Settles once all that was enqueued before is done, with the fault that any of it met. */
   synchronize(device: number, settled: Settled): number;

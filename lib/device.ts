@@ -182,8 +182,10 @@ export function whenSettled(begin: (settled: Settled) => void): Promise<void> {
 }
 
 /**
- * The CUstream on which fovea computes on a GPU in this environment, for native modules that share memory with it: what they
- * enqueue there happens in order with fovea's calls. Throws ERR_FOVEA_DEVICE for what is no GPU that can be used.
+ * The CUstream on which fovea computes on a GPU in this environment, for native modules that share memory with it. When this
+ * returns, all calls made so far are enqueued there: what a module enqueues next happens after them, and before later ones.
+ * `attention` and others that return promises enqueue on a thread of their own, so behind them ask for the handle again; it
+ * stays the same. Throws ERR_FOVEA_DEVICE for what is no GPU that can be used.
  */
 export function streamHandle(device: Device): bigint {
   const checked = checkGpu("device", device);

@@ -19,7 +19,7 @@ class Execution {};
 Info info() { return {reason, "", 0, {}}; }
 std::optional<MemoryInfo> memory(int) { fail(); }
 std::shared_ptr<Stream> open(int) { fail(); }
-uint64_t handle(const Stream&) { fail(); }
+uint64_t handle(Stream&) { fail(); }
 Plan plan(int, const Problem&) { fail(); }
 Result run(Stream&, const Problem&, const Plan&, Residence) { fail(); }
 std::shared_ptr<Execution> start(Stream&, const Problem&, const Plan&, Residence, Settled) { fail(); }

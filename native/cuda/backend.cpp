@@ -66,7 +66,10 @@ std::optional<MemoryInfo> memory(int index) {
 
 std::shared_ptr<Stream> open(int device) { return std::make_shared<Stream>(Device::get(device)); }
 
-uint64_t handle(const Stream& stream) { return reinterpret_cast<uintptr_t>(stream.compute()->get()); }
+uint64_t handle(Stream& stream) {
+  stream.submitNow([] {});
+  return reinterpret_cast<uintptr_t>(stream.compute()->get());
+}
 
 Plan plan(int device, const Problem& problem) { return planCuda(problem, Device::get(device).limits()); }
 

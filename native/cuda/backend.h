@@ -39,8 +39,9 @@ std::optional<MemoryInfo> memory(int device);
 
 /// Throws Error when the device cannot be used.
 std::shared_ptr<Stream> open(int device);
-/// The CUstream on which the stream's kernels are ordered, for other native modules.
-uint64_t handle(const Stream& stream);
+/// The CUstream on which the stream's kernels are ordered, for other native modules: once everything that was started
+/// before is enqueued there, so that what they enqueue comes after it. Throws what prevents that.
+uint64_t handle(Stream& stream);
 
 /// The plan for a device. Throws std::invalid_argument for what no CUDA kernel computes, Error for an unusable device.
 Plan plan(int device, const Problem& problem);

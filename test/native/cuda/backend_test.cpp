@@ -54,6 +54,26 @@ void copiesInOrder() {
   check(std::accumulate(zeros.begin(), zeros.end(), 0) == 0, "not cleared");
 }
 
+/// Who asks for the CUDA stream and enqueues there comes after everything that was started, sent or not.
+void handleFollows() {
+  const auto stream = cuda::open(testDevice());
+  constexpr int64_t bytes = int64_t{16} << 20;  // many chunks of staging memory
+  const std::vector<uint8_t> source(bytes, 7);
+  const auto sent = cuda::allocate(*stream, bytes), copied = cuda::allocate(*stream, 1);
+  cuda::clear(*stream, cuda::address(*sent), bytes);
+  cuda::write(*stream, cuda::address(*sent), source.data(), bytes, [](const cuda::Result&) {});
+  const auto order = reinterpret_cast<CUstream>(uintptr_t(cuda::handle(*stream)));
+  {
+    const cuda::CurrentContext current(stream->device());
+    const CUresult result = cuda::driver().cuMemcpyDtoDAsync(cuda::address(*copied),
+                                                             cuda::address(*sent) + CUdeviceptr(bytes) - 1, 1, order);
+    check(result == CUDA_SUCCESS, cuda::driver().describe(result));
+  }
+  uint8_t last = 0;
+  finish([&](cuda::Settled settled) { cuda::read(*stream, cuda::address(*copied), &last, 1, std::move(settled)); });
+  check(last == 7, "what was enqueued next overtook a write");
+}
+
 /// Rows of three tokens go to their slots in pages of two, and nothing else is touched.
 void storedRows() {
   const auto stream = cuda::open(testDevice());
@@ -216,6 +236,7 @@ void addBackendTests(std::vector<Test>& tests) {
   tests.push_back({"backend: tensors on the device", deviceTensors});
   tests.push_back({"backend: enqueued", enqueued});
   tests.push_back({"backend: copies in order", copiesInOrder});
+  tests.push_back({"backend: the stream's handle", handleFollows});
   tests.push_back({"backend: rows stored in pages", storedRows});
   for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
     for (const Algorithm algorithm : {Algorithm::standard, Algorithm::automatic})
