@@ -164,13 +164,13 @@ CUmodule Device::module(const Image& image) {
   const CUresult result = driver().cuModuleLoadDataEx(&module, image.bytes, 2, options, values);
   if (result == CUDA_SUCCESS) return module;
   modules_.erase(image.name);
-  if (isSticky(result)) check(result, "loading kernels");
+  if (result == CUDA_ERROR_OUT_OF_MEMORY || isSticky(result)) check(result, "loading kernels");
   std::string message = label(info_) + ": no image of kernel \"" + image.name + "\" runs on compute capability " +
                         std::to_string(info_.computeMajor) + "." + std::to_string(info_.computeMinor) + ": " +
                         driver().describe(result) +
                         ". Build fovea again with this GPU in FOVEA_CUDA_ARCHS, or update it.";
   if (*log) message += std::string("\n") + log;
-  throw Error(result == CUDA_ERROR_OUT_OF_MEMORY ? ErrorKind::outOfMemory : ErrorKind::unavailable, message);
+  throw Error(ErrorKind::unavailable, message);
 }
 
 CUfunction Device::function(const KernelImage& kernel) {

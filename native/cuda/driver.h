@@ -16,6 +16,7 @@ namespace fovea::cuda {
   X(cuInit, 2000) X(cuDriverGetVersion, 2020) X(cuGetErrorName, 6000) X(cuGetErrorString, 6000)                 \
   X(cuDeviceGetCount, 2000) X(cuDeviceGet, 2000) X(cuDeviceGetName, 2000) X(cuDeviceGetAttribute, 2000)         \
   X(cuDeviceTotalMem, 3020) X(cuDevicePrimaryCtxRetain, 7000) X(cuCtxGetCurrent, 4000) X(cuCtxSetCurrent, 4000)  \
+  X(cuCtxSynchronize, 2000)                                                                                     \
   X(cuModuleLoadDataEx, 2010) X(cuModuleGetFunction, 2000) X(cuFuncLoad, 12040) X(cuFuncSetAttribute, 9000)     \
   X(cuLaunchKernel, 4000)                                                                                       \
   X(cuStreamCreate, 2000) X(cuStreamDestroy, 4000) X(cuStreamSynchronize, 2000)                                 \

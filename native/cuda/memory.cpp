@@ -50,8 +50,9 @@ std::shared_ptr<DeviceBuffer> DeviceBuffer::allocate(std::shared_ptr<StreamHandl
   };
   CUresult result = attempt();
   if (result == CUDA_ERROR_OUT_OF_MEMORY) {
-    // Memory that was freed on a stream comes back when the stream gets there, and the pool may hold it in pieces.
-    device.check(driver().cuStreamSynchronize(order), "waiting for memory to be freed");
+    // The pool may hold what is free in pieces, and gives back only what the host has seen freed, on any stream. If the
+    // device is lost, the next attempt says so.
+    driver().cuCtxSynchronize();
     if (device.pool()) driver().cuMemPoolTrimTo(device.pool(), 0);
     result = attempt();
   }

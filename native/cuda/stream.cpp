@@ -22,21 +22,31 @@ Stream::Stream(Device& device)
     : compute_(std::make_shared<StreamHandle>(device)),
       copies_(std::make_shared<StreamHandle>(device)),
       toDevice_(compute_),
-      toHost_(copies_),
-      submitter_([this] { submitLoop(); }),
-      finisher_([this] { finishLoop(); }) {}
+      toHost_(copies_) {
+  try {
+    submitter_ = std::thread([this] { submitLoop(); });
+    finisher_ = std::thread([this] { finishLoop(); });
+  } catch (...) {  // the process may have no more threads
+    stopThreads();
+    throw;
+  }
+}
 
 Stream::~Stream() {
   drain();
+  stopThreads();
+  const CurrentContext current(device());
+  for (CUevent event : idleEvents_) driver().cuEventDestroy(event);
+}
+
+void Stream::stopThreads() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     changed_.notify_all();
   }
-  submitter_.join();
-  finisher_.join();
-  const CurrentContext current(device());
-  for (CUevent event : idleEvents_) driver().cuEventDestroy(event);
+  for (std::thread* thread : {&submitter_, &finisher_})
+    if (thread->joinable()) thread->join();
 }
 
 std::shared_ptr<Execution> Stream::post(Work work) {

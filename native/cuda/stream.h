@@ -39,6 +39,7 @@ class Execution {
 
 class Stream {
  public:
+  /// Throws Error, or std::system_error when no thread can be started.
   explicit Stream(Device& device);
   /// Waits until everything is settled; so not from `settled`.
   ~Stream();
@@ -67,6 +68,7 @@ class Stream {
 
   void submitLoop();
   void finishLoop();
+  void stopThreads();
   bool take(std::deque<Item>& from, Item& item);
   Result attempt(const std::function<void()>& step);
   void settle(Item item, const Result& result);

@@ -1,5 +1,7 @@
 // Device memory, pools, pinned host memory, copies.
+#include <atomic>
 #include <cstdio>
+#include <thread>
 
 #include "driver_helpers.h"
 
@@ -46,6 +48,23 @@ const Register kMemory[] = {
        EXPECT_OK(cuMemFree(first));
        EXPECT_OK(cuMemAlloc(&second, 700 << 10));
        EXPECT_OK(cuMemFree(second));
+     }},
+    {"driver/memory freed in a stream's order", [] {
+       const Setting limit("FOVEA_SIM_MEMORY", "1M", "16G");
+       StreamHandle owner, other;
+       std::atomic<bool> goesOn{false};
+       CUdeviceptr first = 0, second = 0;
+       EXPECT_OK(cuMemAllocAsync(&first, 700 << 10, owner.stream));
+       const auto wait = [](void* flag) { while (!*static_cast<std::atomic<bool>*>(flag)) std::this_thread::yield(); };
+       EXPECT_OK(cuLaunchHostFunc(owner.stream, wait, &goesOn));
+       EXPECT_OK(cuMemFreeAsync(first, owner.stream));
+       EXPECT_RESULT(cuMemAllocAsync(&second, 700 << 10, other.stream), CUDA_ERROR_OUT_OF_MEMORY);
+       goesOn = true;
+       EXPECT_OK(cuMemAllocAsync(&second, 700 << 10, owner.stream));
+       EXPECT_OK(cuMemFreeAsync(second, owner.stream));
+       EXPECT_OK(cuCtxSynchronize());
+       EXPECT_OK(cuMemAllocAsync(&first, 700 << 10, other.stream));
+       EXPECT_OK(cuMemFreeAsync(first, other.stream));
      }},
     {"driver/large memory costs nothing until it is used", [] {
        const auto resident = [] {

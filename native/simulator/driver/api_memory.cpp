@@ -204,6 +204,8 @@ FOVEA_CUDA_API CUresult cuMemFree(CUdeviceptr address) {
   return state != CUDA_SUCCESS ? state : result;
 }
 
+// What was freed earlier on the same stream is there again. What another stream frees "can count as outstanding" until
+// the host has seen it done (cuMemPoolTrimTo).
 FOVEA_CUDA_API CUresult cuMemAllocAsync(CUdeviceptr* address, size_t bytes, CUstream handle) {
   Device* device = nullptr;
   FOVEA_CUDA_TRY(current(&device));
@@ -211,7 +213,7 @@ FOVEA_CUDA_API CUresult cuMemAllocAsync(CUdeviceptr* address, size_t bytes, CUst
   FOVEA_CUDA_TRY(streamOf(handle, &stream));
   if (!address || !bytes) return CUDA_ERROR_INVALID_VALUE;
   if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-  FOVEA_CUDA_TRY(device->reserve(bytes, address));
+  FOVEA_CUDA_TRY(device->reserve(bytes, address, stream));
   const CUdeviceptr place = *address;
   return submit(*stream, [place](Device& owner) {
     owner.memory.activate(place);

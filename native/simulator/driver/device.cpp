@@ -239,10 +239,9 @@ void Device::reset() {
   }
 }
 
-CUresult Device::reserve(uint64_t bytes, CUdeviceptr* address) {
+CUresult Device::reserve(uint64_t bytes, CUdeviceptr* address, Stream* order) {
   readSettingsFile();
   if (mustFail(settings().failAllocation)) return CUDA_ERROR_OUT_OF_MEMORY;
-  // Frees that are still queued count as done: the driver would wait for them before it gives up.
   const auto fits = [&] {
     std::lock_guard lock(mutex_);
     if (used_ + bytes > settings().memoryBytes) return false;
@@ -251,7 +250,7 @@ CUresult Device::reserve(uint64_t bytes, CUdeviceptr* address) {
   };
   if (!fits()) {
     if (bytes > settings().memoryBytes) return CUDA_ERROR_OUT_OF_MEMORY;
-    synchronize();
+    order ? synchronize(*order) : synchronize();
     if (!fits()) return CUDA_ERROR_OUT_OF_MEMORY;
   }
   *address = memory.reserve(bytes);

@@ -108,8 +108,9 @@ class Device {
   int references = 0;          // of the primary context
 
   // Memory -------------------------------------------------------------------------------------------------
-  // The address of a new allocation; the memory exists at once or when activated.
-  CUresult reserve(uint64_t bytes, CUdeviceptr* address);
+  // The address of a new allocation; the memory exists at once or when activated. Where there is no room it waits for
+  // frees that are queued: on `order`, or on all streams.
+  CUresult reserve(uint64_t bytes, CUdeviceptr* address, Stream* order = nullptr);
   CUresult release(CUdeviceptr address);
   uint64_t usedBytes();
 

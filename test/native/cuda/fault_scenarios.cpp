@@ -1,5 +1,11 @@
 // What works until it fails: memory, launches, any function of the driver, devices.
 #include <dlfcn.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <system_error>
 
 #include "counters.h"
 #include "device_case.h"
@@ -109,6 +115,8 @@ void expectEveryCallMayFail(CUresult error, cuda::Outcome outcome) {
         const cuda::Result result = attend(*stream, device);
         if (result.outcome != cuda::Outcome::done) {
           expectOutcome(result, outcome);
+          const bool namesImages = result.message.find("FOVEA_CUDA_ARCHS") != std::string::npos;
+          check(outcome != cuda::Outcome::outOfMemory || !namesImages, "lack of memory is mended by no build");
           rejected++;
           // Kernels are loaded before anything is enqueued that would wait for them.
           const bool loads = function.find("Func") != std::string::npos;
@@ -149,6 +157,41 @@ void expectLosses() {
     expectParts(result.message, {"cuda:" + std::to_string(device), "lost to this process"});
     expectLost([&] { cuda::open(device); });
   }
+}
+
+/// What one stream frees is there for another, though nobody waited for it.
+void expectFreedElsewhere() {
+  const auto stream = cuda::open(0), other = cuda::open(0);
+  constexpr int64_t most = int64_t{20} << 20;
+  for (int i = 0; i < 4; i++) {
+    cuda::allocate(i % 2 == 0 ? *stream : *other, most);
+    check(cuda::memory(0)->tensors == 0, "memory is left behind");
+  }
+}
+
+/// A process that may start one more thread, of the two that a stream has.
+void expectNoThread() {
+  cuda::Device::get(0);
+  constexpr size_t stackBytes = size_t{64} << 20;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, stackBytes);
+  pthread_setattr_default_np(&attributes);
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit limit{};
+  getrlimit(RLIMIT_AS, &limit);
+  const rlimit tight{pages * size_t(sysconf(_SC_PAGESIZE)) + stackBytes * 3 / 2, limit.rlim_max};
+  setrlimit(RLIMIT_AS, &tight);
+  bool opened = true;
+  try {
+    cuda::open(0);
+  } catch (const std::system_error&) {
+    opened = false;
+  }
+  setrlimit(RLIMIT_AS, &limit);
+  check(!opened, "two threads were started");
+  expectDone(attend(*cuda::open(0)));
 }
 
 /// Without pools memory is allocated and freed at once.
@@ -193,7 +236,7 @@ void expectReadsInOrder(int64_t extra) {
 
 std::vector<Scenario> faultScenarios() {
   const std::string devices = std::to_string(int(usedCalls.size()) * failedCalls);
-  return {
+  std::vector<Scenario> scenarios{
       {"memory of another device", {{"FOVEA_SIM_DEVICES", "2"}}, expectOwnMemory},
       {"compute capability 8.6", {{"FOVEA_SIM_COMPUTE_CAPABILITY", "8.6"}}, expectSmallTiles},
       {"out of memory",
@@ -205,6 +248,7 @@ std::vector<Scenario> faultScenarios() {
          expectDone(attend(*stream));
          check(cuda::memory(0)->tensors == 0, "the failed call left memory behind");
        }},
+      {"memory that another stream frees", {{"FOVEA_SIM_MEMORY", "33554432"}}, expectFreedElsewhere},
       {"a read before a call that writes", {{"FOVEA_SIM_COMPLETION", "random"}}, [] { expectReadsInOrder(1); }},
       {"a read before a call that writes, completed early",
        {{"FOVEA_SIM_COMPLETION", "early"}},
@@ -254,6 +298,10 @@ std::vector<Scenario> faultScenarios() {
        {{"FOVEA_SIM_DEVICES", std::to_string(lastingErrors.size())}, {"FOVEA_SIM_QUIET", "1"}},
        expectLosses},
   };
+#ifndef FOVEA_HOST_TESTS  // sanitizers need address space themselves
+  scenarios.push_back({"no thread for a stream", {}, expectNoThread});
+#endif
+  return scenarios;
 }
 
 }  // namespace fovea::test
