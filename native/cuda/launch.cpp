@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../attention/plan_cuda.h"
+#include "../attention/tiles_sm90.h"
 #include "kernels/standard.h"
 #include "kernels/tiled.h"
 #include "launch_parts.h"
@@ -117,8 +118,7 @@ void addRest(TiledCall& call, const Problem& problem, const Plan& plan, const Pi
   for (const Piece& piece : pieces.tiled) call.add(piece.sequence, {Kernel::cudaTiled}, targetOf(piece, memory));
 }
 
-void launchShared(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
-                  const PieceMemory& memory) {
+void addShared(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory) {
   if (pieces.shared.empty()) return;
   TiledCall call(openProblem(problem));
   std::vector<RowOwner> owners;
@@ -137,13 +137,13 @@ void launchShared(Device& device, CUstream stream, const Problem& problem, const
     }
     call.add(piece.sequence, {Kernel::cudaTiled}, target);
   }
-  writeTable(device, stream, owners.data(), owners.size() * sizeof(RowOwner), memory.owners);
-  launchTiled(device, stream, call.problem, call.plan, call.targets, memory.shared);
+  launches.addTable(owners, memory.owners);
+  addTiled(launches, call.problem, call.plan, call.targets, memory.shared, 0);  // nobody wants weights of segments
 }
 
 }  // namespace
 
-PieceMemory::PieceMemory(const Pieces& pieces, CUdeviceptr workspace) {
+PieceMemory::PieceMemory(const Pieces& pieces, int64_t tiledBytes, CUdeviceptr workspace) {
   const auto take = [&](int64_t bytes) {
     const CUdeviceptr at = workspace;
     workspace += CUdeviceptr(bytes);
@@ -155,7 +155,22 @@ PieceMemory::PieceMemory(const Pieces& pieces, CUdeviceptr workspace) {
   owners = take(ownerTableBytes(pieces));
   merge = take(mergeTableBytes(pieces));
   runs = take(runTableBytes(pieces));
+  tiled = take(tiledBytes);
   results = take(pieces.resultBytes);
+  weightRows = workspace;
+}
+
+Launches::Launches(Device& on, CUstream stream, CUdeviceptr begin, CUdeviceptr end)
+    : device(on), stream_(stream), begin_(begin), tables_(size_t(end - begin)) {}
+
+void Launches::addTable(const void* from, size_t bytes, CUdeviceptr to) {
+  std::memcpy(tables_.data() + (to - begin_), from, bytes);
+}
+
+void Launches::enqueue() {
+  if (kernels_.empty()) return;
+  writeTable(device, stream_, tables_.data(), tables_.size(), begin_);
+  for (const auto& kernel : kernels_) kernel();
 }
 
 void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
@@ -165,7 +180,7 @@ void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
   loadDecode(device, problem, pieces);
   loadDecodeSm90(device, problem, pieces);
   TiledCall tiled(problem);
-  addRest(tiled, problem, plan, pieces, PieceMemory(pieces, 0));
+  addRest(tiled, problem, plan, pieces, PieceMemory(pieces, 0, 0));
   for (const Piece& piece : pieces.shared) tiled.add(piece.sequence, {Kernel::cudaTiled}, {});
   if (!tiled.sequences.empty()) loadTiled(device, tiled.problem, tiled.plan);
 }
@@ -178,14 +193,19 @@ void loadKernels(Device& device, const Merge& merge) {
 void launch(Device& device, CUstream stream, const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
   if (plan.algorithm == Algorithm::standard) return launchStandard(device, stream, problem, workspace);
   const Pieces pieces = piecesOf(problem, plan);
-  const PieceMemory memory(pieces, workspace);
-  launchDecode(device, stream, problem, pieces, memory);
-  launchDecodeSm90(device, stream, problem, pieces, memory);
-  launchShared(device, stream, problem, pieces, memory);
+  const int64_t whole = problem.sequenceCount - int64_t(pieces.merged.size());  // that write their outputs themselves
+  const int64_t tiledBytes =
+      tiledTableBytes(whole + int64_t(pieces.tiled.size())) + sm90WorkspaceBytes(sm90Sequences(plan));
+  const PieceMemory memory(pieces, tiledBytes, workspace);
+  Launches launches(device, stream, workspace, memory.results);
+  addDecode(launches, problem, pieces, memory);
+  addDecodeSm90(launches, problem, pieces, memory);
+  addShared(launches, problem, pieces, memory);
   TiledCall tiled(problem);
   addRest(tiled, problem, plan, pieces, memory);
-  launchTiled(device, stream, tiled.problem, tiled.plan, tiled.targets, workspace + CUdeviceptr(piecesBytes(pieces)));
-  launchMergeSplits(device, stream, problem, pieces, memory);
+  addTiled(launches, tiled.problem, tiled.plan, tiled.targets, memory.tiled, memory.weightRows);
+  addMergeSplits(launches, problem, pieces, memory);
+  launches.enqueue();
 }
 
 }  // namespace fovea::cuda

@@ -49,8 +49,7 @@ void loadDecode(Device& device, const Problem& problem, const Pieces& pieces) {
   if (!pieces.merged.empty()) device.function(splitsKernel(problem.dtype));
 }
 
-void launchDecode(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
-                  const PieceMemory& memory) {
+void addDecode(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory) {
   std::vector<DecodeSequence> table;
   int64_t tasks = 0;
   for (const Piece& piece : pieces.decode) {
@@ -58,16 +57,15 @@ void launchDecode(Device& device, CUstream stream, const Problem& problem, const
     tasks += piece.splits.count * problem.kvHeads;
   }
   if (table.empty()) return;
-  writeTable(device, stream, table.data(), table.size() * sizeof(DecodeSequence), memory.decode);
+  launches.addTable(table, memory.decode);
   DecodeArguments arguments{problem, float(problem.scale), float(problem.softcap),
                             devicePointer<const DecodeSequence>(memory.decode)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());
-  launchKernel(device, stream, decodeKernel(problem), tasks, decodeThreads, &arguments);
+  launches.add(decodeKernel(problem), tasks, decodeThreads, arguments);
 }
 
-void launchMergeSplits(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
-                       const PieceMemory& memory) {
+void addMergeSplits(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory) {
   std::vector<MergeSequence> table;
   std::vector<MergeRun> runs;
   int64_t tasks = 0;
@@ -89,12 +87,12 @@ void launchMergeSplits(Device& device, CUstream stream, const Problem& problem, 
     tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);
   }
   if (table.empty()) return;
-  writeTable(device, stream, table.data(), table.size() * sizeof(MergeSequence), memory.merge);
-  writeTable(device, stream, runs.data(), runs.size() * sizeof(MergeRun), memory.runs);
+  launches.addTable(table, memory.merge);
+  launches.addTable(runs, memory.runs);
   MergeSplitsArguments arguments{problem, devicePointer<const MergeSequence>(memory.merge)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());
-  launchKernel(device, stream, splitsKernel(problem.dtype), tasks, decodeThreads, &arguments);
+  launches.add(splitsKernel(problem.dtype), tasks, decodeThreads, arguments);
 }
 
 void loadMerge(Device& device, const Merge& merge) { device.function(mergeKernel(merge.dtype)); }

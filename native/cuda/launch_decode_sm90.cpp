@@ -39,10 +39,9 @@ void loadDecodeSm90(Device& device, const Problem& problem, const Pieces& pieces
   if (!pieces.decodeSm90.empty()) device.function(kernelOf(problem));
 }
 
-void launchDecodeSm90(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
-                      const PieceMemory& memory) {
+void addDecodeSm90(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory) {
   if (pieces.decodeSm90.empty()) return;
-  const MapEncoder encoder(device, problem.dtype);
+  const MapEncoder encoder(launches.device, problem.dtype);
   std::vector<DecodeSm90Sequence> table;
   int64_t tasks = 0;
   for (const Piece& piece : pieces.decodeSm90) {
@@ -50,12 +49,12 @@ void launchDecodeSm90(Device& device, CUstream stream, const Problem& problem, c
     describe(encoder, problem, piece.sequence, entry);
     tasks += piece.splits.count * problem.kvHeads;
   }
-  writeTable(device, stream, table.data(), table.size() * sizeof(DecodeSm90Sequence), memory.decodeSm90);
+  launches.addTable(table, memory.decodeSm90);
   DecodeSm90Arguments arguments{problem, float(problem.scale), float(problem.softcap),
                                 devicePointer<const DecodeSm90Sequence>(memory.decodeSm90)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());
-  launchKernel(device, stream, kernelOf(problem), tasks, sm90DecodeThreads, &arguments);
+  launches.add(kernelOf(problem), tasks, sm90DecodeThreads, arguments);
 }
 
 }  // namespace fovea::cuda

@@ -1,5 +1,6 @@
 // What the launches of all algorithms share.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,10 +14,47 @@ namespace fovea::cuda {
 void loadStandard(Device& device, const Problem& problem);
 void launchStandard(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
 
-/// Where the tables and results of pieces are in the workspace (pieces_cuda.h).
+/// What the workspace of tiled kernels and decode has, in this order: tables, those of pieces (pieces_cuda.h) and then
+/// the tiled kernels'; the pieces' results; rows of weights.
 struct PieceMemory {
-  PieceMemory(const Pieces& pieces, CUdeviceptr workspace);
-  CUdeviceptr decode, decodeSm90, shared, owners, merge, runs, results;
+  PieceMemory(const Pieces& pieces, int64_t tiledBytes, CUdeviceptr workspace);
+  CUdeviceptr decode, decodeSm90, shared, owners, merge, runs, tiled, results, weightRows;
+};
+
+/// `arguments` is the kernel's one parameter. No blocks: nothing.
+void launchKernel(Device& device, CUstream stream, const KernelImage& kernel, int64_t blocks, int threads,
+                  void* arguments);
+
+/// The launches of a call, and the tables that they read. Writing a table is a launch too, so all are written by one.
+class Launches {
+ public:
+  /// Tables lie in [begin, end) of the workspace.
+  Launches(Device& device, CUstream stream, CUdeviceptr begin, CUdeviceptr end);
+  Launches(const Launches&) = delete;
+  Launches& operator=(const Launches&) = delete;
+
+  void addTable(const void* from, size_t bytes, CUdeviceptr to);
+  template <class Entry>
+  void addTable(const std::vector<Entry>& entries, CUdeviceptr to) {
+    addTable(entries.data(), entries.size() * sizeof(Entry), to);
+  }
+  template <class Arguments>
+  void add(const KernelImage& kernel, int64_t blocks, int threads, Arguments arguments) {
+    if (blocks == 0) return;
+    kernels_.push_back([this, kernel, blocks, threads, arguments]() mutable {
+      launchKernel(device, stream_, kernel, blocks, threads, &arguments);
+    });
+  }
+  /// Enqueues the writing and, in their order, the kernels.
+  void enqueue();
+
+  Device& device;
+
+ private:
+  const CUstream stream_;
+  const CUdeviceptr begin_;
+  std::vector<std::byte> tables_;
+  std::vector<std::function<void()>> kernels_;
 };
 
 /// Where a tiled sequence's results go instead of its output, unnormalised, and by which splits of its keys; and whose
@@ -29,18 +67,15 @@ struct TiledTarget {
 
 /// `targets`: of each sequence.
 void loadTiled(Device& device, const Problem& problem, const Plan& plan);
-void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan,
-                 const std::vector<TiledTarget>& targets, CUdeviceptr workspace);
+void addTiled(Launches& launches, const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
+              CUdeviceptr tables, CUdeviceptr weightRows);
 void loadDecode(Device& device, const Problem& problem, const Pieces& pieces);
-void launchDecode(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
-                  const PieceMemory& memory);
+void addDecode(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory);
 void loadMerge(Device& device, const Merge& merge);
 void loadDecodeSm90(Device& device, const Problem& problem, const Pieces& pieces);
-void launchDecodeSm90(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
-                      const PieceMemory& memory);
-/// Once all pieces are enqueued.
-void launchMergeSplits(Device& device, CUstream stream, const Problem& problem, const Pieces& pieces,
-                       const PieceMemory& memory);
+void addDecodeSm90(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory);
+/// After all pieces.
+void addMergeSplits(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory);
 
 /// As kernels' names have it.
 const char* suffix(DType type);
@@ -51,10 +86,6 @@ template <class Pointer>
 Pointer* devicePointer(CUdeviceptr pointer) {
   return reinterpret_cast<Pointer*>(static_cast<uintptr_t>(pointer));
 }
-
-/// `arguments` is the kernel's one parameter. No blocks: nothing.
-void launchKernel(Device& device, CUstream stream, const KernelImage& kernel, int64_t blocks, int threads,
-                  void* arguments);
 
 /// Enqueues writing `bytes` (a multiple of 16) of a table to the workspace; nothing is kept of `from`.
 void writeTable(Device& device, CUstream stream, const void* from, size_t bytes, CUdeviceptr to);

@@ -36,19 +36,13 @@ int64_t longestTask(const Problem& problem, const TiledSequence& entry) {
   return std::min<int64_t>(keys.end - keys.begin, entry.splitTiles);
 }
 
-/// In the workspace, after the table: what describes Hopper's kernel's sequences to the copy engine.
-CUdeviceptr mapsOf(const Problem& problem, CUdeviceptr workspace) {
-  return workspace + CUdeviceptr(tiledTableBytes(problem.sequenceCount));
-}
-
 TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
-                     CUdeviceptr workspace, int64_t l2Bytes) {
+                     CUdeviceptr weightRows, int64_t l2Bytes) {
   TiledTable table;
   table.entries.reserve(size_t(problem.sequenceCount));
   std::vector<TiledSequence> others;
   const Sm90Shape sm90 = sm90Shape(problem, hasRules(problem));
   const int groups = packedProblem(problem).kvHeads / problem.kvHeads;
-  CUdeviceptr next = mapsOf(problem, workspace) + CUdeviceptr(sm90WorkspaceBytes(sm90Sequences(plan)));
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
     const TiledWork work = tiledWork(problem, sequence);
@@ -72,8 +66,8 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
     entry.splits = int32_t(target.splits);
     entry.splitTiles = int32_t(ceilDivide(splitKeys, tiledShape(problem).keys));
     entry.owners = devicePointer<const RowOwner>(target.owners);
-    if (sequence.weights) entry.rows = devicePointer<float2>(next);
-    next += CUdeviceptr(work.rowBytes);
+    if (sequence.weights) entry.rows = devicePointer<float2>(weightRows);
+    weightRows += CUdeviceptr(work.rowBytes);
     (onSm90 ? table.entries : others).push_back(entry);
   }
   // The longest tasks first, so that none of them begins when all others are done. Nothing else depends on the order.
@@ -103,23 +97,24 @@ void loadTiled(Device& device, const Problem& problem, const Plan& plan) {
   device.function(weightsKernel(problem));
 }
 
-void launchTiled(Device& device, CUstream stream, const Problem& problem, const Plan& plan,
-                 const std::vector<TiledTarget>& targets, CUdeviceptr workspace) {
-  const TiledTable table = makeTable(problem, plan, targets, workspace, device.info().l2Bytes);
+void addTiled(Launches& launches, const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
+              CUdeviceptr tables, CUdeviceptr weightRows) {
+  const TiledTable table = makeTable(problem, plan, targets, weightRows, launches.device.info().l2Bytes);
   if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
-  writeTable(device, stream, table.entries.data(), table.entries.size() * sizeof(TiledSequence), workspace);
+  launches.addTable(table.entries, tables);
   TiledArguments arguments{problem, float(problem.scale), float(problem.softcap),
-                           devicePointer<const TiledSequence>(workspace)};
+                           devicePointer<const TiledSequence>(tables)};
   arguments.problem.sequences = nullptr;
-  if (table.sm90Tasks > 0)
-    launchTiledSm90(device, stream, problem, arguments, std::span(table.entries).first(size_t(table.sm90Entries)),
-                    table.sm90Tasks, sm90TasksDiffer(problem, plan), mapsOf(problem, workspace));
+  if (table.sm90Tasks > 0)  // after the table: what describes its sequences to the copy engine
+    addTiledSm90(launches, problem, arguments, std::span(table.entries).first(size_t(table.sm90Entries)),
+                 table.sm90Tasks, sm90TasksDiffer(problem, plan),
+                 tables + CUdeviceptr(tiledTableBytes(problem.sequenceCount)));
   arguments.table += table.sm90Entries;
   arguments.problem.sequenceCount = problem.sequenceCount - table.sm90Entries;
-  launchKernel(device, stream, tiledKernel(problem), table.tasks, tiledThreads, &arguments);
+  launches.add(tiledKernel(problem), table.tasks, tiledThreads, arguments);
   arguments.table -= table.sm90Entries;
   arguments.problem.sequenceCount = problem.sequenceCount;
-  launchKernel(device, stream, weightsKernel(problem), table.weightTasks, standardThreads, &arguments);
+  launches.add(weightsKernel(problem), table.weightTasks, standardThreads, arguments);
 }
 
 }  // namespace fovea::cuda

@@ -44,18 +44,18 @@ void loadTiledSm90(Device& device, const Problem& problem) {
   device.function(kernelOf(problem, sm90Shape(problem, ruled), ruled));
 }
 
-void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, const TiledArguments& tiled,
-                     std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps) {
+void addTiledSm90(Launches& launches, const Problem& problem, const TiledArguments& tiled,
+                  std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps) {
   const bool ruled = hasRules(problem);
   const Sm90Shape shape = sm90Shape(problem, ruled);
   const Problem packed = packedProblem(problem);
-  const MapEncoder encoder(device, problem.dtype);
+  const MapEncoder encoder(launches.device, problem.dtype);
   std::vector<std::byte> region(size_t(sm90WorkspaceBytes(int64_t(entries.size()))));
   for (size_t i = 0; i < entries.size(); i++) {
     const TensorMaps described = mapsOf(encoder, problem, packed, shape, entries[i].sequence);
     std::memcpy(region.data() + i * sizeof described, &described, sizeof described);
   }
-  writeTable(device, stream, region.data(), region.size(), maps);  // the counter of tasks after the maps: 0
+  launches.addTable(region, maps);  // the counter of tasks after the maps: 0
 
   TiledSm90Arguments arguments{tiled, devicePointer<const TensorMaps>(maps), nullptr, int32_t(tasks),
                                packed.kvHeads / problem.kvHeads};
@@ -63,8 +63,8 @@ void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, co
     arguments.counter = devicePointer<TaskCounter>(maps + CUdeviceptr(entries.size() * sizeof(TensorMaps)));
   arguments.tiled.problem = packed;
   arguments.tiled.problem.sequenceCount = int64_t(entries.size());
-  const int64_t blocks = std::min<int64_t>(tasks, device.info().multiprocessors);
-  launchKernel(device, stream, kernelOf(problem, shape, ruled), blocks, shape.threads(), &arguments);
+  const int64_t blocks = std::min<int64_t>(tasks, launches.device.info().multiprocessors);
+  launches.add(kernelOf(problem, shape, ruled), blocks, shape.threads(), arguments);
 }
 
 }  // namespace fovea::cuda

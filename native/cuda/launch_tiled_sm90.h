@@ -1,4 +1,4 @@
-// The launch of the tiled kernel for Hopper, a part of launch_tiled.cpp's.
+// The launch of the tiled kernel for Hopper, one of launch_tiled.cpp's.
 #pragma once
 #include <span>
 
@@ -10,9 +10,9 @@ namespace fovea::cuda {
 
 void loadTiledSm90(Device& device, const Problem& problem);
 
-/// Enqueues the kernel for `entries`, which are the first of the table that `tiled` names. `maps` has
+/// Adds the kernel for `entries`, which are the first of the table that `tiled` names. `maps` has
 /// sm90WorkspaceBytes(entries.size()) bytes in the workspace.
-void launchTiledSm90(Device& device, CUstream stream, const Problem& problem, const TiledArguments& tiled,
-                     std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps);
+void addTiledSm90(Launches& launches, const Problem& problem, const TiledArguments& tiled,
+                  std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps);
 
 }  // namespace fovea::cuda
