@@ -146,6 +146,14 @@ export const hopperMutants: readonly Mutant[] = [
   },
   {
     ...kernel,
+    name: "hopper: queries are replaced while scores are made of them",
+    find: "queryPlace.waitFilled(shared.queries);",
+    replace: "queryPlace.waitFilled(shared.queries);\n    releaseQueries();",
+    tests: several,
+    caughtBy: ["race-shared", "copy-in-flight"],
+  },
+  {
+    ...kernel,
     name: "hopper: ends before its last store has read",
     find: "Turn::end(consumer);\n  if (firstThread) ptx::waitStoresRead();",
     replace: "Turn::end(consumer);",
@@ -163,8 +171,8 @@ export const hopperMutants: readonly Mutant[] = [
   {
     ...kernel,
     name: "hopper: half the bytes are announced",
-    find: "ptx::arriveExpecting(place.filled(ring), to.bytes);",
-    replace: "ptx::arriveExpecting(place.filled(ring), to.bytes / 2);",
+    find: "ptx::arriveExpecting(at.filled(ring), to->bytes);",
+    replace: "ptx::arriveExpecting(at.filled(ring), to->bytes / 2);",
     tests: several,
     caughtBy: ["copy-in-flight", "race-shared", "mbarrier", "deadlock"],
   },

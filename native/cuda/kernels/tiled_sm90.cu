@@ -72,7 +72,7 @@ template <Sm90Shape shape>
 FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>& shared) {
   const Problem& problem = arguments.tiled.problem;
   const int queries = warpgroupQueries(problem);
-  RingPlace<shape.stages> place{0};  // in both rings: keys and values alternate
+  RingPlace<shape.stages> place{0};  // of keys; values follow one behind
   int acquired = -1;
   uint32_t count = 0;
   for (int task = int(blockIdx.x);; count++, task = nextTask(arguments, task)) {
@@ -91,34 +91,37 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       ptx::acquireMap(&maps.value);
       acquired = work.entry;
     }
-    queryPlace.waitEmptied(shared.queries);
-    const uint32_t queryBarrier = queryPlace.filled(shared.queries);
-    if (work.tiles == 0) ptx::arrive(queryBarrier);
-    if (work.tiles > 0) {
-      ptx::arriveExpecting(queryBarrier, shape.consumers * queries * problem.groupSize() * shape.dims * 2);
+    const auto loadQueries = [&] {
+      queryPlace.waitEmptied(shared.queries);
+      const uint32_t barrier = queryPlace.filled(shared.queries);
+      if (work.tiles == 0) return ptx::arrive(barrier);
+      ptx::arriveExpecting(barrier, shape.consumers * queries * problem.groupSize() * shape.dims * 2);
 #pragma unroll
       for (int consumer = 0; consumer < shape.consumers; consumer++) {
         auto& to = shared.rows[consumer].query;
 #pragma unroll
         for (int panel = 0; panel < to.panels; panel++)
-          ptx::loadBox(to.panel[panel].address(0, 0), &maps.query, queryBarrier, panel * to.panelColumns, 0,
+          ptx::loadBox(to.panel[panel].address(0, 0), &maps.query, barrier, panel * to.panelColumns, 0,
                        work.firstQuery + consumer * queries, work.group);
       }
-    }
-
+    };
     const int kvHead = work.group / arguments.groupsPerKvHead;
-#pragma unroll 1
-    for (int tile = 0; tile < work.tiles; tile++, place.count++) {
-      const int key = (work.firstTile + tile) * shape.keys;
-      const auto load = [&](auto& ring, auto& to, const TensorMap& map) {
-        place.waitEmptied(ring);
-        ptx::arriveExpecting(place.filled(ring), to.bytes);
+    const auto load = [&](auto& ring, auto& to, const TensorMap& map, RingPlace<shape.stages> at, int tile) {
+      at.waitEmptied(ring);
+      ptx::arriveExpecting(at.filled(ring), to->bytes);
 #pragma unroll
-        for (int panel = 0; panel < to.panels; panel++)
-          ptx::loadBox(to.panel[panel].address(0, 0), &map, place.filled(ring), panel * to.panelColumns, key, kvHead);
-      };
-      load(shared.keys, shared.key[place.stage()], maps.key);
-      load(shared.values, shared.value[place.stage()], maps.value);
+      for (int panel = 0; panel < to->panels; panel++)
+        ptx::loadBox(to[at.stage()].panel[panel].address(0, 0), &map, at.filled(ring), panel * to->panelColumns,
+                     (work.firstTile + tile) * shape.keys, kvHead);
+    };
+    // In the order in which places become free: of keys with their scores, of queries with the last scores, of values
+    // a tile later. None waits behind one that is filled later than need be.
+#pragma unroll 1
+    for (int tile = 0; tile <= work.tiles; tile++) {
+      const RingPlace<shape.stages> before{place.count - 1};
+      if (tile < work.tiles) load(shared.keys, shared.key, maps.key, place, tile), place.count++;
+      if (tile == 0) loadQueries();
+      if (tile > 0) load(shared.values, shared.value, maps.value, before, tile - 1);
     }
   }
 }
@@ -209,6 +212,9 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       ptx::holdAccumulators(output.fragments[0]);
       ptx::holdOperands(probabilities.fragments[0]);
     };
+    const auto releaseQueries = [&] {  // once the last scores are there
+      if (shape.ownOutput && firstLane) queryPlace.release(shared.queries);
+    };
     // Scores to probabilities in float32. Whether the rows' output must be multiplied with factors.
     const auto makeProbabilities = [&](int tile) {
       const int key = tile * shape.keys;
@@ -271,6 +277,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
         ptx::fenceProducts();
         beginOutput();
       }
+      releaseQueries();
       outputReady();
       if (firstLane) valuePlace().release(shared.values);
     } else if (tile < ownEnd) {
@@ -300,6 +307,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
         if (moved) rescale(output, factors);
         round(probabilities, scores);
       }
+      releaseQueries();
       valuePlace().waitFilled(shared.values);
       ptx::holdOperands(probabilities.fragments[0]);
       ptx::holdAccumulators(output.fragments[0]);
@@ -307,8 +315,9 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       beginOutput();
       outputReady();
       if (firstLane) valuePlace().release(shared.values);
+    } else {
+      releaseQueries();
     }
-    if (shape.ownOutput && firstLane) queryPlace.release(shared.queries);
 #pragma unroll 1
     for (; tile < work.firstTile + work.tiles; tile++) passOver();
 
