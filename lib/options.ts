@@ -146,7 +146,9 @@ type Returned<Name extends string, Flag> = [Flag] extends [false | undefined]
     : { readonly [Key in Name]?: Tensor<"float32"> };
 
 /** Makes an option that does not exist a type error, although the options' type is inferred. */
-export type KnownOptions<Options> = { readonly [Key in Exclude<keyof Options, keyof AttentionOptions>]: never };
+export type KnownOptions<Options, Known = AttentionOptions> = {
+  readonly [Key in Exclude<keyof Options, keyof Known>]: never;
+};
 
 /** Every option, for the check of their names. */
 export const optionNames: ReadonlySet<string> = new Set(

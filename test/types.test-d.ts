@@ -189,6 +189,10 @@ describe("PagedKVCache", () => {
   test("wrong options are errors", () => {
     // @ts-expect-error layer is required
     void cache.attend(query, [], {});
+    // @ts-expect-error a misspelt name
+    void cache.attend(query, [], { layer: 0, windw: { left: 4 } });
+    // @ts-expect-error pages take no mask
+    cache.attendSync(query, [], { layer: 0, returnLse: true, mask: query });
     // @ts-expect-error either theta or frequencies
     void cache.append([], 0, query, query, { rope: { theta: 1, frequencies: [1] } });
     // @ts-expect-error no such dtype

@@ -5,7 +5,7 @@ import type { StoredDType } from "../dtype.js";
 import { FoveaError } from "../errors.js";
 import { takeOff } from "../flight.js";
 import type { FloatDTypeOf, ShapeInput, TensorInput } from "../input.js";
-import type { AttentionResult } from "../options.js";
+import type { AttentionResult, KnownOptions } from "../options.js";
 import type { Plan } from "../plan.js";
 import type { View } from "../view.js";
 import { prepareAppend } from "./append.js";
@@ -183,7 +183,7 @@ export class PagedKVCache {
   async attend<Query extends TensorInput, const Options extends AttendOptions>(
     query: Query,
     sequences: readonly CacheSequence[],
-    options: Options,
+    options: Options & KnownOptions<Options, AttendOptions>,
   ): Promise<AttentionResult<Options, FloatDTypeOf<Query>>> {
     this.#live();
     const attend = prepareAttend(this.#shape, this.#layers, query, sequences, options, false);
@@ -209,7 +209,7 @@ export class PagedKVCache {
   attendSync<Query extends TensorInput, const Options extends AttendOptions>(
     query: Query,
     sequences: readonly CacheSequence[],
-    options: Options,
+    options: Options & KnownOptions<Options, AttendOptions>,
   ): AttentionResult<Options, FloatDTypeOf<Query>> {
     this.#live();
     const attend = prepareAttend(this.#shape, this.#layers, query, sequences, options, false);
