@@ -9,6 +9,8 @@ export interface QueueOptions {
   readonly passTokens: number;
   /** About how many tokens may wait. */
   readonly maxQueuedTokens: number;
+  /** Milliseconds in which whoever is accepted should have an answer. */
+  readonly timeout: number;
   /** Told of each pass: its texts and their tokens. */
   readonly onPass?: (texts: number, tokens: number) => void;
 }
@@ -70,6 +72,8 @@ const textOf = ({ job, index }: Item): TextRequest => job.texts[index]!;
 
 /** Of throughput, until the first pass is timed: tokens per millisecond. */
 const firstRate = 5;
+/** Of the time for an answer, for computing it as expected. */
+const shareOfTime = 0.8;
 
 export class TextQueue {
   readonly #encoder: Encoder;
@@ -97,8 +101,13 @@ export class TextQueue {
     return this.#accepted;
   }
 
+  /**
+   * Whether there is no room, or no time: of many that take turns each has its last text done when about twice as much is as waited
+   * with it, and where that takes too long, all are computed and none is answered.
+   */
   get isFull(): boolean {
-    return this.#queuedTokens >= this.#options.maxQueuedTokens;
+    const { maxQueuedTokens, timeout } = this.#options;
+    return this.#queuedTokens >= Math.min(maxQueuedTokens, (shareOfTime * timeout * this.#rate) / 2);
   }
 
   /** Seconds until what waits now should be done. */
@@ -117,7 +126,7 @@ export class TextQueue {
       const { maxQueuedTokens } = this.#options;
       if (tokens > maxQueuedTokens)
         throw new TooLargeError(`about ${tokens} tokens: expected at most ${maxQueuedTokens}`);
-      if (this.#queuedTokens + tokens > maxQueuedTokens) throw new OverloadedError(this.retryAfter);
+      if (this.isFull || this.#queuedTokens + tokens > maxQueuedTokens) throw new OverloadedError(this.retryAfter);
       const job = new Job(texts, resolve, reject);
       this.#accepted++;
       this.#queuedTokens += tokens;
@@ -182,6 +191,7 @@ export class TextQueue {
 
   #timed(items: readonly Item[], milliseconds: number): void {
     const tokens = items.reduce((sum, item) => sum + this.#estimate(textOf(item)), 0);
+    if (2 * tokens < this.#options.passTokens) return; // of a small pass most time goes into other things
     this.#rate += 0.1 * ((this.#encoder.lanes * tokens) / milliseconds - this.#rate);
   }
 

@@ -26,7 +26,8 @@ describe.skipIf(!installed)("the embedding server", () => {
   let server: Server;
   let tensorflow: TensorFlowEncoder;
   beforeAll(async () => {
-    [server, tensorflow] = await Promise.all([Server.start(), TensorFlowEncoder.load()]);
+    // Time for what is asked at once below, on a machine that does much else.
+    [server, tensorflow] = await Promise.all([Server.start("--timeout=20000"), TensorFlowEncoder.load()]);
   });
   afterAll(() => server?.[Symbol.asyncDispose]());
 

@@ -49,7 +49,10 @@ const ask = (queue: TextQueue, texts: readonly string[], signal = never): Promis
   );
 const setup = (options = {}) => {
   const encoder = new Held();
-  return { encoder, queue: new TextQueue(encoder, { maxTokens: 8, passTokens: 4, maxQueuedTokens: 40, ...options }) };
+  return {
+    encoder,
+    queue: new TextQueue(encoder, { maxTokens: 8, passTokens: 4, maxQueuedTokens: 40, timeout: Infinity, ...options }),
+  };
 };
 
 describe("the queue of texts", () => {
@@ -120,5 +123,28 @@ describe("the queue of texts", () => {
     const again = ask(queue, [""]);
     await encoder.release();
     expect(await again).toHaveLength(1);
+  });
+
+  test("refuses what it cannot answer in time: all would be computed, and none answered", async () => {
+    const { encoder, queue } = setup({ passTokens: 20, maxQueuedTokens: 100_000, timeout: 1000 });
+    // 5 tokens a millisecond, as nothing was timed yet, for half of 0.8 seconds.
+    const first = [ask(queue, new Array(1999).fill("")), ask(queue, new Array(500).fill(""))];
+    expect(queue.isFull).toBe(true);
+    await expect(ask(queue, [""])).rejects.toThrow(OverloadedError);
+    await encoder.release();
+    expect((await Promise.all(first)).map(({ length }) => length)).toEqual([1999, 500]);
+    await Promise.all([ask(queue, [""]), encoder.release()]);
+  });
+
+  test("knows its speed by full passes, not by small ones", async () => {
+    const { encoder, queue } = setup({ passTokens: 20, maxQueuedTokens: 100_000 });
+    for (let i = 0; i < 3; i++) {
+      const small = ask(queue, [""]);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      await encoder.release();
+      await small;
+    }
+    void ask(queue, new Array<string>(100_000).fill(""));
+    expect(queue.retryAfter).toBe(20);
   });
 });
