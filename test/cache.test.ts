@@ -13,6 +13,7 @@ import { randomNumbers } from "../lib/random.js";
 import { CacheModel, relativeError, rotated } from "./support/cache-model.js";
 
 const sizes = { layers: 1, kvHeads: 2, headDim: 16, pageSize: 16, pages: 1000 } as const;
+const smallest = { layers: 1, kvHeads: 1, headDim: 1 } as const;
 const slim = { ...sizes, kvHeads: 1, headDim: 8, heads: 2 } as const;
 
 /** A prefix of 1300 tokens, three continuations, and two of the last of those. */
@@ -130,6 +131,13 @@ describe("shared prefixes", () => {
     model.free(root);
     expect(model.cache.statistics).toMatchObject({ sequences: 1, usedPages: 2, sharedPages: 0, freePages: 10 });
   });
+});
+
+it("is made at once, however many pages it has", () => {
+  const start = performance.now();
+  const cache = new PagedKVCache({ ...smallest, pageSize: 1, pages: 20_000_000, dtype: "int8" });
+  expect(performance.now() - start).toBeLessThan(500);
+  cache.dispose();
 });
 
 describe("running out of pages", () => {

@@ -2,18 +2,19 @@
 export class PagePool {
   readonly #holders: Int32Array;
   /** A stack: pages that were used last are used again first, while they are still in a cache of the processor. */
-  readonly #free: Int32Array;
-  #freeCount: number;
+  readonly #returned: Int32Array;
+  #returnedCount = 0;
+  /** Pages from here on were never used. */
+  #unused = 0;
   #shared = 0;
 
   constructor(pages: number) {
     this.#holders = new Int32Array(pages);
-    this.#free = Int32Array.from({ length: pages }, (_, i) => pages - 1 - i);
-    this.#freeCount = pages;
+    this.#returned = new Int32Array(pages);
   }
 
   get free(): number {
-    return this.#freeCount;
+    return this.#returnedCount + this.#holders.length - this.#unused;
   }
 
   /** Pages that more than one sequence holds. */
@@ -27,7 +28,7 @@ export class PagePool {
 
   /** A free page, held once. There must be one. */
   take(): number {
-    const page = this.#free[--this.#freeCount]!;
+    const page = this.#returnedCount > 0 ? this.#returned[--this.#returnedCount]! : this.#unused++;
     this.#holders[page] = 1;
     return page;
   }
@@ -39,6 +40,6 @@ export class PagePool {
   release(page: number): void {
     const left = --this.#holders[page]!;
     if (left === 1) this.#shared--;
-    if (left === 0) this.#free[this.#freeCount++] = page;
+    if (left === 0) this.#returned[this.#returnedCount++] = page;
   }
 }
