@@ -48,8 +48,9 @@ std::shared_ptr<DeviceBuffer> DeviceBuffer::allocate(std::shared_ptr<StreamHandl
     return device.pool() ? driver().cuMemAllocFromPoolAsync(&buffer->pointer_, size, device.pool(), order)
                          : driver().cuMemAlloc(&buffer->pointer_, size);
   };
-  CUresult result = attempt();
-  if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+  const bool mayFit = buffer->bytes_ <= device.info().memoryBytes;
+  CUresult result = mayFit ? attempt() : CUDA_ERROR_OUT_OF_MEMORY;
+  if (mayFit && result == CUDA_ERROR_OUT_OF_MEMORY) {
     // The pool may hold what is free in pieces, and gives back only what the host has seen freed, on any stream. If the
     // device is lost, the next attempt says so.
     driver().cuCtxSynchronize();

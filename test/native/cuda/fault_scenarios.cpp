@@ -169,6 +169,19 @@ void expectFreedElsewhere() {
   }
 }
 
+/// What no device can hold is refused without asking the driver, which would wait for all work first.
+void expectTooMuch() {
+  const auto stream = cuda::open(0);
+  configure("FOVEA_SIM_FAIL_CALL", "cuMemAllocFromPoolAsync:1:" + std::to_string(CUDA_ERROR_INVALID_VALUE));
+  try {
+    cuda::allocate(*stream, int64_t{1} << 45);
+  } catch (const cuda::Error& error) {
+    check(error.kind == cuda::ErrorKind::outOfMemory, error.what());
+    return expectParts(error.what(), {"cuda:0", "35184372088832 bytes", "out of memory"});
+  }
+  throw Failure("allocated more than there is");
+}
+
 /// A process that may start one more thread, of the two that a stream has.
 void expectNoThread() {
   cuda::Device::get(0);
@@ -248,6 +261,7 @@ std::vector<Scenario> faultScenarios() {
          expectDone(attend(*stream));
          check(cuda::memory(0)->tensors == 0, "the failed call left memory behind");
        }},
+      {"more memory than there is", {{"FOVEA_SIM_MEMORY", "33554432"}}, expectTooMuch},
       {"memory that another stream frees", {{"FOVEA_SIM_MEMORY", "33554432"}}, expectFreedElsewhere},
       {"a read before a call that writes", {{"FOVEA_SIM_COMPLETION", "random"}}, [] { expectReadsInOrder(1); }},
       {"a read before a call that writes, completed early",
