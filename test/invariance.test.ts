@@ -201,6 +201,27 @@ describe.each(backends)("$name", (backend) => {
       }
     });
 
+    test("a row whatever the mask hides from its neighbours", async () => {
+      const [rows, keys] = [60, 300];
+      const problem = build(complete({ queries: [rows], keys: [keys], headDim: 16, lse: true }));
+      const some = Uint8Array.from({ length: rows * keys }, (_, i) => ((i * 7919) % 10007) % 5).map(Math.sign);
+      for (const own of ["all", "some"]) {
+        for (const row of [0, 23, 59]) {
+          const results = new Set<string>();
+          for (const others of ["all", "some", "none"]) {
+            const data = Uint8Array.from({ length: rows * keys }, (_, i) => {
+              const kind = Math.floor(i / keys) === row ? own : others;
+              return kind === "all" ? 1 : kind === "some" ? some[i]! : 0;
+            });
+            const mask = { data, shape: [1, 1, rows, keys], dtype: "bool" as const };
+            const { output, lse } = await solve(problem, { algorithm, mask });
+            results.add(`${bits(output.slice(2, row, row + 1))} ${bits(lse!.slice(2, row, row + 1))}`);
+          }
+          expect(results.size, `${own}, row ${row}`).toBe(1);
+        }
+      }
+    });
+
     test("paged keys as contiguous ones, strided ones as dense ones", async () => {
       const dense = await compute(mixed, { algorithm });
       for (const pageSize of [1, 16]) {

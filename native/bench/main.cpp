@@ -2,6 +2,7 @@
 //
 //   fovea-native-bench probe                          FMA peak and read bandwidth, one thread and all
 //   fovea-native-bench prefill [threads] [seconds] [name]    share of FMA peak, full and causal
+//   fovea-native-bench rules [threads] [seconds] [name]      times of masks, biases and others, beside that of none
 //   fovea-native-bench decode [threads] [seconds] [name]     share of read bandwidth
 //
 // `name`: only the shapes whose names contain it.
@@ -164,6 +165,66 @@ void prefill(int threads, double seconds, const std::string& wanted) {
     }
 }
 
+void rules(int threads, double seconds, const std::string& wanted) {
+  cpu::setThreads(threads);
+  const Shape shape{1, 8, 1024, 1024, 64, false};
+  const int64_t length = shape.keyLength, heads = shape.heads;
+  const size_t floats = size_t(heads * length * shape.dim);
+  const Buffer query = randomBuffer(floats), key = randomBuffer(floats), value = randomBuffer(floats),
+               output = randomBuffer(floats), bias = randomBuffer(size_t(heads * length * length));
+  std::vector<uint8_t> mask(size_t(length * length)), padding(size_t(length), 1);
+  for (size_t i = 0; i < mask.size(); i++) mask[i] = bias.data[i] < 1;  // an eighth is hidden
+  std::fill(padding.end() - 100, padding.end(), uint8_t{0});
+  const std::vector<float> slopes(size_t(heads), 0.1f);
+
+  struct Rule {
+    std::string name;
+    std::function<void(Problem&, Sequence&)> apply;
+    std::vector<double> ratios, times;
+  };
+  std::vector<Rule> all = {
+      {"none", [](Problem&, Sequence&) {}, {}, {}},
+      {"causal", [](Problem& problem, Sequence&) { problem.causal = true; }, {}, {}},
+      {"softcap", [](Problem& problem, Sequence&) { problem.softcap = 30; }, {}, {}},
+      {"alibi", [&](Problem&, Sequence& sequence) { sequence.alibiSlopes = slopes.data(); }, {}, {}},
+      {"bias",
+       [&](Problem&, Sequence& sequence) {
+         sequence.bias = {bias.data, length * length, length, 1};
+       },
+       {}},
+      {"mask",
+       [&](Problem&, Sequence& sequence) {
+         sequence.mask = {mask.data(), 0, length, 1};
+       },
+       {}},
+      {"mask of keys",
+       [&](Problem&, Sequence& sequence) {
+         sequence.mask = {padding.data(), 0, 0, 1};
+       },
+       {}},
+  };
+  const double deadline = now() + seconds * double(all.size());
+  for (int turn = 0; turn < 5 || now() < deadline; turn++) {
+    double none = 0;
+    for (Rule& rule : all) {
+      Example example = makeExample(shape, query, key, value, output);
+      rule.apply(example.problem, example.sequences[0]);
+      const Plan plan = cpu::plan(example.problem);
+      const double begin = now();
+      cpu::run(example.problem, plan);
+      const double time = now() - begin;
+      if (rule.name == "none") none = time;
+      if (turn == 0) continue;  // new memory
+      rule.ratios.push_back(time / none), rule.times.push_back(time);
+    }
+  }
+  for (const Rule& rule : all)
+    if (rule.name.find(wanted) != std::string::npos)
+      std::printf("{\"rule\": \"%s\", \"threads\": %d, \"time\": %.3f, \"best\": %.3f, \"turns\": %zu}\n",
+                  rule.name.c_str(), threads, quantile(rule.ratios, 0.5),
+                  quantile(rule.times, 0) / quantile(all[0].times, 0), rule.times.size());
+}
+
 void decode(int threads, double seconds, const std::string& wanted) {
   cpu::setThreads(threads);
   constexpr int64_t groups[] = {1, 2, 4, 8, 16, 24}, mostGroup = 24;
@@ -230,7 +291,9 @@ int main(int argc, char** argv) {
   const std::string wanted = argc > 4 ? argv[4] : "";
   if (what == "probe") return probe(), 0;
   if (what == "prefill") return prefill(threads, seconds, wanted), 0;
+  if (what == "rules") return rules(threads, seconds, wanted), 0;
   if (what == "decode") return decode(threads, seconds, wanted), 0;
-  std::fprintf(stderr, "usage: fovea-native-bench probe | (prefill | decode) [threads] [seconds] [part of a name]\n");
+  std::fprintf(stderr,
+               "usage: fovea-native-bench probe | (prefill | rules | decode) [threads] [seconds] [part of a name]\n");
   return 2;
 }

@@ -5,13 +5,39 @@
 
 namespace fovea::cpu::FOVEA_ISA {
 
-FOVEA_INLINE float inUnit(float value, float unit) {
-  const float product = value * unit, magnitude = __builtin_fabsf(value);
-  return magnitude <= __FLT_MAX__ && __builtin_fabsf(product) > __FLT_MAX__ ? (value > 0 ? __FLT_MAX__ : -__FLT_MAX__)
-                                                                            : product;
+FOVEA_INLINE IntVec isFinite(Vec value) { return fromBits(bits(value) & 0x7fffffff) <= broadcast(__FLT_MAX__); }
+FOVEA_INLINE Vec inRange(Vec value, Vec limit) {
+  return select(value > limit, limit, select(value < -limit, -limit, value));
 }
 
-FOVEA_INLINE float inRange(float value, float limit) { return value > limit ? limit : value < -limit ? -limit : value; }
+/// A finite term stays finite: the lowest float, say, is no mask.
+FOVEA_INLINE Vec inUnit(Vec value, float unit) {
+  const Vec product = value * unit;
+  return select(isFinite(value), inRange(product, broadcast(__FLT_MAX__)), product);
+}
+
+/// row[i] = change(row[i], i), `lanes` at a time.
+template <class Change>
+FOVEA_INLINE void changeRow(float* row, int64_t count, const Change& change) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(row + i, change(load(row + i), i));
+  if (i == count) return;
+  float rest[lanes] = {};
+  std::memcpy(rest, row + i, sizeof(float) * size_t(count - i));
+  store(rest, change(load(rest), i));
+  std::memcpy(row + i, rest, sizeof(float) * size_t(count - i));
+}
+
+/// -inf where a byte is 0.
+FOVEA_INLINE void maskRow(const uint8_t* allowed, int64_t stride, int64_t count, float* row) {
+  int64_t i = 0;
+  if (stride == 1)
+    for (; i + lanes <= count; i += lanes) {
+      const IntVec yes = loadBytes((const int8_t*)allowed + i) != 0;
+      store(row + i, select(yes, load(row + i), broadcast(-infinity)));
+    }
+  for (; i < count; i++) row[i] = allowed[i * stride] ? row[i] : -infinity;
+}
 
 /// Fills to[0, keyEnd - keyBegin) for keys [keyBegin, keyEnd) of one query row. Bias and mask are read for visible keys
 /// only. `unit`: 1 for natural scores, log2 e for base 2. Returns whether any key is left.
@@ -28,34 +54,33 @@ static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_
     const auto& bias = sequence.bias;
     const int64_t at = head * bias.headStride + query * bias.rowStride + begin * bias.columnStride;
     readRow(elementAt(bias.data, problem.biasDtype, at), problem.biasDtype, bias.columnStride, count, row);
-    // A finite bias stays finite: the lowest float, say, is no mask.
-    for (int64_t i = 0; i < count; i++) row[i] = inUnit(row[i], unit);
+    if (unit != 1)
+      changeRow(
+          row, count, [&](Vec term, int64_t) __attribute__((always_inline)) { return inUnit(term, unit); });
   } else {
-    for (int64_t i = 0; i < count; i++) row[i] = 0;
+    changeRow(
+        row, count, [&](Vec, int64_t) __attribute__((always_inline)) { return zero(); });
   }
   if (sequence.alibiSlopes) {
-    const float slope = inUnit(sequence.alibiSlopes[head], unit);
-    const float distance = float(query + sequence.queryOffset - begin);
-    // What overflowed stays finite: no term hides a key but -inf itself.
-    const float limit = __builtin_fabsf(slope) <= __FLT_MAX__ ? __FLT_MAX__ : infinity;
-    for (int64_t i = 0; i < count; i++) {
-      const float sum = row[i] - slope * __builtin_fabsf(distance - float(i));
-      row[i] = __builtin_fabsf(row[i]) <= __FLT_MAX__ ? inRange(sum, limit) : row[i];
-    }
+    const Vec slope = inUnit(broadcast(sequence.alibiSlopes[head]), unit);
+    const Vec first = broadcast(float(query + sequence.queryOffset - begin));
+    // What overflows stays finite: no term hides a key but -inf itself.
+    const Vec limit = select(isFinite(slope), broadcast(__FLT_MAX__), broadcast(infinity));
+    changeRow(
+        row, count, [&](Vec term, int64_t i) __attribute__((always_inline)) {
+          const Vec distance = fromBits(bits(first - (iota() + float(i))) & 0x7fffffff);
+          return select(isFinite(term), inRange(term - slope * distance, limit), term);
+        });
   }
   if (sequence.mask) {
     const auto& mask = sequence.mask;
-    const uint8_t* allowed = mask.data + head * mask.headStride + query * mask.rowStride + begin * mask.columnStride;
-    const int64_t stride = mask.columnStride;
-    if (stride == 1)
-      for (int64_t i = 0; i < count; i++) row[i] = allowed[i] ? row[i] : -infinity;
-    else
-      for (int64_t i = 0; i < count; i++) row[i] = allowed[i * stride] ? row[i] : -infinity;
+    maskRow(mask.data + head * mask.headStride + query * mask.rowStride + begin * mask.columnStride, mask.columnStride,
+            count, row);
   }
   if (!sequence.bias && !sequence.mask) return count > 0;
-  int any = 0;
-  for (int64_t i = 0; i < count; i++) any |= !(row[i] == -infinity);
-  return any != 0;
+  for (int64_t i = 0; i < count; i++)
+    if (row[i] != -infinity) return true;
+  return false;
 }
 
 /// Whether scores need more than the product and the bounds of each row.

@@ -18,6 +18,7 @@ constexpr int64_t chainDims = 128;
 enum class Edge : uint8_t {
   none,      // every row sees every key
   bounds,    // compare keys with each row's range
+  mask,      // -inf where the modifier tile is that
   modifier,  // softcap, then add the modifier tile (bias, ALiBi; -inf where masked)
 };
 
@@ -49,6 +50,7 @@ struct Block {
   int64_t valueStride, valueTileStride;
   float* probabilities;   // P^T [keyBlock][width]
   const float* modifier;  // [keyBlock][width] or null
+  bool maskAlone;         // the modifier is 0 or -inf
   float softcap;
   Ahead* ahead;
   float low[panelWidth], high[panelWidth];  // each row's range of keys, counted from the block's first
@@ -103,6 +105,15 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
         s[i][v] = select((place >= low) & (place < high), s[i][v], broadcast(-infinity));
       }
     }
+  }
+  if constexpr (edge == Edge::mask) {
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; v++)
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; i++) {
+        const Vec added = load(block.modifier + (key + i) * panel.width + v * lanes);
+        s[i][v] = select(added == -infinity, broadcast(-infinity), s[i][v]);
+      }
   }
   if constexpr (edge == Edge::modifier) {
     for (int v = 0; v < NV; v++)
@@ -281,7 +292,9 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
     if constexpr (tiles > 1)
       for (; key + tileRows <= to; key += tileRows) scoreTile<NV, 1, edge, online>(panel, block, key, begin);
   };
-  if (block.modifier || block.softcap > 0) {
+  if (block.modifier && block.maskAlone) {
+    walk.template operator()<Edge::mask>(stop);
+  } else if (block.modifier || block.softcap > 0) {
     walk.template operator()<Edge::modifier>(stop);
   } else {
     const int64_t inner = roundUp(innerBegin, tileRows);

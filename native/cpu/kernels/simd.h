@@ -52,6 +52,13 @@ FOVEA_INLINE void storeAs(void* to, V value) {
 FOVEA_INLINE Vec load(const float* from) { return loadAs<Vec>(from); }
 FOVEA_INLINE void store(float* to, Vec value) { storeAs(to, value); }
 FOVEA_INLINE Vec zero() { return Vec{}; }
+/// 0, 1, 2, ...
+FOVEA_INLINE Vec iota() {
+  Vec value;
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; i++) value[i] = float(i);
+  return value;
+}
 
 FOVEA_INLINE IntVec bits(Vec value) { return (IntVec)value; }
 FOVEA_INLINE Vec fromBits(IntVec value) { return (Vec)value; }

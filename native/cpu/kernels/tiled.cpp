@@ -186,6 +186,37 @@ void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t steps, bo
   spreadAhead(ahead, steps);
 }
 
+/// Whether row `lane` of the panel is modified as the one before it is: of a mask of keys alone, or of one head's for
+/// all heads of a group.
+bool modifiedAlike(const Panel& panel, int64_t lane) {
+  const RowOwner &before = panel.owner[lane - 1], &owner = panel.owner[lane];
+  const Sequence& sequence = *owner.sequence;
+  const auto sameRow = [&](const auto& view) {
+    return (owner.head - before.head) * view.headStride + (owner.query - before.query) * view.rowStride == 0;
+  };
+  return before.sequence == &sequence && !sequence.alibiSlopes && panel.begin[lane] == panel.begin[lane - 1] &&
+         panel.end[lane] == panel.end[lane - 1] && (!sequence.bias || sameRow(sequence.bias)) &&
+         (!sequence.mask || sameRow(sequence.mask));
+}
+
+/// Whether a mask allows every row of the panel all that it sees of keys [begin, end).
+bool allowsAll(const Panel& panel, int64_t begin, int64_t end) {
+  for (int64_t lane = 0; lane < panel.rows; lane++) {
+    if (lane > 0 && modifiedAlike(panel, lane)) continue;
+    const RowOwner& owner = panel.owner[lane];
+    const auto& mask = owner.sequence->mask;
+    const uint8_t* row = mask.data + owner.head * mask.headStride + owner.query * mask.rowStride;
+    const int64_t from = most(begin, panel.begin[lane]), to = least(end, panel.end[lane]);
+    int all = 1;
+    if (mask.columnStride == 1)
+      for (int64_t key = from; key < to; key++) all &= row[key] != 0;
+    else
+      for (int64_t key = from; key < to; key++) all &= row[key * mask.columnStride] != 0;
+    if (!all) return false;
+  }
+  return true;
+}
+
 /// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is
 /// masked. A part may begin within the first tile, whose keys before that are another's.
 bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, int64_t begin, int64_t end, float* to) {
@@ -195,7 +226,7 @@ bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, 
   for (int64_t lane = 0; lane < panel.width; lane += lanes) {
     const float* rows[lanes];
     for (int64_t i = 0; i < lanes; i++) {
-      if (lane + i >= panel.rows) {
+      if (lane + i >= panel.rows || (i > 0 && modifiedAlike(panel, lane + i))) {
         rows[i] = rows[i - 1];
         continue;
       }
@@ -246,6 +277,7 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
   block.problem = &problem;
   block.probabilities = scratch.probabilities;
   block.softcap = float(problem.softcap);
+  block.maskAlone = sequence.mask && !sequence.bias && !sequence.alibiSlopes && problem.softcap == 0;
   Ahead ahead;
   block.ahead = &ahead;
 
@@ -268,7 +300,8 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
 
       const bool everyRow = from >= panel.innerBegin && to <= panel.innerEnd && to % tileRows == 0;
       block.modifier = nullptr;
-      if (hasModifiers(sequence) || (problem.softcap > 0 && !everyRow)) {
+      const bool modified = hasModifiers(sequence) && !(block.maskAlone && allowsAll(panel, from, to));
+      if (modified || (problem.softcap > 0 && !everyRow)) {
         if (!packModifier(task, scratch, panel, from, to, scratch.modifier)) continue;
         block.modifier = scratch.modifier - (from - begin) * panel.width;
       } else if (!everyRow) {
