@@ -32,13 +32,20 @@ struct alignas(1024) SwizzledTile {
   FOVEA_DEVICE uint32_t address() const { return ptx::sharedAddress(panel); }
 };
 
-/// A descriptor: `address` in shared memory, how panels with rows of `rowBytes` are swizzled, the bytes from eight rows
+/// A descriptor, whose place only its low word has: as one of 64 bits it would be added to with a carry for each product.
+struct Descriptor {
+  uint32_t low, high;
+  /// The same, `granules` of 16 bytes further on.
+  FOVEA_DEVICE uint64_t at(uint32_t granules) const { return uint64_t{high} << 32 | (low + granules); }
+};
+
+/// Makes one: `address` in shared memory, how panels with rows of `rowBytes` are swizzled, the bytes from eight rows
 /// to the next eight, and `panelBytes` from a panel to the next, which only a matrix looks at whose columns are columns
 /// of the product.
 template <int rowBytes>
-FOVEA_DEVICE uint64_t describe(uint32_t address, uint32_t panelBytes) {
-  constexpr uint64_t swizzle = rowBytes == 128 ? 1 : 2, rows = 8 * rowBytes;
-  return swizzle << 62 | rows >> 4 << 32 | uint64_t{panelBytes >> 4} << 16 | (address & 0x3ffff) >> 4;
+FOVEA_DEVICE Descriptor describe(uint32_t address, uint32_t panelBytes) {
+  constexpr uint32_t swizzle = rowBytes == 128 ? 1 : 2, rows = 8 * rowBytes;
+  return {panelBytes >> 4 << 16 | (address & 0x3ffff) >> 4, swizzle << 30 | rows >> 4};
 }
 
 /// Begins scores := query keyᵀ, of the 64 rows of the warpgroup's query tile.
@@ -48,14 +55,14 @@ FOVEA_DEVICE void multiplyKeys(MatrixTile<1, keys>& scores, const SwizzledTile<w
   using Query = SwizzledTile<warpgroupRows, dims>;
   using Key = SwizzledTile<keys, dims>;
   constexpr int steps = Key::panelColumns / 16;  // of a panel
-  const uint64_t left = describe<Query::rowBytes>(query.address(), 0),
-                 right = describe<Key::rowBytes>(key.address(), 0);
+  const Descriptor left = describe<Query::rowBytes>(query.address(), 0),
+                   right = describe<Key::rowBytes>(key.address(), 0);
 #pragma unroll
   for (int step = 0; step < dims / 16; step++) {  // a step is 32 bytes of a panel's rows
     const int panel = step / steps, inPanel = step % steps * (32 >> 4);
     ptx::multiplyShared<Element, keys>(scores.fragments[0],
-                                       left + panel * (sizeof(typename Query::Panel) >> 4) + inPanel,
-                                       right + panel * (sizeof(typename Key::Panel) >> 4) + inPanel, step > 0);
+                                       left.at(panel * (sizeof(typename Query::Panel) >> 4) + inPanel),
+                                       right.at(panel * (sizeof(typename Key::Panel) >> 4) + inPanel), step > 0);
   }
 }
 
@@ -64,11 +71,11 @@ template <class Element, int keys, int dims>
 FOVEA_DEVICE void multiplyValues(MatrixTile<1, dims>& output, const Probabilities<Element, 1, keys>& probabilities,
                                  const SwizzledTile<keys, dims>& value) {
   using Value = SwizzledTile<keys, dims>;
-  const uint64_t right = describe<Value::rowBytes>(value.address(), sizeof(typename Value::Panel));
+  const Descriptor right = describe<Value::rowBytes>(value.address(), sizeof(typename Value::Panel));
 #pragma unroll
   for (int step = 0; step < keys / 16; step++)  // 16 rows of every panel
     ptx::multiplyRegisters<Element, dims>(output.fragments[0], probabilities.fragments[0][step],
-                                          right + step * (16 * Value::rowBytes >> 4));
+                                          right.at(step * (16 * Value::rowBytes >> 4)));
 }
 
 /// Rows to shared memory, rounded: row i of this thread times factors[i], 0 where that is 0 (even where masked values
