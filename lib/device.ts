@@ -183,9 +183,11 @@ export function whenSettled(begin: (settled: Settled) => void): Promise<void> {
 
 /**
  * The CUstream on which fovea computes on a GPU in this environment, for native modules that share memory with it. When this
- * returns, all calls made so far are enqueued there: what a module enqueues next happens after them, and before later ones.
+ * returns, all calls made so far are enqueued there (but those that wait in an AttentionBatcher, and copies to another GPU,
+ * which are first read): what a module enqueues next happens after them, and before later ones.
  * `attention` and others that return promises enqueue on a thread of their own, so behind them ask for the handle again; it
- * stays the same. Throws ERR_FOVEA_DEVICE for what is no GPU that can be used.
+ * stays the same. Waits while calls still send host tensors. Throws ERR_FOVEA_DEVICE for what is no GPU that can be used,
+ * ERR_FOVEA_DEVICE_LOST for one that is lost.
  */
 export function streamHandle(device: Device): bigint {
   const checked = checkGpu("device", device);

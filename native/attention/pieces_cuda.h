@@ -71,7 +71,7 @@ int64_t sharedTableBytes(const Pieces& pieces);
 int64_t ownerTableBytes(const Pieces& pieces);
 int64_t mergeTableBytes(const Pieces& pieces);
 int64_t runTableBytes(const Pieces& pieces);
-/// Workspace of all that: tables in that order, then results.
+/// Workspace of all that: tables, then results.
 int64_t piecesBytes(const Pieces& pieces);
 
 }  // namespace fovea::cuda

@@ -25,7 +25,8 @@ struct PieceMemory {
 void launchKernel(Device& device, CUstream stream, const KernelImage& kernel, int64_t blocks, int threads,
                   void* arguments);
 
-/// The launches of a call, and the tables that they read. Writing a table is a launch too, so all are written by one.
+/// The launches of a call, and the tables that they read. Writing a table is a launch too, so all are written
+/// by one, or by as few as hold them.
 class Launches {
  public:
   /// Tables lie in [begin, end) of the workspace.

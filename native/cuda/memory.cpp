@@ -50,10 +50,11 @@ std::shared_ptr<DeviceBuffer> DeviceBuffer::allocate(std::shared_ptr<StreamHandl
   };
   const bool mayFit = buffer->bytes_ <= device.info().memoryBytes;
   CUresult result = mayFit ? attempt() : CUDA_ERROR_OUT_OF_MEMORY;
-  if (mayFit && result == CUDA_ERROR_OUT_OF_MEMORY) {
-    // The pool may hold what is free in pieces, and gives back only what the host has seen freed, on any stream. If the
-    // device is lost, the next attempt says so.
-    driver().cuCtxSynchronize();
+  for (const bool everything : {false, true}) {
+    if (!mayFit || result != CUDA_ERROR_OUT_OF_MEMORY) break;
+    // The pool may hold what is free in pieces, and gives back only what the host has seen freed: on the own stream or,
+    // at the last, on any. If the device is lost, the next attempt says so.
+    everything ? driver().cuCtxSynchronize() : driver().cuStreamSynchronize(order);
     if (device.pool()) driver().cuMemPoolTrimTo(device.pool(), 0);
     result = attempt();
   }

@@ -13,12 +13,12 @@ export function complaint(
   expected: Expected,
   bounds: Bounds,
 ): string | undefined {
-  // Larger scores have larger rounding errors, and so have the weights made of them.
+  // Larger scores have larger rounding errors, and so have the weights and lse made of them, though a bias cancel them.
   const growth = Math.max(1, expected.scoreSize / 8);
   const { all, each } = bounds[dtype];
   return (
     compareOutput(actual.output.toNumbers(), expected, dtype, { all: all * growth, each: each * growth }) ??
-    compareEach("lse", actual.lse?.toNumbers(), expected.lse, (lse) => 1e-5 * Math.max(1, Math.abs(lse))) ??
+    compareEach("lse", actual.lse?.toNumbers(), expected.lse, (lse) => 1e-5 * Math.max(growth, Math.abs(lse))) ??
     compareEach("weights", actual.weights?.toNumbers(), expected.weights, (w) =>
       w === 0 ? 0 : (1e-5 + 1e-4 * w) * growth,
     ) ??

@@ -277,7 +277,7 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
   block.problem = &problem;
   block.probabilities = scratch.probabilities;
   block.softcap = float(problem.softcap);
-  block.maskAlone = sequence.mask && !sequence.bias && !sequence.alibiSlopes && problem.softcap == 0;
+  block.maskAlone = sequence.mask && !task.owners && !sequence.bias && !sequence.alibiSlopes && problem.softcap == 0;
   Ahead ahead;
   block.ahead = &ahead;
 

@@ -141,9 +141,11 @@ class Comparison {
     return rmse <= limit ? "" : "RMSE " + std::to_string(rmse) + " over " + std::to_string(limit);
   }
 
-  /// To 1e-5, absolutely or relatively; infinities are close to themselves alone.
-  static bool isClose(double got, double want) {
-    return got == want || (std::isfinite(want) && std::abs(got - want) <= 1e-5 * std::max(1.0, std::abs(want)));
+  /// To 1e-5, absolutely or relatively, or of what large scores come to that a bias cancels; infinities are close to
+  /// themselves alone.
+  bool isClose(double got, double want) const {
+    return got == want ||
+           (std::isfinite(want) && std::abs(got - want) <= 1e-5 * std::max({1.0, std::abs(want), largest_ / 8}));
   }
   static double element(const View<float>& view, int64_t head, int64_t row, int64_t column) {
     return view.data[head * view.headStride + row * view.rowStride + column * view.columnStride];
