@@ -68,6 +68,10 @@ FOVEA_NOINLINE void multiplyWide(const float* keys, int64_t keyStride, const flo
   }
 }
 
+FOVEA_NOINLINE void capScores(Vec* scores, int64_t count, float softcap) {
+  for (int64_t i = 0; i < count; i++) scores[i] = tanh(scores[i] / softcap) * (softcap * log2e);
+}
+
 /// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference.
 template <int NV, int Tiles, Edge edge>
 FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
@@ -116,16 +120,33 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
       }
   }
   if constexpr (edge == Edge::modifier) {
-    for (int v = 0; v < NV; v++)
-      for (int i = 0; i < rows; i++) {
-        Vec score = s[i][v];
-        if (block.softcap > 0) score = tanh(score / block.softcap) * (block.softcap * log2e);
-        if (block.modifier) {
+    if (block.softcap > 0) {
+      Vec capped[rows][NV];  // s itself is never addressed and stays in registers
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; v++) capped[i][v] = s[i][v];
+      capScores(&capped[0][0], rows * NV, block.softcap);
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; v++) s[i][v] = capped[i][v];
+    }
+    if (block.modifier) {
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; v++) {
           const Vec added = load(block.modifier + (key + i) * panel.width + v * lanes);
-          score = select(added == -infinity, broadcast(-infinity), score + added);
+          s[i][v] = select(added == -infinity, broadcast(-infinity), s[i][v] + added);
         }
-        s[i][v] = score + load(minusReference + v * lanes);
-      }
+    }
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; v++) {
+      const Vec reference = load(minusReference + v * lanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; i++) s[i][v] += reference;
+    }
   }
 }
 
