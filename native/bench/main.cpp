@@ -173,7 +173,7 @@ void rules(int threads, double seconds, const std::string& wanted) {
   const Buffer query = randomBuffer(floats), key = randomBuffer(floats), value = randomBuffer(floats),
                output = randomBuffer(floats), bias = randomBuffer(size_t(heads * length * length));
   std::vector<uint8_t> mask(size_t(length * length)), padding(size_t(length), 1);
-  for (size_t i = 0; i < mask.size(); i++) mask[i] = bias.data[i] < 1;  // an eighth is hidden
+  for (size_t i = 0; i < mask.size(); i++) mask[i] = bias.data[i] < 1;  // about a sixth is hidden
   std::fill(padding.end() - 100, padding.end(), uint8_t{0});
   const std::vector<float> slopes(size_t(heads), 0.1f);
 

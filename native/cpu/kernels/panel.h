@@ -68,6 +68,7 @@ FOVEA_NOINLINE void multiplyWide(const float* keys, int64_t keyStride, const flo
   }
 }
 
+/// Products to capped scores, in base 2.
 FOVEA_NOINLINE void capScores(Vec* scores, int64_t count, float softcap) {
   for (int64_t i = 0; i < count; i++) scores[i] = tanh(scores[i] / softcap) * (softcap * log2e);
 }
