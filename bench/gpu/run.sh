@@ -5,8 +5,9 @@
 #
 #   bench/gpu/run.sh [--quick] [--continue] [--seconds n] [--tokens n] [--samples n] [--results folder] [step...]
 #
-# Steps: build, test, record, measure, node, suites; all of them when none is named. --seconds is for each step (540), so
-# that one that is cut short still says what it found. Results go to bench/results (--results) as they come, logs to build/gpu.
+# Steps: build, test, record, measure, node, suites; all of them when none is named. And rules, which are the second half of
+# measure. --seconds is for each step (540), so that one that is cut short still says what it found. Results go to
+# bench/results (--results) as they come, logs to build/gpu.
 # A step that fails does not keep the next from running; the exit code is 1 then. Without a GPU it says so and ends with 0.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -19,8 +20,8 @@ while [ $# -gt 0 ]; do
     --tokens | --samples) sizes+=("$1" "${2:?$1: a number}") && shift ;;
     --seconds) seconds=${2:?--seconds: a number} && shift ;;
     --results) results=${2:?--results: a folder} && shift ;;
-    build | test | record | measure | node | suites) steps+=("$1") ;;
-    *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    build | test | record | measure | rules | node | suites) steps+=("$1") ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
   esac
   shift
 done
@@ -73,7 +74,11 @@ step_record() {
 
 step_measure() {
   python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench --seconds "$seconds" --results "$results" \
-    "${measuring[@]}" "${sizes[@]}"
+    "${measuring[@]}" "${sizes[@]}" "$@"
+}
+
+step_rules() {
+  step_measure --rules
 }
 
 step_node() {

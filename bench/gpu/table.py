@@ -1,4 +1,4 @@
-"""A table of what measure.py found: fovea's times and rates, and PyTorch's times as multiples of fovea's.
+"""Tables of what measure.py found: fovea's times and rates, and PyTorch's times as multiples of fovea's.
 
     table.py file.json [part of a line...]    prints a file's, or those of its lines that have all these parts
 """
@@ -37,6 +37,12 @@ def ratio(row, figure):
     return f"{figure['milliseconds'] / max(row['milliseconds'], 1e-6):.2f}"
 
 
+def print_columns(lines):
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
 def print_table(rows, parts=()):
     """A line per shape: of fovea's algorithms the fused one, and standard's time beside it as one more multiple."""
     shapes = {}
@@ -52,13 +58,40 @@ def print_table(rows, parts=()):
         line += [ratio(row or standard, figures.get(name, {})) for name in backends]
         if all(part in " ".join(line) for part in parts):
             lines.append(line)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     print(rows[0]["gpu"])
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+    print_columns(lines)
     print("x: the time of fovea's standard, or of a PyTorch backend, over that of the kernel; over 1, the kernel is faster.")
+
+
+def fastest(figures):
+    """Name and figure of PyTorch's fastest."""
+    timed = {name: figure for name, figure in figures.items() if "milliseconds" in figure}
+    return min(timed.items(), key=lambda entry: entry[1]["milliseconds"], default=("-", {}))
+
+
+def print_rules_table(rows, known=(), parts=()):
+    """A line per rule, and its times as multiples of the same shape's without, which is among `rows` or `known`."""
+    without = [name for name in IDENTITY if name != "kvHeads"]
+    plain = {tuple(row[name] for name in without): row for row in [*known, *rows] if not row["rules"]}
+    titles = ["shape", "dtype", "D", "batch", "heads", "length", "rule", "kernel", "ms", "rate", "x plain"]
+    lines = [titles + ["PyTorch", "ms", "x plain", "x fovea"]]
+    for row in rows:
+        other = plain.get(tuple(row[name] for name in without), {"torch": {}})
+        name, figure = fastest(row["torch"])
+        line = describe(row | {"rules": ""}) + [row["rules"] or "-"] + rate(row) + [ratio(other, row)]
+        line += [name, f"{figure['milliseconds']:.3f}" if figure else "-", ratio(fastest(other["torch"])[1], figure)]
+        line.append(ratio(row, figure))
+        if all(part in " ".join(line) for part in parts):
+            lines.append(line)
+    print(rows[0]["gpu"])
+    print_columns(lines)
+    print("x plain: the time over that of the same shape without a rule, fovea's or PyTorch's; x fovea: PyTorch's over fovea's.")
 
 
 if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as file:
-        print_table(json.load(file)["rows"], sys.argv[2:])
+        found = json.load(file)["rows"]
+    if sys.argv[1].endswith("-rules.json"):
+        print_rules_table(found, parts=sys.argv[2:])
+    else:
+        print_table(found, sys.argv[2:])

@@ -53,6 +53,8 @@ void addSimulatorTests(std::vector<Test>& tests);
 void addCounterTests(std::vector<Test>& tests);
 /// Tests of how many thread blocks fit on a multiprocessor.
 void addOccupancyTests(std::vector<Test>& tests);
+/// Tests of the shapes that fovea_cuda_bench measures.
+void addBenchTests(std::vector<Test>& tests);
 /// Writes the table that the counters are compared with. Returns an exit code.
 int writeCounters();
 /// What a process of a failure test does. Throws Failure.

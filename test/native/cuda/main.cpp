@@ -41,6 +41,7 @@ std::vector<Test> allTests() {
   addSimulatorTests(tests);
   addCounterTests(tests);
   addOccupancyTests(tests);
+  addBenchTests(tests);
   addCalibrationTests(tests);
 #endif
   addBackendTests(tests);
