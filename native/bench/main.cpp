@@ -3,7 +3,7 @@
 //   fovea-native-bench probe                          FMA peak and read bandwidth, one thread and all
 //   fovea-native-bench prefill [threads] [seconds] [name]    share of FMA peak, full and causal
 //   fovea-native-bench rules [threads] [seconds] [name]      times of masks, biases and others, beside that of none
-//   fovea-native-bench decode [threads] [seconds] [name]     share of read bandwidth
+//   fovea-native-bench decode [threads] [seconds] [name]     share of read bandwidth (paged: 16 keys a page)
 //
 // `name`: only the shapes whose names contain it.
 //
@@ -191,16 +191,19 @@ void rules(int threads, double seconds, const std::string& wanted) {
        [&](Problem&, Sequence& sequence) {
          sequence.bias = {bias.data, length * length, length, 1};
        },
+       {},
        {}},
       {"mask",
        [&](Problem&, Sequence& sequence) {
          sequence.mask = {mask.data(), 0, length, 1};
        },
+       {},
        {}},
       {"mask of keys",
        [&](Problem&, Sequence& sequence) {
          sequence.mask = {padding.data(), 0, 0, 1};
        },
+       {},
        {}},
   };
   const double deadline = now() + seconds * double(all.size());
@@ -233,12 +236,31 @@ void decode(int threads, double seconds, const std::string& wanted) {
   const Buffer query = randomBuffer(size_t(shape.batch * shape.heads * mostGroup * shape.dim));
   const Buffer output = randomBuffer(query.floats);
   const Buffer key = randomBuffer(floats), value = randomBuffer(floats);
-  const auto measure = [&](DType dtype, bool inner) {
-    const std::string name = "decode B8 H" + std::to_string(shape.heads * shape.group) + "/16 D128 K4096 " +
-                             (dtype == DType::float32 ? "float32 " : "float16 ") + (inner ? "bshd" : "bhsd");
+  // Pages in an order of which processors see nothing.
+  constexpr int64_t pageSize = 16, pages = 4096 / pageSize;
+  std::vector<std::vector<int32_t>> tables(size_t(shape.batch), std::vector<int32_t>(pages));
+  for (size_t b = 0; b < tables.size(); b++)
+    for (int64_t page = 0; page < pages; page++)
+      tables[b][size_t(page)] = int32_t(int64_t(b) * pages + page * 101 % pages);
+  const auto measure = [&](DType dtype, const std::string& layout) {
+    std::string name = "decode B8 H";
+    name += std::to_string(shape.heads * shape.group);
+    name += "/16 D128 K4096 ";
+    name += dtype == DType::float32 ? "float32 " : "float16 ";
+    name += layout;
     if (name.find(wanted) == std::string::npos) return;
-    Example example = makeExample(shape, query, key, value, output, inner);
+    Example example = makeExample(shape, query, key, value, output, layout == "bshd");
     example.problem.dtype = dtype;
+    if (layout == "paged") {
+      example.problem.pageSize = pageSize;
+      for (size_t b = 0; b < tables.size(); b++) {
+        Sequence& sequence = example.sequences[b];
+        sequence.key = {key.data, pageSize * shape.dim, shape.dim, 1};
+        sequence.value = {value.data, pageSize * shape.dim, shape.dim, 1};
+        sequence.keyPageStride = sequence.valuePageStride = shape.heads * pageSize * shape.dim;
+        sequence.pageTable = tables[b].data();
+      }
+    }
     const Plan plan = cpu::plan(example.problem);
     const double bytes = double(floats) * 2 * double(byteSize(dtype));
     std::vector<double> shares, rates, probes;
@@ -264,7 +286,7 @@ void decode(int threads, double seconds, const std::string& wanted) {
   };
   for (const int64_t group : groups)
     for (const DType dtype : {DType::float32, DType::float16})
-      for (const bool inner : {false, true}) shape.group = group, measure(dtype, inner);
+      for (const char* layout : {"bhsd", "bshd", "paged"}) shape.group = group, measure(dtype, layout);
 }
 
 void probe() {

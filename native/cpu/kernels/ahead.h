@@ -1,10 +1,10 @@
-// Rows asked for ahead of their turn, into the L2 cache, a few between one tile of a product and the next: so memory is
-// read while products are computed. Asked for all at once they gained little.
+// Rows asked for ahead of their turn, a few between one piece of a product and the next: so memory is read while
+// products are computed. Asked for all at once they gained little.
 #pragma once
 #include "rows.h"
 
 namespace fovea::cpu::FOVEA_ISA {
-namespace {  // one user, tiled.cpp
+namespace {  // its users: tiled.cpp, decode.cpp
 
 /// Rows of one matrix: runs of rows `stride` bytes apart. Runs are `runStride` bytes apart, or lie where `pages` says.
 struct RowsAhead {
@@ -19,9 +19,11 @@ struct RowsAhead {
 /// What is to be asked for, and how much of it at a time.
 struct Ahead {
   RowsAhead parts[4];
-  int count, current;
-  int64_t rowsPerStep;
+  int count = 0, current = 0;
+  int64_t rowsPerStep = 1;
 };
+
+constexpr int intoL1 = 3, intoL2 = 2;  // __builtin_prefetch's words for caches
 
 /// Keys or values [begin, end) of a kv head.
 void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims,
@@ -60,20 +62,30 @@ FOVEA_INLINE void spreadAhead(Ahead& ahead, int64_t steps) {
   ahead.rowsPerStep = rows / most(steps, 1) + 1;
 }
 
-inline void askAhead(Ahead& ahead) {
-  for (int64_t i = 0; i < ahead.rowsPerStep && ahead.current < ahead.count; i++) {
+template <int cache>
+FOVEA_NOINLINE void askNext(Ahead& ahead, int64_t rows) {
+  while (rows > 0 && ahead.current < ahead.count) {
     RowsAhead& part = ahead.parts[ahead.current];
-    for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.row + at, 0, 2);
-    if (--part.left == 0) {
+    const int64_t number = least(rows, least(part.inRun, part.left));
+    for (int64_t i = 0; i < number; i++, part.row += part.stride)
+      for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.row + at, 0, cache);
+    rows -= number, part.inRun -= number, part.left -= number;
+    if (part.left == 0) {
       ahead.current++;
-    } else if (--part.inRun == 0) {
+    } else if (part.inRun == 0) {
       part.run = part.pages ? part.base + *part.pages++ * part.runStride : part.run + part.runStride;
       part.row = part.run, part.inRun = part.runRows;
-    } else {
-      part.row += part.stride;
     }
   }
 }
+
+/// Asks for the next rows, as far as there are any. Where there are none it costs a comparison.
+template <int cache>
+FOVEA_INLINE void askRows(Ahead& ahead, int64_t rows) {
+  if (ahead.current < ahead.count) askNext<cache>(ahead, rows);
+}
+
+inline void askAhead(Ahead& ahead) { askRows<intoL2>(ahead, ahead.rowsPerStep); }
 
 }  // namespace
 }  // namespace fovea::cpu::FOVEA_ISA

@@ -1,13 +1,15 @@
-// Attention of very few rows against many keys: bound by reading keys and values, so each is read once, strictly in
-// order (what hardware prefetchers like best), and used for up to 8 rows at a time: the queries of a group share it,
-// and those of sequences with a common prefix, of which a task has up to 32. Where the rows of several heads lie side
-// by side, a task takes several heads, a few keys at a time.
+// Attention of very few rows against many keys: bound by reading keys and values, so each is read once, asked for ahead
+// of its turn in the order of its use (processors see ahead by themselves, but not over the end of a page, nor while
+// they have much to compute for each row), and used for up to 8 rows at a time: the queries of a group share it, and
+// those of sequences with a common prefix, of which a task has up to 32. Where the rows of several heads lie side by
+// side, a task takes several heads, a few keys at a time.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
 //                             online softmax per row, lanes along keys
 //                             output[row] += p[row][key] v_key, lanes along valueDim
 //
 // Floor: (headDim + valueDim) * keys * element size / memory bandwidth.
+#include "ahead.h"
 #include "modifiers.h"
 #include "pack.h"
 #include "rows.h"
@@ -26,64 +28,81 @@ struct Rows {
   int64_t strideBytes;  // to the next
 };
 
-constexpr int intoL1 = 3, intoL2 = 2;  // __builtin_prefetch's words for caches
+/// Bytes that are asked for ahead of their turn, and rows beside them: so many values may be read in one strip.
+constexpr int64_t aheadBytes = 4096, aheadRows = 8;
 
-/// Asks for `bytes` of row `index` ahead of its turn, if there is such a row.
-template <int cache>
-FOVEA_INLINE void prefetchRow(Rows rows, int64_t bytes, int64_t index, int64_t count) {
-  if (index >= count) return;
-  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(rows.data + index * rows.strideBytes + at, 0, cache);
+/// scores[row][key] of one key after the other (`inStep` 1), or of four in step, whose loads of queries are shared.
+/// Either way four keys share the sums over lanes.
+template <DType type, int R, int inStep>
+FOVEA_INLINE void scoreFour(const char* keys, int64_t strideBytes, const float* query, int64_t dims, float* scores,
+                            int64_t scoreStride) {
+  Vec sum[4][R] = {};
+#pragma GCC unroll 4
+  for (int first = 0; first < 4; first += inStep)
+    for (int64_t d = 0; d < dims; d += lanes) {
+      Vec q[R];
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) q[r] = load(query + r * dims + d);
+#pragma GCC unroll 4
+      for (int i = first; i < first + inStep; i++) {
+        const Vec k = loadLanes<type>(keys + i * strideBytes + d * byteSize(type));
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++) sum[i][r] = fma(k, q[r], sum[i][r]);
+      }
+    }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) storeAs(scores + r * scoreStride, sumFour(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
 }
 
-/// q . k for one key and R rows, lanes not yet summed.
+/// Whether processors see ahead by themselves: where little is computed for many bytes that lie in order.
+constexpr bool seesAhead(DType type, int64_t rows) { return type == DType::float32 && rows < rowsTogether; }
+
+/// scores[row][key] for `count` keys; rows are whole vectors, queries pre-scaled. Up to 12 sums for 7 loads. Keys in
+/// step take twice as long from memory where they are not asked for.
 template <DType type, int R>
-FOVEA_INLINE void scoreKey(const char* key, const float* query, int64_t dims, Vec* sum) {
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++) sum[r] = zero();
-  for (int64_t d = 0; d < dims; d += lanes) {
-    const Vec k = loadLanes<type>(key + d * byteSize(type));
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) sum[r] = fma(k, load(query + r * dims + d), sum[r]);
+FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores,
+                              int64_t scoreStride, Ahead& ahead) {
+  int64_t key = 0;
+  for (; key + 4 <= count; key += 4) {
+    const auto score = [&]<int number>(int row) __attribute__((always_inline)) {
+      scoreFour<type, number, seesAhead(type, R) ? 1 : 4>(keys.data + key * keys.strideBytes, keys.strideBytes,
+                                                          query + row * dims, dims, scores + row * scoreStride + key,
+                                                          scoreStride);
+    };
+    if constexpr (R == 8) {
+      askRows<intoL1>(ahead, 2);
+      score.template operator()<3>(0);
+      askRows<intoL1>(ahead, 2);
+      score.template operator()<3>(3), score.template operator()<2>(6);
+    } else {
+      askRows<intoL1>(ahead, 4);
+      score.template operator()<R == 1 ? 1 : 2>(0);
+      if constexpr (R == 4) score.template operator()<2>(2);
+    }
+  }
+  for (; key < count; key++) {
+    askRows<intoL1>(ahead, 1);
+    for (int r = 0; r < R; r++) {
+      Vec sum = zero();
+      for (int64_t d = 0; d < dims; d += lanes)
+        sum = fma(loadLanes<type>(keys.data + key * keys.strideBytes + d * byteSize(type)), load(query + r * dims + d),
+                  sum);
+      scores[r * scoreStride + key] = sumFour(sum, zero(), zero(), zero())[0];
+    }
   }
 }
 
-/// scores[row][key] for `count` keys; rows are whole vectors, queries pre-scaled. Row after row of memory: two keys in
-/// step share the loads of queries, which is faster from cache, but takes twice as long from memory. Four keys share
-/// the sums over lanes: the fewer instructions per byte, the more bytes the processor has on their way at once.
+/// Keys whose values addValues takes for one strip of dims: the fewer, the more often sums are loaded and stored; the
+/// more, the further a column of them reaches.
 template <DType type, int R>
-FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores,
-                              int64_t scoreStride) {
-  constexpr int together = R < rowsTogether ? R : rowsTogether;
-  int64_t key = 0;
-  for (; key + 4 <= count; key += 4)
-#pragma GCC unroll 2
-    for (int row = 0; row < R; row += together) {
-      Vec sum[4][together];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; i++)
-        scoreKey<type, together>(keys.data + (key + i) * keys.strideBytes, query + row * dims, dims, sum[i]);
-#pragma GCC unroll 8
-      for (int r = 0; r < together; r++)
-        storeAs(scores + (row + r) * scoreStride + key, sumFour(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
-    }
-  for (; key < count; key++)
-    for (int r = 0; r < R; r++) {
-      Vec sum;
-      scoreKey<type, 1>(keys.data + key * keys.strideBytes, query + r * dims, dims, &sum);
-      scores[r * scoreStride + key] = sumFour(sum, zero(), zero(), zero())[0];
-    }
-}
-
-/// Keys whose values addValues takes for one strip of dims. The fewer, the more strictly in order memory is read, and
-/// the more often sums are loaded and stored. With many rows the latter costs more; the next keys are then asked for in
-/// order.
-template <int R>
-constexpr int64_t keysOfStrip = R < rowsTogether ? R : 8;
+constexpr int64_t keysOfStrip = seesAhead(type, R)   ? R
+                                : byteSize(type) < 4 ? 16
+                                                     : 8;
 
 /// output[row][d] += sum over keys of p[row][key] v[key][d], a strip of dims at a time.
 template <DType type, int R>
 FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
-                              int64_t dims) {
+                              int64_t dims, Ahead& ahead) {
   constexpr int together = R < rowsTogether ? R : rowsTogether, columns = 8 / together;
   const auto strip = [&]<int C>(int64_t row, int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
     Vec sum[together][C];
@@ -93,14 +112,33 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
       for (int c = 0; c < C; c++) sum[r][c] = load(output + (row + r) * dims + d + c * lanes);
     for (; key < stop; key++) {
       const char* at = values.data + key * values.strideBytes + d * byteSize(type);
-      Vec p[together];
+      const auto p = [&](int r) __attribute__((always_inline)) {
+        return broadcast(probabilities[(row + r) * stride + key]);
+      };
+      const auto v = [&](int c) __attribute__((always_inline)) {
+        return loadLanes<type>(at + c * lanes * byteSize(type));
+      };
+      // All of the fewer ones are held: the others pass by.
+      if constexpr (C > together) {
+        Vec held[together];
 #pragma GCC unroll 8
-      for (int r = 0; r < together; r++) p[r] = broadcast(probabilities[(row + r) * stride + key]);
+        for (int r = 0; r < together; r++) held[r] = p(r);
 #pragma GCC unroll 8
-      for (int c = 0; c < C; c++) {
-        const Vec v = loadLanes<type>(at + c * lanes * byteSize(type));
+        for (int c = 0; c < C; c++) {
+          const Vec value = v(c);
 #pragma GCC unroll 8
-        for (int r = 0; r < together; r++) sum[r][c] = fma(v, p[r], sum[r][c]);
+          for (int r = 0; r < together; r++) sum[r][c] = fma(value, held[r], sum[r][c]);
+        }
+      } else {
+        Vec held[C];
+#pragma GCC unroll 8
+        for (int c = 0; c < C; c++) held[c] = v(c);
+#pragma GCC unroll 8
+        for (int r = 0; r < together; r++) {
+          const Vec probability = p(r);
+#pragma GCC unroll 8
+          for (int c = 0; c < C; c++) sum[r][c] = fma(held[c], probability, sum[r][c]);
+        }
       }
     }
 #pragma GCC unroll 8
@@ -108,27 +146,29 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
 #pragma GCC unroll 8
       for (int c = 0; c < C; c++) store(output + (row + r) * dims + d + c * lanes, sum[r][c]);
   };
-  constexpr int64_t atOnce = keysOfStrip<R>;
+  constexpr int64_t atOnce = keysOfStrip<type, R>;
   const int64_t strips = R / together * (dims / (columns * lanes));  // whole ones
   for (int64_t key = 0; key < count; key += atOnce) {
     const int64_t stop = least(count, key + atOnce);
-    int64_t asked = 0, done = 0;
-    const auto prefetch = [&] {  // evenly: a burst would fill the processor's queue of misses
-      if constexpr (R >= rowsTogether)
-        for (done++; asked * strips < done * atOnce; asked++)
-          prefetchRow<intoL1>(values, dims * byteSize(type), stop + asked, count);
-    };
+    int64_t asked = key, done = 0;
     for (int64_t row = 0; row < R; row += together) {
       int64_t d = 0;
-      for (; d + columns * lanes <= dims; d += columns * lanes)
-        strip.template operator()<columns>(row, key, stop, d), prefetch();
+      for (; d + columns * lanes <= dims; d += columns * lanes) {
+        strip.template operator()<columns>(row, key, stop, d);
+        if constexpr (atOnce > rowsTogether) {  // evenly: a burst would fill the processor's queue of misses
+          done += stop - key;
+          const int64_t due = least(stop, key + done / strips);
+          if (due > asked) askRows<intoL1>(ahead, due - asked), asked = due;
+        }
+      }
       for (; d < dims; d += lanes) strip.template operator()<1>(row, key, stop, d);
     }
+    askRows<intoL1>(ahead, stop - asked);
   }
 }
 
-using ScoreKeys = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t);
-using AddValues = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t);
+using ScoreKeys = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t, Ahead&);
+using AddValues = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t, Ahead&);
 
 template <DType type>
 ScoreKeys scoreKeysFor(int64_t rows) {
@@ -228,11 +268,33 @@ void forHeads(const Task& task, const View<const void>& view, int64_t pageStride
         const char* data = rows.data + key * rows.strideBytes + head * view.headStride * byteSize(type);
         const Rows own{data, rows.strideBytes};
         // The processor does not see a pattern in runs of many heads, a few keys each.
-        for (int64_t next = keysTogether; next < 2 * keysTogether; next++)
-          prefetchRow<intoL2>(own, dims * byteSize(type), next, count - key);
+        const int64_t stop = least(2 * keysTogether, count - key);
+        for (int64_t next = keysTogether; next < stop; next++)
+          for (int64_t at = 0; at < dims * byteSize(type); at += 64)
+            __builtin_prefetch(own.data + next * own.strideBytes + at, 0, intoL2);
         use(head, own, type, first + key, least(keysTogether, count - key));
       }
   });
+}
+
+/// Plans what to ask for during block [begin, end) of keys [.., last): one row with each key that is scored and one
+/// with each that is added, `lead` rows ahead. Before the first block that many are asked for at once.
+void planAhead(const Task& task, int64_t begin, int64_t end, int64_t last, int64_t keyBlock, bool first, Ahead& ahead) {
+  const Problem& problem = *task.problem;
+  const Sequence& sequence = *task.sequence;
+  const int64_t bytes = most(problem.headDim, problem.valueDim) * byteSize(problem.kvDtype());
+  const int64_t lead = aheadRows + aheadBytes / bytes;
+  const auto leading = [&](int64_t from) {
+    return least(from + lead, least(roundDown(from, keyBlock) + keyBlock, last));
+  };
+  const auto add = [&](const View<const void>& view, int64_t pageStride, int64_t dims, int64_t from, int64_t to) {
+    addKeys(ahead, task, view, pageStride, dims, task.kvHead, from, to);
+  };
+  ahead.count = ahead.current = 0;
+  add(sequence.key, sequence.keyPageStride, problem.headDim, first ? begin : leading(begin), end);
+  add(sequence.value, sequence.valuePageStride, problem.valueDim, begin, end);
+  if (end < last) add(sequence.key, sequence.keyPageStride, problem.headDim, end, leading(end));
+  if (first) askRows<intoL1>(ahead, lead);
 }
 
 /// scores[0, count) of one row become probabilities; its reference, sum and output follow a new maximum.
@@ -325,15 +387,19 @@ void decode(const Task& task, float* base) {
     if (end > begin) firstKey = least(firstKey, begin), lastKey = most(lastKey, end);
   }
 
+  const bool asks = task.kvHeads == 1 && (problem.pageSize > 0 || !seesAhead(problem.kvDtype(), rows));
+  Ahead ahead, nothing;
   for (int64_t block = roundDown(firstKey, keyBlock); block < lastKey; block += keyBlock) {
     if (isCancelled(task)) return;
     const int64_t begin = most(block, firstKey), end = least(block + keyBlock, lastKey), count = end - begin;
+    if (asks) planAhead(task, begin, end, lastKey, keyBlock, begin == firstKey, ahead);
     forHeads(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
              [&](int64_t head, Rows keys, DType type, int64_t first, int64_t number) {
                forGroups([&](int64_t group, int64_t computed) {
                  const int64_t row = head * held + group;
                  scoreKeysFor(type, computed)(keys, number, scratch.query + row * headDims, headDims,
-                                              scratch.scores + row * keyBlock + (first - begin), keyBlock);
+                                              scratch.scores + row * keyBlock + (first - begin), keyBlock,
+                                              group == 0 ? ahead : nothing);
                });
              });
     // Scales are of pages, whose rows are no neighbours of other heads': one head.
@@ -354,7 +420,8 @@ void decode(const Task& task, float* base) {
                forGroups([&](int64_t group, int64_t computed) {
                  const int64_t row = head * held + group;
                  addValuesFor(type, computed)(values, number, scratch.scores + row * keyBlock + (first - begin),
-                                              keyBlock, scratch.blockOutput + row * valueDims, valueDims);
+                                              keyBlock, scratch.blockOutput + row * valueDims, valueDims,
+                                              group == 0 ? ahead : nothing);
                });
              });
     for (int64_t i = 0; i < task.kvHeads * held * valueDims; i += lanes)

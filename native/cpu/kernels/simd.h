@@ -137,7 +137,13 @@ FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
 #endif
 
 FOVEA_INLINE Vec loadBfloat(const uint16_t* from) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)from)), 16);
+#else
   return fromBits(__builtin_convertvector(loadAs<HalfBits>(from), IntVec) << 16);
+#endif
 }
 /// To nearest even; a NaN stays one.
 FOVEA_INLINE void storeBfloat(uint16_t* to, Vec value) {
