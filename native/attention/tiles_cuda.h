@@ -35,6 +35,25 @@ constexpr int64_t clampTo(int64_t value, int64_t low, int64_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
+/// A number of at least 1 to divide by time and again: each time takes a multiplication and a correction.
+struct Divisor {
+  uint32_t divisor, reciprocal;
+
+  constexpr explicit Divisor(int64_t divisor)
+      : divisor(uint32_t(divisor)), reciprocal(0xffffffffu / uint32_t(divisor)) {}
+
+  struct Quotient {
+    int quotient, remainder;
+  };
+  /// Of a number that is not negative.
+  constexpr Quotient divide(int number) const {
+    uint32_t quotient = uint32_t(uint64_t(uint32_t(number)) * reciprocal >> 32);  // or one less than that
+    uint32_t remainder = uint32_t(number) - quotient * divisor;
+    if (remainder >= divisor) quotient++, remainder -= divisor;
+    return {int(quotient), int(remainder)};
+  }
+};
+
 /// Key tiles [begin, end) of a query tile.
 struct TileRange {
   int64_t begin, end;

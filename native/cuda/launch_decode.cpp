@@ -58,8 +58,7 @@ void addDecode(Launches& launches, const Problem& problem, const Pieces& pieces,
   }
   if (table.empty()) return;
   launches.addTable(table, memory.decode);
-  DecodeArguments arguments{problem, float(problem.scale), float(problem.softcap),
-                            devicePointer<const DecodeSequence>(memory.decode)};
+  DecodeArguments arguments{ruleArguments(problem), devicePointer<const DecodeSequence>(memory.decode)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());
   launches.add(decodeKernel(problem), tasks, decodeThreads, arguments);

@@ -50,8 +50,7 @@ void addDecodeSm90(Launches& launches, const Problem& problem, const Pieces& pie
     tasks += piece.splits.count * problem.kvHeads;
   }
   launches.addTable(table, memory.decodeSm90);
-  DecodeSm90Arguments arguments{problem, float(problem.scale), float(problem.softcap),
-                                devicePointer<const DecodeSm90Sequence>(memory.decodeSm90)};
+  DecodeSm90Arguments arguments{ruleArguments(problem), devicePointer<const DecodeSm90Sequence>(memory.decodeSm90)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());
   launches.add(kernelOf(problem), tasks, sm90DecodeThreads, arguments);

@@ -102,11 +102,10 @@ void addTiled(Launches& launches, const Problem& problem, const Plan& plan, cons
   const TiledTable table = makeTable(problem, plan, targets, weightRows, launches.device.info().l2Bytes);
   if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
   launches.addTable(table.entries, tables);
-  TiledArguments arguments{problem, float(problem.scale), float(problem.softcap),
-                           devicePointer<const TiledSequence>(tables)};
+  TiledArguments arguments{ruleArguments(problem), devicePointer<const TiledSequence>(tables)};
   arguments.problem.sequences = nullptr;
   if (table.sm90Tasks > 0)  // after the table: what describes its sequences to the copy engine
-    addTiledSm90(launches, problem, arguments, std::span(table.entries).first(size_t(table.sm90Entries)),
+    addTiledSm90(launches, problem, arguments.table, std::span(table.entries).first(size_t(table.sm90Entries)),
                  table.sm90Tasks, sm90TasksDiffer(problem, plan),
                  tables + CUdeviceptr(tiledTableBytes(problem.sequenceCount)));
   arguments.table += table.sm90Entries;

@@ -44,7 +44,7 @@ void loadTiledSm90(Device& device, const Problem& problem) {
   device.function(kernelOf(problem, sm90Shape(problem, ruled), ruled));
 }
 
-void addTiledSm90(Launches& launches, const Problem& problem, const TiledArguments& tiled,
+void addTiledSm90(Launches& launches, const Problem& problem, const TiledSequence* table,
                   std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps) {
   const bool ruled = hasRules(problem);
   const Sm90Shape shape = sm90Shape(problem, ruled);
@@ -57,11 +57,13 @@ void addTiledSm90(Launches& launches, const Problem& problem, const TiledArgumen
   }
   launches.addTable(region, maps);  // the counter of tasks after the maps: 0
 
-  TiledSm90Arguments arguments{tiled, devicePointer<const TensorMaps>(maps), nullptr, int32_t(tasks),
+  TiledSm90Arguments arguments{{ruleArguments(packed), table},
+                               devicePointer<const TensorMaps>(maps),
+                               nullptr,
+                               int32_t(tasks),
                                packed.kvHeads / problem.kvHeads};
   if (tasksDiffer)
     arguments.counter = devicePointer<TaskCounter>(maps + CUdeviceptr(entries.size() * sizeof(TensorMaps)));
-  arguments.tiled.problem = packed;
   arguments.tiled.problem.sequenceCount = int64_t(entries.size());
   const int64_t blocks = std::min<int64_t>(tasks, launches.device.info().multiprocessors);
   launches.add(kernelOf(problem, shape, ruled), blocks, shape.threads(), arguments);

@@ -10,9 +10,9 @@ namespace fovea::cuda {
 
 void loadTiledSm90(Device& device, const Problem& problem);
 
-/// Adds the kernel for `entries`, which are the first of the table that `tiled` names. `maps` has
+/// Adds the kernel for `entries`, which are the first of `table` (in device memory). `maps` has
 /// sm90WorkspaceBytes(entries.size()) bytes in the workspace.
-void addTiledSm90(Launches& launches, const Problem& problem, const TiledArguments& tiled,
+void addTiledSm90(Launches& launches, const Problem& problem, const TiledSequence* table,
                   std::span<const TiledSequence> entries, int64_t tasks, bool tasksDiffer, CUdeviceptr maps);
 
 }  // namespace fovea::cuda

@@ -82,8 +82,8 @@ export const outputMutants: readonly Mutant[] = [
   {
     ...output,
     name: "output: no zeros past the last key",
-    find: "firstKey + panel * panelKeys, keyLength, firstColumn",
-    replace: "firstKey + panel * panelKeys, firstKey + (panel + 1) * panelKeys, firstColumn",
+    find: "firstKey + panel * panelKeys, int(sequence.keyLength),",
+    replace: "firstKey + panel * panelKeys, firstKey + (panel + 1) * panelKeys,",
     tests: ["bounds: standard float16 aligned rows"],
     caughtBy: ["out-of-bounds-global"],
   },

@@ -113,8 +113,8 @@ const visits: readonly Mutant[] = [
   {
     ...rules,
     name: "tiled: rows of a group see keys by their number",
-    find: "const int query = row / problem.groupSize();\n  if (query >= sequence.queryLength) return {0, 0};",
-    replace: "const int query = row;\n  if (query >= sequence.queryLength) return {0, 0};",
+    find: "const int query = arguments.group.divide(row).quotient;",
+    replace: "const int query = row;",
     tests: parity("a group of 3"),
     caughtBy: ["numbers"],
   },
@@ -205,8 +205,8 @@ const scores: readonly Mutant[] = [
   {
     ...softmax,
     name: "softmax: rows that see nothing are NaN",
-    find: "const float reference = finiteReference(states.reference[i]);",
-    replace: "const float reference = states.reference[i];",
+    find: "references[i] = finiteReference(states.reference[i]),",
+    replace: "references[i] = states.reference[i],",
     tests: parity("negative offset: empty rows"),
     caughtBy: ["numbers"],
   },

@@ -15,7 +15,7 @@
 // cycles, beside 1,024 of multiply-adds for 16 rows.
 //
 // Stored in int8, a slice arrives as bytes and is converted, by each warp for itself, into the place that products read:
-// half the bytes of memory, for 64 cycles more of reading and writing shared memory and some 200 instructions of a warp.
+// half the bytes of memory, for 64 cycles more of reading and writing shared memory and some 550 instructions of a warp.
 #pragma once
 #include "decode.h"
 #include "softmax.cuh"
@@ -222,6 +222,7 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   const Problem& problem = arguments.problem;
   const Sequence& sequence = entry.sequence;
   const int rowCount = int(sequence.queryLength) * problem.groupSize(), warp = warpIndex();
+  const int keyLength = int(sequence.keyLength);
   const DecodePlace place = placeOf(problem, entry);
   if (threadIdx.x == 0) {
     shared.sources[0] = storedKeys<Stored>(problem, entry, place.kvHead);
@@ -231,9 +232,9 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
 
   const auto query = queryRows<Element>(entry, 0);
   const int64_t headStride = sequence.query.headStride;
-  loadRows<decodeThreads>(shared.query, query, rowCount, problem.headDim, [&](int row) {
-    const PackedRow packed = packedRow(problem, place.kvHead, row);
-    return query.base + packed.head * headStride + packed.query * query.rowStride;
+  loadRows<decodeThreads>(shared.query, query, rowCount, problem.headDim, [&](const Element* (&from)[1], int row) {
+    const PackedRow packed = packedRow(arguments, place.kvHead, row);
+    from[0] = query.base + packed.head * headStride + packed.query * query.rowStride;
   });
   ptx::commitCopies();
 
@@ -243,7 +244,7 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   const auto load = [&](int tile, int to) {  // even: keys, odd: values; past the last: nothing, but a group to count
     if (tile < 2 * slices)
       ring.template load<32>(to, shared.sources[tile % 2], (firstSlice + tile / 2 * decodeWarps) * keys,
-                             int(sequence.keyLength), tile % 2 == 0 ? problem.headDim : problem.valueDim);
+                             keyLength, tile % 2 == 0 ? problem.headDim : problem.valueDim);
     ptx::commitCopies();
   };
 #pragma unroll 1
@@ -251,7 +252,7 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   ptx::waitCopies<stages - 1>();
   __syncthreads();  // the query is there
 
-  const KeyRange seen = keysOfEveryRow(problem, sequence, 0, rowCount);
+  const KeyRange seen = keysOfEveryRow(arguments, sequence, 0, rowCount);
   const int plainBegin = int(seen.begin), plainEnd = isModified(arguments, sequence) ? -1 : int(seen.end) - keys;
   typename Products::Output output;
   RowStates<Scores::rowsPerThread> states;

@@ -108,11 +108,11 @@ FOVEA_DEVICE void consume(const DecodeSm90Arguments& arguments, const DecodeSm90
   const Sequence& sequence = entry.sequence;
   const int rowCount = int(sequence.queryLength) * problem.groupSize(), firstRow = warpIndex() * 16;
   const bool firstLane = laneIndex() == 0;
-  const KeyRange seen = keysOfEveryRow(problem, sequence, firstRow, 16);
+  const KeyRange seen = keysOfEveryRow(arguments, sequence, firstRow, 16);
   const int plainBegin = int(seen.begin);
   const int plainEnd = isModified(arguments, sequence) ? -1 : int(seen.end) - shape.keys;
   int2* rowKeys = &shared.rowKeys[firstRow];
-  if (laneIndex() < 16) rowKeys[laneIndex()] = keysOfRow(problem, sequence, firstRow + laneIndex());
+  if (laneIndex() < 16) rowKeys[laneIndex()] = keysOfRow(arguments, sequence, firstRow + laneIndex());
   __syncwarp();
 
   MatrixTile<1, shape.dims> output;

@@ -24,16 +24,18 @@ template <class Element, int groups, int columns, int aRows, int bRows>
 FOVEA_DEVICE void multiplyPanels(MatrixTile<groups, columns>& tile, const Panel<aRows>& a, int aRow,
                                  const Panel<bRows>& b, int bRow, int depth) {
   const int lane = laneIndex();
+  const int aPlace = Panel<aRows>::place(aRow + lane % 16, lane / 16);
+  const int bPlace = Panel<bRows>::place(bRow + lane / 16 * 8 + lane % 8, lane / 8 % 2);
 #pragma unroll
   for (int step = 0; step < 4; step++) {
     if (step * 16 >= depth) break;
     uint32_t left[groups][4];
 #pragma unroll
-    for (int i = 0; i < groups; i++) ptx::loadMatrices(left[i], a.address(aRow + i * 16 + lane % 16, step * 2 + lane / 16));
+    for (int i = 0; i < groups; i++) ptx::loadMatrices(left[i], a.addressFrom(aPlace, i * 16, step * 2));
 #pragma unroll
     for (int j = 0; j < columns / 16; j++) {
       uint32_t right[4];  // two 8-column tiles: rows of b are columns of the product
-      ptx::loadMatrices(right, b.address(bRow + j * 16 + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));
+      ptx::loadMatrices(right, b.addressFrom(bPlace, j * 16, step * 2));
 #pragma unroll
       for (int i = 0; i < groups; i++) {
         ptx::multiplyAdd<Element>(tile.fragments[i][2 * j], left[i], right[0], right[1]);
@@ -73,7 +75,7 @@ template <class Element, int columns, int panels>
 FOVEA_DEVICE void multiplyScaled(WarpTile<Element, columns>& tile, const ProbabilityPanel& probabilities, int row,
                                  const float (&factors)[4], const Panel<panelColumns<Element>> (&values)[panels],
                                  int column) {
-  const int lane = laneIndex();
+  const int place = Panel<panelColumns<Element>>::place(laneIndex() % 16, laneIndex() / 16);
   uint32_t pairs[4];
 #pragma unroll
   for (int i = 0; i < 4; i++) pairs[i] = ptx::pack<Element>(factors[i], factors[i]);
@@ -93,8 +95,7 @@ FOVEA_DEVICE void multiplyScaled(WarpTile<Element, columns>& tile, const Probabi
       const int first = column + j * 16;
       const auto& panel = values[first / panelColumns<Element>];
       uint32_t right[4];  // keys are rows, as stored: transposed while loading
-      ptx::loadMatricesTransposed(right,
-                                  panel.address(step * 16 + lane % 16, first % panelColumns<Element> / 8 + lane / 16));
+      ptx::loadMatricesTransposed(right, panel.addressFrom(place, step * 16, first % panelColumns<Element> / 8));
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         ptx::multiplyAdd<Element>(tile.fragments[i][2 * j], left[i], right[0], right[1]);
@@ -171,7 +172,7 @@ FOVEA_DEVICE void multiplyProbabilities(MatrixTile<groups, columns>& output,
                                         const Probabilities<Element, groups, keys>& p,
                                         const Panel<keys> (&values)[panels], int valueDim) {
   static_assert(columns == panels * panelColumns<Element>);
-  const int lane = laneIndex();
+  const int place = Panel<keys>::place(laneIndex() % 16, laneIndex() / 16);
 #pragma unroll
   for (int panel = 0; panel < panels; panel++) {
     if (panel > 0 && panel * panelColumns<Element> >= valueDim) break;
@@ -180,7 +181,7 @@ FOVEA_DEVICE void multiplyProbabilities(MatrixTile<groups, columns>& output,
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         uint32_t right[4];  // keys are rows, as stored: transposed while loading
-        ptx::loadMatricesTransposed(right, values[panel].address(step * 16 + lane % 16, j * 2 + lane / 16));
+        ptx::loadMatricesTransposed(right, values[panel].addressFrom(place, step * 16, j * 2));
 #pragma unroll
         for (int i = 0; i < groups; i++) {
           ptx::multiplyAdd<Element>(output.fragments[i][panel * 8 + 2 * j], p.fragments[i][step], right[0], right[1]);

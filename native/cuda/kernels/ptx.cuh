@@ -22,6 +22,12 @@ FOVEA_DEVICE int anew(int value) {
   return value;
 }
 
+template <class Element>
+FOVEA_DEVICE const Element* anew(const Element* value) {
+  asm volatile("" : "+l"(value));
+  return value;
+}
+
 FOVEA_DEVICE uint32_t sharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
@@ -31,6 +37,11 @@ FOVEA_DEVICE uint32_t sharedAddress(const void* pointer) {
 /// Copies `bytes` (0 to 16) and fills the rest of the 16 with zeros. Both addresses are multiples of 16.
 FOVEA_DEVICE void copyAsync(uint32_t shared, const void* global, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
+}
+
+/// The same of all 16.
+FOVEA_DEVICE void copyAsync(uint32_t shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
 }
 
 /// The same of 4 bytes, or of 4 zeros.
@@ -128,6 +139,13 @@ FOVEA_DEVICE uint32_t multiplyPair<BFloat>(uint32_t a, uint32_t b) {
   uint32_t product;  // sm_80 multiplies bfloat16 only by adding: -0 leaves the product as it is
   asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(a), "r"(b), "r"(0x80008000u));
   return product;
+}
+
+/// Sums of both halves, of float16.
+FOVEA_DEVICE uint32_t addPair(uint32_t a, uint32_t b) {
+  uint32_t sum;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
 }
 
 FOVEA_DEVICE float toFloat(Half value) {

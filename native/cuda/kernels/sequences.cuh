@@ -26,7 +26,7 @@ FOVEA_DEVICE RowSource<Element> queryRows(const Entry& entry, int head) {
           view.columnStride,
           0,
           nullptr,
-          0,
+          Divisor(1),
           entry.queryAligned != 0};
 }
 
@@ -38,7 +38,7 @@ FOVEA_DEVICE RowSource<Element> keyRows(const Problem& problem, const Entry& ent
           view.columnStride,
           entry.sequence.keyPageStride,
           problem.pageSize > 0 ? entry.sequence.pageTable : nullptr,
-          problem.pageSize,
+          Divisor(problem.pageSize > 0 ? problem.pageSize : 1),
           entry.keyAligned != 0};
 }
 
@@ -50,7 +50,7 @@ FOVEA_DEVICE RowSource<Element> valueRows(const Problem& problem, const Entry& e
           view.columnStride,
           entry.sequence.valuePageStride,
           problem.pageSize > 0 ? entry.sequence.pageTable : nullptr,
-          problem.pageSize,
+          Divisor(problem.pageSize > 0 ? problem.pageSize : 1),
           entry.valueAligned != 0};
 }
 

@@ -80,19 +80,25 @@ FOVEA_DEVICE void rescale(Output& output, const float (&factors)[rows]) {
 /// scores := 2^(scores * unit - reference), and their sums.
 template <class Scores, int rows>
 FOVEA_DEVICE void exponentiate(Scores& scores, RowStates<rows>& states, float unit) {
+  float references[rows], factors[rows];
+#pragma unroll
+  for (int i = 0; i < rows; i++) references[i] = finiteReference(states.reference[i]), factors[i] = unit;
+  if (states.large) {
+#pragma unroll
+    for (int i = 0; i < rows; i++) {
+      const bool large = fabsf(references[i]) >= largeReference;  // as exponent() has it, in these rows alone
+#pragma unroll
+      for (int j = 0; j < Scores::columnsPerThread; j++)
+        if (large) scores.at(i, j) *= unit;
+      if (large) factors[i] = 1;
+    }
+  }
 #pragma unroll
   for (int i = 0; i < rows; i++) {
-    const float reference = finiteReference(states.reference[i]);
-    float factor = unit;
-    if (states.large && fabsf(reference) >= largeReference) {  // as exponent() has it, in these rows alone
-#pragma unroll
-      for (int j = 0; j < Scores::columnsPerThread; j++) scores.at(i, j) *= unit;
-      factor = 1;
-    }
     float sum = 0;  // of the tile by itself: long sums of long sequences would lose digits
 #pragma unroll
     for (int j = 0; j < Scores::columnsPerThread; j++) {
-      scores.at(i, j) = ptx::exp2(fmaf(scores.at(i, j), factor, -reference));
+      scores.at(i, j) = ptx::exp2(fmaf(scores.at(i, j), factors[i], -references[i]));
       sum += scores.at(i, j);
     }
     states.sum[i] += sum;

@@ -60,6 +60,8 @@ template <class Element, int groups, int columns, int aRows, int bRows>
 FOVEA_DEVICE void multiplyPanels(SplitTile<groups, columns>& tile, const Panel<aRows>& a, int aRow,
                                  const Panel<bRows>& b, int bRow, int depth) {
   const int lane = laneIndex();
+  const int aPlace = Panel<aRows>::place(aRow + lane % 16, lane / 16);
+  const int bPlace = Panel<bRows>::place(bRow + lane / 16 * 8 + lane % 8, lane / 8 % 2);
 #pragma unroll
   for (int step = 0; step < 4; step++) {
     if (step * 8 >= depth) break;
@@ -67,7 +69,7 @@ FOVEA_DEVICE void multiplyPanels(SplitTile<groups, columns>& tile, const Panel<a
 #pragma unroll
     for (int i = 0; i < groups; i++) {
       uint32_t left[4];
-      ptx::loadMatrices(left, a.address(aRow + i * 16 + lane % 16, step * 2 + lane / 16));
+      ptx::loadMatrices(left, a.addressFrom(aPlace, i * 16, step * 2));
 #pragma unroll
       for (int k = 0; k < 4; k++) {
         const Split parts = split(left[k], leastScoreFactor);
@@ -78,7 +80,7 @@ FOVEA_DEVICE void multiplyPanels(SplitTile<groups, columns>& tile, const Panel<a
 #pragma unroll
     for (int j = 0; j < columns / 16; j++) {
       uint32_t right[4];  // two 8-column tiles: rows of b are columns of the product
-      ptx::loadMatrices(right, b.address(bRow + j * 16 + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));
+      ptx::loadMatrices(right, b.addressFrom(bPlace, j * 16, step * 2));
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const Split b0 = split(right[2 * half], leastScoreFactor), b1 = split(right[2 * half + 1], leastScoreFactor);

@@ -84,7 +84,7 @@ FOVEA_DEVICE void standardOutput(const StandardArguments& arguments) {
   const TileRange scored = scoredKeyTiles(problem, sequence, queryTile);
   const int64_t block0 = firstBlock(entry, head, queryTile, keyTiles.begin - scored.begin);
   const int blocks = int(keyTiles.end - keyTiles.begin) * (standardKeyTile / standardKeyBlock);
-  const int firstKey = int(keyTiles.begin) * standardKeyTile, keyLength = int(sequence.keyLength);
+  const int firstKey = int(keyTiles.begin) * standardKeyTile;
   const float2* blockRows = blockRowStatistics(entry, block0);
   const char* probabilities = blockProbabilities<Element>(entry, block0);
   const auto load = [&](int stage, int panel) {
@@ -95,8 +95,8 @@ FOVEA_DEVICE void standardOutput(const StandardArguments& arguments) {
     const auto value = valueRows<Element>(problem, entry, head / problem.groupSize());  // not kept in registers
 #pragma unroll
     for (int i = 0; i < valuePanels; i++)
-      loadPanel(to.values[i], value, firstKey + panel * panelKeys, keyLength, firstColumn + i * panelColumns<Element>,
-                problem.valueDim);
+      loadPanel(to.values[i], value, firstKey + panel * panelKeys, int(sequence.keyLength),
+                firstColumn + i * panelColumns<Element>, problem.valueDim);
     ptx::commitCopies();
   };
   const int panels = blocks * panelsPerBlock;

@@ -19,9 +19,14 @@ template <int rows>
 struct alignas(1024) Panel {
   uint4 granules[rows * 8];
 
-  FOVEA_DEVICE static int place(int row, int granule) { return row * 8 + (granule ^ (row % 8)); }
+  FOVEA_DEVICE static int place(int row, int granule) { return row * 8 + (granule ^ (row & 7)); }
   FOVEA_DEVICE uint32_t address(int row, int granule) const {
     return ptx::sharedAddress(granules + place(row, granule));
+  }
+  /// The address `down` rows (a multiple of 8) and `further` granules from a place whose granule has no bit of `further`:
+  /// both leave the swizzle as it is, so of many addresses only one takes more than an exclusive or.
+  FOVEA_DEVICE uint32_t addressFrom(int place, int down, int further) const {
+    return ptx::sharedAddress(granules + (place ^ further) + down * 8);
   }
   FOVEA_DEVICE float4 four(int row, int granule) const {
     return reinterpret_cast<const float4*>(granules)[place(row, granule)];
@@ -40,12 +45,31 @@ struct RowSource {
   const Element* base;
   int64_t rowStride, columnStride, pageStride;  // in elements
   const int32_t* pageTable;                     // null: not paged
-  int pageSize;
+  Divisor pageSize;
   bool aligned;  // every row starts at a multiple of 16 bytes and its columns are neighbours
 
-  FOVEA_DEVICE const Element* row(int index) const {
-    if (!pageTable) return base + index * rowStride;
-    return base + pageTable[index / pageSize] * pageStride + index % pageSize * rowStride;
+  /// Finds row `first` and every `step`th one after it. For those past `last` there may be any address.
+  template <int step, int count>
+  FOVEA_DEVICE void find(const Element* (&at)[count], int first, int last) const {
+    at[0] = base + uint32_t(first) * rowStride;
+    if (pageTable) {
+      Divisor::Quotient row[count];  // of page and place in it
+      row[0] = pageSize.divide(min(first, last));
+      if (uint32_t(row[0].remainder) + (count - 1) * step >= pageSize.divisor) {  // not all in one page
+        uint32_t page[count];
+#pragma unroll
+        for (int i = 1; i < count; i++) row[i] = pageSize.divide(min(first + i * step, last));
+#pragma unroll
+        for (int i = 0; i < count; i++) page[i] = pageTable[row[i].quotient];  // all are asked for before one is used
+#pragma unroll
+        for (int i = 0; i < count; i++)
+          at[i] = base + page[i] * pageStride + uint32_t(row[i].remainder) * rowStride;
+        return;
+      }
+      at[0] = base + uint32_t(pageTable[row[0].quotient]) * pageStride + uint32_t(row[0].remainder) * rowStride;
+    }
+#pragma unroll
+    for (int i = 1; i < count; i++) at[i] = at[i - 1] + step * rowStride;
   }
 };
 
@@ -59,80 +83,70 @@ FOVEA_DEVICE uint4 gatherGranule(const Element* source, int64_t columnStride, in
   } result;
   result.granule = {0, 0, 0, 0};
 #pragma unroll
-  for (int i = 0; i < perGranule; i++)
-    if (i < count) result.elements[i] = source[i * columnStride];
+  for (int i = 0; i < perGranule; i++) {
+    if (i < count) result.elements[i] = *source;
+    source = ptx::anew(source + columnStride);  // or all addresses would be made first
+  }
   return result.granule;
 }
 
-/// Starts copying rows [firstRow, firstRow + rows) and columns [firstColumn, firstColumn + panelColumns) into a panel,
-/// with zeros for rows from rowEnd and columns from columnEnd on; nothing outside is read. All threads of the block
-/// take part. The panel may be read after commitCopies, waitCopies and a barrier.
-template <class Element, int rows>
-FOVEA_DEVICE void loadPanel(Panel<rows>& panel, const RowSource<Element>& source, int firstRow, int rowEnd,
-                            int firstColumn, int columnEnd) {
-  constexpr int perGranule = 16 / int(sizeof(Element));
-#pragma unroll 2  // more would take registers from the products
-  for (int slot = threadIdx.x; slot < rows * 8; slot += standardThreads) {
-    const int row = slot / 8, granule = slot % 8, column = firstColumn + granule * perGranule;
-    int count = min(columnEnd - column, perGranule);
-    if (firstRow + row >= rowEnd || count < 0) count = 0;
-    const Element* from = count > 0 ? source.row(firstRow + row) + column * source.columnStride : source.base;
-    if (source.aligned)
-      ptx::copyAsync(panel.address(row, granule), from, count * int(sizeof(Element)));
-    else
-      panel.granules[panel.place(row, granule)] = gatherGranule(from, source.columnStride, count);
-  }
-}
-
-/// Goes through the rows of a source in order, without a division for each.
-template <class Element>
-class RowCursor {
- public:
-  FOVEA_DEVICE RowCursor(const RowSource<Element>& source, int index) : source_(source), page_(0), inPage_(index) {
-    if (!source.pageTable) return;
-    page_ = index / source.pageSize;
-    inPage_ = index % source.pageSize;
-  }
-  FOVEA_DEVICE const Element* row() const {
-    const Element* page = source_.base;
-    if (source_.pageTable) page += source_.pageTable[page_] * source_.pageStride;
-    return page + inPage_ * source_.rowStride;
-  }
-  FOVEA_DEVICE void advance(int rows) {
-    inPage_ += rows;
-    while (source_.pageTable && inPage_ >= source_.pageSize) {
-      inPage_ -= source_.pageSize;
-      page_++;
-    }
-  }
-
- private:
-  const RowSource<Element>& source_;
-  int page_, inPage_;
-};
-
-/// Starts copying rows into a tile of panels side by side: rows [0, count), which rowAt(row) finds (asked for each row
-/// once, in ascending order per thread, `threads` / 8 rows apart, by all threads), and columns [0, columnEnd). Further
-/// rows, and columns up to the last panel that is begun, become 0; nothing of them is read. All `threads` take part: those
-/// of the block, or of the warp.
-template <int threads, class Element, int rows, int panels, class RowAt>
+/// Starts copying rows into a tile of panels side by side: rows [0, count) and columns [0, columnEnd). Further rows, and
+/// columns up to the last panel that is begun, become 0; nothing of them is read. find(at, row) gives the addresses of
+/// row `row` and of every `threads` / 8th one after it, as many as `at` has; of rows from `count` on it may be any. All
+/// `threads` take part: those of the block, or of the warp. The tile may be read after commitCopies, waitCopies and a
+/// barrier.
+template <int threads, class Element, int rows, int panels, class Find>
 FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int count, int columnEnd,
-                           RowAt rowAt) {
+                           Find find) {
   constexpr int perGranule = 16 / int(sizeof(Element)), step = threads / 8;
-  const int thread = threads == 32 ? laneIndex() : int(threadIdx.x), granule = thread % 8;
-#pragma unroll 2
-  for (int row = thread / 8; row < rows; row += step) {
-    const Element* from = row < count ? rowAt(row) : source.base;
+  constexpr int runs = rows / step, most = threads == standardThreads ? 1 : 4;
+  constexpr int batch = runs < most ? runs : most;  // more would take registers from the products
+  static_assert(rows % step == 0 && runs % batch == 0);
+  const int thread = threads == 32 ? laneIndex() : int(threadIdx.x), firstRow = thread / 8, granule = thread % 8;
+  const auto elementsOf = [&](int panel) {
+    return max(min(columnEnd - panel * panelColumns<Element> - granule * perGranule, perGranule), 0);
+  };
+  const auto isBegun = [&](int panel) { return panel == 0 || panel * panelColumns<Element> < columnEnd; };
+  if (!source.aligned) {
+#pragma unroll 1
+    for (int row = firstRow; row < rows; row += step) {
+      const Element* from[1];
+      find(from, row);
 #pragma unroll
-    for (int panel = 0; panel < panels; panel++) {
-      const int column = panel * panelColumns<Element> + granule * perGranule;
-      if (panel > 0 && panel * panelColumns<Element> >= columnEnd) break;
-      const int elements = row < count ? max(min(columnEnd - column, perGranule), 0) : 0;
-      const Element* at = elements > 0 ? from + column * source.columnStride : source.base;
-      if (source.aligned)
-        ptx::copyAsync(to[panel].address(row, granule), at, elements * int(sizeof(Element)));
-      else
-        to[panel].granules[Panel<rows>::place(row, granule)] = gatherGranule(at, source.columnStride, elements);
+      for (int panel = 0; panel < panels; panel++) {
+        if (!isBegun(panel)) break;
+        const int column = panel * panelColumns<Element> + granule * perGranule;
+        to[panel].granules[Panel<rows>::place(row, granule)] = gatherGranule(
+            from[0] + column * source.columnStride, source.columnStride, row < count ? elementsOf(panel) : 0);
+      }
+    }
+    return;
+  }
+#pragma unroll 1
+  for (int first = 0; first < runs; first += batch) {
+    const int row = firstRow + first * step;
+    const Element* from[batch];
+    find(from, row);
+#pragma unroll
+    for (int i = 0; i < batch; i++) from[i] = ptx::anew(from[i] + granule * perGranule);  // not from `base` for each copy
+    if (count >= rows && columnEnd == panels * panelColumns<Element>) {  // whole: nothing is looked at for each copy
+#pragma unroll
+      for (int panel = 0; panel < panels; panel++)
+#pragma unroll
+        for (int i = 0; i < batch; i++)
+          ptx::copyAsync(to[panel].address(row + i * step, granule),
+                         from[i] + panel * panelColumns<Element>);
+    } else {
+#pragma unroll
+      for (int panel = 0; panel < panels; panel++) {
+        if (!isBegun(panel)) break;
+        const int bytes = elementsOf(panel) * int(sizeof(Element));
+#pragma unroll
+        for (int i = 0; i < batch; i++)
+          ptx::copyAsync(to[panel].address(row + i * step, granule),
+                         from[i] + panel * panelColumns<Element>,
+                         row + i * step < count ? bytes : 0);
+      }
     }
   }
 }
@@ -141,13 +155,19 @@ FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& 
 template <int threads, class Element, int rows, int panels>
 FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int first, int rowEnd,
                            int columnEnd) {
-  int at = (threads == 32 ? laneIndex() : int(threadIdx.x)) / 8;
-  RowCursor<Element> cursor(source, first + at);
-  loadRows<threads>(to, source, rowEnd - first, columnEnd, [&](int row) {
-    cursor.advance(row - at);
-    at = row;
-    return cursor.row();
+  loadRows<threads>(to, source, rowEnd - first, columnEnd, [&](auto& at, int row) {
+    source.template find<threads / 8>(at, first + row, rowEnd - 1);
   });
+}
+
+/// The same for one panel, of columns [firstColumn, firstColumn + panelColumns) of columnEnd, by the standard kernels'
+/// threads.
+template <class Element, int rows>
+FOVEA_DEVICE void loadPanel(Panel<rows>& panel, RowSource<Element> source, int firstRow, int rowEnd, int firstColumn,
+                            int columnEnd) {
+  source.base += firstColumn * source.columnStride;
+  loadRows<standardThreads>(reinterpret_cast<Panel<rows>(&)[1]>(panel), source, firstRow, rowEnd,
+                            min(columnEnd - firstColumn, panelColumns<Element>));
 }
 
 /// Rows that are stored as int8, in pages, each to be multiplied by a number of its own.
@@ -157,7 +177,8 @@ struct ScaledRows {
   int64_t scalesPageStride;  // in elements
 
   FOVEA_DEVICE const float* scale(int index) const {
-    return scales + rows.pageTable[index / rows.pageSize] * scalesPageStride + index % rows.pageSize;
+    const Divisor::Quotient row = rows.pageSize.divide(index);
+    return scales + rows.pageTable[row.quotient] * scalesPageStride + row.remainder;
   }
 };
 
@@ -180,6 +201,20 @@ FOVEA_DEVICE uint4 packGranule(const uint32_t (&bytes)[2], float scale, Element)
   const float4 low = dequantise(bytes[0], scale), high = dequantise(bytes[1], scale);
   return {ptx::pack<Element>(low.x, low.y), ptx::pack<Element>(low.z, low.w), ptx::pack<Element>(high.x, high.y),
           ptx::pack<Element>(high.z, high.w)};
+}
+
+/// The numbers themselves, which are exact in every dtype.
+template <class Element, int words>
+FOVEA_DEVICE uint4 packGranule(const uint32_t (&bytes)[words], Element) {
+  return packGranule(bytes, 1.f, Element{});
+}
+
+/// The same as float16: bytes in the mantissas of 2^10, two at a time.
+FOVEA_DEVICE uint4 packGranule(const uint32_t (&bytes)[2], Half) {
+  const auto pair = [&](uint32_t four, uint32_t places) {
+    return ptx::addPair(__byte_perm(four ^ 0x80808080, 0x64646464, places), 0xe480e480);  // - 1152
+  };
+  return {pair(bytes[0], 0x4140), pair(bytes[0], 0x4342), pair(bytes[1], 0x4140), pair(bytes[1], 0x4342)};
 }
 
 /// A ring of places in shared memory for tiles of keys or values, which all `threads` load and take.
@@ -259,23 +294,26 @@ struct TileRing<Element, int8_t, keys, dims, stages> {
       // rows read together differ in the first of those, and come from different banks.
       static_assert(keys % 8 == 0);
       const int row = (i & ~7) | int(__brev(unsigned(i)) >> 29);
-      const float scale = scaled ? scales[place][row] : 1.f;
+      const int from = Panel<keys>::place(row, granule * perGranule / 16), to = Panel<keys>::place(row, granule);
 #pragma unroll
       for (int panel = 0; panel < panels; panel++) {
-        if (panel > 0 && panel * panelColumns<Element> >= columnEnd) break;
-        const int column = panel * panelColumns<Element> + granule * perGranule;
-        const auto& from = places[place][column / panelColumns<int8_t>];
-        const int inPanel = column % panelColumns<int8_t>;
+        const int column = panel * panelColumns<Element>;
+        if (panel > 0 && column >= columnEnd) break;
+        const auto& stored = places[place][column / panelColumns<int8_t>];
+        const auto* source = reinterpret_cast<const unsigned char*>(
+                                 &stored.granules[from ^ column % panelColumns<int8_t> / 16]) +
+                             granule * perGranule % 16;
         uint32_t bytes[perGranule / 4];
-        const auto* source =
-            reinterpret_cast<const unsigned char*>(&from.granules[from.place(row, inPanel / 16)]) + inPanel % 16;
         if constexpr (perGranule == 8) {  // in one load: in two, four rows would be read at once
           const auto both = *reinterpret_cast<const uint64_t*>(source);
           bytes[0] = uint32_t(both), bytes[1] = uint32_t(both >> 32);
         } else {
           bytes[0] = *reinterpret_cast<const uint32_t*>(source);
         }
-        converted[panel].granules[Panel<keys>::place(row, granule)] = packGranule(bytes, scale, Element{});
+        if constexpr (scaled)
+          converted[panel].granules[to] = packGranule(bytes, scales[place][row], Element{});
+        else
+          converted[panel].granules[to] = packGranule(bytes, Element{});
       }
     }
     if constexpr (threads == 32)

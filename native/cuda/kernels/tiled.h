@@ -45,7 +45,12 @@ constexpr int weightSharedBytes = 2 * (standardQueryTile + standardKeyTile) * pa
 struct RuleArguments {
   Problem problem;       // its `sequences` is unused
   float scale, softcap;  // the problem's, so that no kernel computes in float64
+  Divisor group;         // the problem's groupSize()
 };
+
+inline RuleArguments ruleArguments(const Problem& problem) {
+  return {problem, float(problem.scale), float(problem.softcap), Divisor(problem.groupSize())};
+}
 
 struct TiledArguments : RuleArguments {
   const TiledSequence* table;

@@ -26,9 +26,9 @@ struct PackedRow {
   int query, head;
 };
 
-FOVEA_DEVICE PackedRow packedRow(const Problem& problem, int kvHead, int row) {
-  const int query = row / problem.groupSize();
-  return {query, kvHead * problem.groupSize() + row - query * problem.groupSize()};
+FOVEA_DEVICE PackedRow packedRow(const RuleArguments& arguments, int kvHead, int row) {
+  const Divisor::Quotient place = arguments.group.divide(row);
+  return {place.quotient, kvHead * int(arguments.group.divisor) + place.remainder};
 }
 
 /// Whether more than a positive scale and ranges of keys decides over the scores.
@@ -37,9 +37,10 @@ FOVEA_DEVICE bool isModified(const RuleArguments& arguments, const Sequence& seq
 }
 
 /// The keys that all existing rows of [row, row + rows) see.
-FOVEA_DEVICE KeyRange keysOfEveryRow(const Problem& problem, const Sequence& sequence, int row, int rows) {
-  const int group = problem.groupSize(), last = min((row + rows - 1) / group, int(sequence.queryLength) - 1);
-  const KeyRange a = visibleKeys(problem, sequence, row / group), b = visibleKeys(problem, sequence, last);
+FOVEA_DEVICE KeyRange keysOfEveryRow(const RuleArguments& arguments, const Sequence& sequence, int row, int rows) {
+  const int first = arguments.group.divide(row).quotient, end = arguments.group.divide(row + rows - 1).quotient;
+  const KeyRange a = visibleKeys(arguments.problem, sequence, first),
+                 b = visibleKeys(arguments.problem, sequence, min(end, int(sequence.queryLength) - 1));
   return {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
 }
 
@@ -55,7 +56,7 @@ FOVEA_DEVICE float limitBias(float bias) {
 template <class Element, class Tile, class Action>
 FOVEA_DEVICE void withElements(const RuleArguments& arguments, const View<const Element>& view, const ScorePlace& place,
                                Tile& tile, int i, Action action) {
-  const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
+  const PackedRow row = packedRow(arguments, place.kvHead, place.row + tile.row(i));
   const int64_t stride = view.columnStride;
   const Element* from = view.data + (row.head * view.headStride + row.query * view.rowStride) +
                         (ptx::anew(place.key) + tile.column(0)) * stride;
@@ -105,7 +106,7 @@ FOVEA_DEVICE void addDistances(const RuleArguments& arguments, const Sequence& s
                                Tile& tile) {
 #pragma unroll
   for (int i = 0; i < Tile::rowsPerThread; i++) {
-    const PackedRow row = packedRow(arguments.problem, place.kvHead, place.row + tile.row(i));
+    const PackedRow row = packedRow(arguments, place.kvHead, place.row + tile.row(i));
     const float slope = sequence.alibiSlopes[row.head] * log2e;
     int64_t distance = row.query + sequence.queryOffset - place.key;
     if (place.owners) distance = place.owners[min(row.query, int(sequence.queryLength) - 1)].place - place.key;
@@ -127,10 +128,10 @@ FOVEA_DEVICE void applyMask(const RuleArguments& arguments, const Sequence& sequ
 }
 
 /// The keys that a row sees by length, causality and window; none past the last query.
-FOVEA_DEVICE int2 keysOfRow(const Problem& problem, const Sequence& sequence, int row) {
-  const int query = row / problem.groupSize();
+FOVEA_DEVICE int2 keysOfRow(const RuleArguments& arguments, const Sequence& sequence, int row) {
+  const int query = arguments.group.divide(row).quotient;
   if (query >= sequence.queryLength) return {0, 0};
-  const KeyRange keys = visibleKeys(problem, sequence, query);
+  const KeyRange keys = visibleKeys(arguments.problem, sequence, query);
   return {int(keys.begin), int(keys.end)};
 }
 
@@ -174,7 +175,7 @@ template <class Tile>
 FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                               Tile& tile) {
   return applyRules(arguments, sequence, place, tile,
-                    [&](int row) { return keysOfRow(arguments.problem, sequence, place.row + row); });
+                    [&](int row) { return keysOfRow(arguments, sequence, place.row + row); });
 }
 
 }  // namespace fovea::cuda

@@ -25,11 +25,11 @@
 // float32 goes through the tensor cores as three products of tf32 (split.cuh): 156 / 3 = 52 TFLOP/s on an A100, 2.7
 // times its 19.5 of fused multiply-adds; on an H100 some 100 (mma.sync reaches about 60 % of 495 / 3) beside 67. Per
 // tile, on an A100 SM, of any of the three: 3,072 cycles of mma.sync (8,192 would be of fused multiply-adds); 256 or
-// fewer of exponentials; 896, 1,536, 1,792 of shared memory; and about 1,750, 2,000, 2,000 instructions of each
-// scheduler, a third of them for splitting, so the tensor cores are the limit.
+// fewer of exponentials; 896, 1,536, 1,792 of shared memory; and, at 128 dims, some 2,400 instructions of each scheduler,
+// half of them for splitting, so the tensor cores are the limit.
 //
 // Pages of int8 arrive in the ring as bytes; a tile is converted by all warps, into the place that products read, when its
-// turn comes: 8 KiB more through shared memory per tile of 32 keys x 128 dims, and some 100 instructions of each warp.
+// turn comes: 8 KiB more through shared memory per tile of 32 keys x 128 dims, and some 150 instructions of each warp.
 #pragma once
 #include "softmax.cuh"
 #include "split.cuh"
@@ -65,14 +65,15 @@ FOVEA_DEVICE void storePair(Panel<rows> (&to)[panels], int row, int column, floa
 
 /// Writes the warp's rows [firstRow, firstRow + rows) from panels, where they begin at `staged`, to the output.
 template <class Element, int rows, int panelRows, int panels>
-FOVEA_DEVICE void writeRows(const Problem& problem, const TiledSequence& entry, int kvHead, int firstRow,
+FOVEA_DEVICE void writeRows(const RuleArguments& arguments, const TiledSequence& entry, int kvHead, int firstRow,
                             const Panel<panelRows> (&from)[panels], int staged) {
   constexpr int perGranule = 16 / int(sizeof(Element));
+  const Problem& problem = arguments.problem;
   const View<void>& output = entry.sequence.output;
   const int rowEnd = int(entry.sequence.queryRows) * problem.groupSize(), granule = laneIndex() % 8;
 #pragma unroll 1
   for (int i = laneIndex() / 8; i < rows && firstRow + i < rowEnd; i += 4) {
-    const PackedRow row = packedRow(problem, kvHead, firstRow + i);
+    const PackedRow row = packedRow(arguments, kvHead, firstRow + i);
     auto* to = static_cast<Element*>(output.data) + row.head * output.headStride + row.query * output.rowStride;
 #pragma unroll 1
     for (int panel = 0; panel < panels; panel++) {
@@ -91,14 +92,18 @@ FOVEA_DEVICE void writeRows(const Problem& problem, const TiledSequence& entry, 
 }
 
 template <class Element, class Shared>
-FOVEA_DEVICE void loadQuery(const Problem& problem, const TiledSequence& entry, Shared& shared, int rowCount) {
+FOVEA_DEVICE void loadQuery(const RuleArguments& arguments, const TiledSequence& entry, Shared& shared, int rowCount) {
   const auto query = queryRows<Element>(entry, 0);
   const int64_t headStride = entry.sequence.query.headStride;
   const int firstRow = shared.firstRow, kvHead = shared.kvHead;
-  loadRows<tiledThreads>(shared.query, query, rowCount - firstRow, problem.headDim, [&](int row) {
-    const PackedRow packed = packedRow(problem, kvHead, firstRow + row);
-    const int64_t at = entry.owners ? entry.owners[packed.query].query : packed.query * query.rowStride;
-    return query.base + packed.head * headStride + at;
+  loadRows<tiledThreads>(shared.query, query, rowCount - firstRow, arguments.problem.headDim, [&](auto& from, int row) {
+#pragma unroll
+    for (auto& at : from) {
+      const PackedRow packed = packedRow(arguments, kvHead, max(min(firstRow + row, rowCount - 1), 0));
+      const int64_t place = entry.owners ? entry.owners[packed.query].query : packed.query * query.rowStride;
+      at = query.base + packed.head * headStride + place;
+      row += tiledThreads / 8;
+    }
   });
 }
 
@@ -160,14 +165,14 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
                                               shared.keyLength, tile % 2 == 0 ? problem.headDim : problem.valueDim);
     ptx::commitCopies();
   };
-  loadQuery<Element>(problem, entry, shared, rowCount);
+  loadQuery<Element>(arguments, entry, shared, rowCount);
 #pragma unroll 1
   for (int tile = 0; tile < stages - 1; tile++) load(tile, tile);
 
   const int warpRow = warpIndex() * shape.warpRows();
   const bool hasRows = shared.firstRow + warpRow < rowCount;
   if (laneIndex() == 0) {
-    const KeyRange seen = keysOfEveryRow(problem, sequence, shared.firstRow + warpRow, shape.warpRows());
+    const KeyRange seen = keysOfEveryRow(arguments, sequence, shared.firstRow + warpRow, shape.warpRows());
     const bool modified = isModified(arguments, sequence);
     shared.plainKeys[warpIndex()] = {int(seen.begin), modified ? -1 : int(seen.end) - keys};
   }
@@ -221,7 +226,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
 #pragma unroll
   for (int i = 0; i < Scores::rowsPerThread; i++) {
     const int row = firstRow + warpRow + Scores::row(i);
-    const PackedRow packed = packedRow(problem, kvHead, row);
+    const PackedRow packed = packedRow(arguments, kvHead, row);
     const bool exists = packed.query < sequence.queryLength;
     const float total = rowTotal<Scores::lanesPerRow>(states.sum[i]);
     const float sink = exists && sequence.sinks ? sequence.sinks[packed.head] : negativeInfinity();
@@ -242,7 +247,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
     }
   }
   __syncwarp();
-  writeRows<Element, shape.warpRows()>(problem, entry, kvHead, firstRow + warpRow, shared.query, warpRow);
+  writeRows<Element, shape.warpRows()>(arguments, entry, kvHead, firstRow + warpRow, shared.query, warpRow);
 }
 
 // Registers for `blocks` thread blocks on a multiprocessor.

@@ -144,7 +144,7 @@ FOVEA_DEVICE void finishRows(const TiledSm90Arguments& arguments, const TiledSeq
   const Sequence& sequence = entry.sequence;
 #pragma unroll
   for (int i = 0; i < 2; i++) {
-    const PackedRow packed = packedRow(problem, group, rows.first + Scores::row(i));
+    const PackedRow packed = packedRow(arguments.tiled, group, rows.first + Scores::row(i));
     const bool own = Scores::row(i) < rows.used;
     const bool exists = own && packed.query < sequence.queryLength;
     const float total = rowTotal<Scores::lanesPerRow>(states.sum[i]);
@@ -252,9 +252,9 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
 #pragma unroll 1
         for (; tile < int(own.begin); tile++) passOver();
       const int row = rowsOfWarp(problem, firstQuery()).first;
-      const KeyRange plain = keysOfEveryRow(problem, sequence, row, 16);
+      const KeyRange plain = keysOfEveryRow(arguments.tiled, sequence, row, 16);
       const bool modified = ruled && isModified(arguments.tiled, sequence);
-      if (laneIndex() < 16) rowKeys[laneIndex()] = keysOfRow(problem, sequence, row + laneIndex());
+      if (laneIndex() < 16) rowKeys[laneIndex()] = keysOfRow(arguments.tiled, sequence, row + laneIndex());
       if (firstLane) plainKeys = {int(plain.begin), modified ? -1 : int(plain.end) - shape.keys};
       __syncwarp();
     }

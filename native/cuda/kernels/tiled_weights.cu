@@ -26,16 +26,16 @@ static_assert(weightShape.rows() == standardQueryTile);
 
 /// Rows [row, row + 32) and keys [key, key + 64) of the weights.
 template <class Tile>
-FOVEA_DEVICE void writeWeights(const Problem& problem, const TiledSequence& entry, const ScorePlace& place, float unit,
-                               bool visible, Tile& scores) {
+FOVEA_DEVICE void writeWeights(const RuleArguments& arguments, const TiledSequence& entry, const ScorePlace& place,
+                               float unit, bool visible, Tile& scores) {
   const Sequence& sequence = entry.sequence;
   const View<float>& weights = sequence.weights;
-  const int64_t rowEnd = sequence.queryRows * problem.groupSize();
+  const int64_t rowEnd = sequence.queryRows * arguments.group.divisor;
 #pragma unroll
   for (int i = 0; i < Tile::rowsPerThread; i++) {
     const int row = place.row + scores.row(i);
     if (row >= rowEnd) return;
-    const PackedRow packed = packedRow(problem, place.kvHead, row);
+    const PackedRow packed = packedRow(arguments, place.kvHead, row);
     float* to = weights.data + packed.head * weights.headStride + packed.query * weights.rowStride;
     const float2 state = entry.rows[place.kvHead * rowEnd + row];
 #pragma unroll
@@ -75,9 +75,13 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
     query.base += column * query.columnStride;
     const int64_t headStride = sequence.query.headStride;
     const int columnEnd = min(problem.headDim - column, depth);
-    loadRows<standardThreads>(shared.query[stage], query, rowCount - firstRow, columnEnd, [&](int row) {
-      const PackedRow packed = packedRow(problem, kvHead, firstRow + row);
-      return query.base + packed.head * headStride + packed.query * query.rowStride;
+    loadRows<standardThreads>(shared.query[stage], query, rowCount - firstRow, columnEnd, [&](auto& from, int row) {
+#pragma unroll
+      for (auto& at : from) {
+        const PackedRow packed = packedRow(arguments, kvHead, firstRow + row);
+        at = query.base + packed.head * headStride + packed.query * query.rowStride;
+        row += standardThreads / 8;
+      }
     });
     auto key = keyRows<Element>(problem, entry, kvHead);
     key.base += column * key.columnStride;
@@ -106,7 +110,7 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
   }
   auto& scores = total(products);
   const float unit = hasWork ? applyRules(arguments, sequence, place, scores) : 1.f;
-  writeWeights(problem, entry, place, unit, hasWork, scores);
+  writeWeights(arguments, entry, place, unit, hasWork, scores);
 }
 
 #define FOVEA_TILED_WEIGHTS(suffix, Element)                                           \

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "../../../native/attention/row_store.h"
+#include "../../../native/attention/tiles_cuda.h"
 #include "device_case.h"
 
 namespace fovea::test {
@@ -190,9 +191,27 @@ void sharing(const Case& about) {
   }
 }
 
+/// How kernels divide rows by a page's or a group's size: at all quotients' borders, up to the largest number.
+void division() {
+  constexpr int64_t most = INT32_MAX;
+  std::vector<int64_t> divisors{most - 1, most};
+  for (int64_t divisor = 1; divisor < most; divisor += 1 + divisor / 50) divisors.push_back(divisor);
+  for (const int64_t divisor : divisors) {
+    const cuda::Divisor by(divisor);
+    for (int64_t quotient = 0; quotient <= most / divisor; quotient += 1 + quotient / 50)
+      for (const int64_t number : {quotient * divisor - 1, quotient * divisor, quotient * divisor + 1, most}) {
+        if (number < 0 || number > most) continue;
+        const cuda::Divisor::Quotient found = by.divide(int(number));
+        if (found.quotient != number / divisor || found.remainder != number % divisor)
+          check(false, std::to_string(number) + " / " + std::to_string(divisor));
+      }
+  }
+}
+
 }  // namespace
 
 void addPagesTests(std::vector<Test>& tests) {
+  tests.push_back({"pages: division", division});
   const DType floats[] = {DType::float32, DType::float16, DType::bfloat16};
   const auto add = [&](DType from, DType to, int dims, int rotated, bool interleaved) {
     const std::string name = std::string("store: ") + nameOf(from) + " to " + nameOf(to) + " of " +
