@@ -107,6 +107,20 @@ describe.each(backends)("$name", (backend) => {
         }
       });
 
+      test.skipIf(onCuda).each([-3000, -100, 40, 240, 3000])(
+        "ALiBi of rows from place %i on, whose keys are 0 to 139: weights add up to one",
+        async (queryOffset) => {
+          const given = inputs(queryLength, keyLength);
+          const options = { alibiSlopes: floats([heads], (h) => (h ? 0.0625 : 0.5)), queryOffset };
+          await expectReference(given, options, 5e-4); // terms of 1500 are rounded by 1.2e-4
+          const { weights } = (await compute(given, options))[1]!;
+          for (let row = 0; row < heads * queryLength; row++) {
+            const sum = weights!.subarray(row * keyLength, (row + 1) * keyLength).reduce((a, b) => a + b, 0);
+            expect(Math.abs(sum - 1)).toBeLessThan(5e-6);
+          }
+        },
+      );
+
       test.each([1e38, -1e38, Infinity, -Infinity, NaN])(
         "slopes of %f touch no key that a row does not see",
         async (slope) => {

@@ -16,6 +16,18 @@ FOVEA_INLINE Vec inUnit(Vec value, float unit) {
   return select(isFinite(value), inRange(product, broadcast(__FLT_MAX__)), product);
 }
 
+/// ALiBi's slope of a head, or of each lane's; a term is finite unless the slope is not.
+struct Slope {
+  Vec slope, limit;
+};
+FOVEA_INLINE Slope alibiSlope(Vec slope, float unit) {
+  slope = inUnit(slope, unit);
+  return {slope, select(isFinite(slope), broadcast(__FLT_MAX__), broadcast(infinity))};
+}
+FOVEA_INLINE Vec alibiTerm(const Slope& slope, Vec steps, Vec before) {
+  return inRange(before - slope.slope * fromBits(bits(steps) & 0x7fffffff), slope.limit);
+}
+
 /// row[i] = change(row[i], i), `lanes` at a time.
 template <class Change>
 FOVEA_INLINE void changeRow(float* row, int64_t count, const Change& change) {
@@ -62,14 +74,12 @@ static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_
         row, count, [&](Vec, int64_t) __attribute__((always_inline)) { return zero(); });
   }
   if (sequence.alibiSlopes) {
-    const Vec slope = inUnit(broadcast(sequence.alibiSlopes[head]), unit);
+    const Slope slope = alibiSlope(broadcast(sequence.alibiSlopes[head]), unit);
     const Vec first = broadcast(float(query + sequence.queryOffset - begin));
     // What overflows stays finite: no term hides a key but -inf itself.
-    const Vec limit = select(isFinite(slope), broadcast(__FLT_MAX__), broadcast(infinity));
     changeRow(
         row, count, [&](Vec term, int64_t i) __attribute__((always_inline)) {
-          const Vec distance = fromBits(bits(first - (iota() + float(i))) & 0x7fffffff);
-          return select(isFinite(term), inRange(term - slope * distance, limit), term);
+          return select(isFinite(term), alibiTerm(slope, first - (iota() + float(i)), term), term);
         });
   }
   if (sequence.mask) {

@@ -2,6 +2,7 @@
 #pragma once
 #include "ahead.h"
 #include "microkernel.h"
+#include "modifiers.h"
 #include "rows.h"
 
 namespace fovea::cpu::FOVEA_ISA {
@@ -16,11 +17,15 @@ constexpr int64_t chainDims = 128;
 
 /// What a tile of scores needs besides the product.
 enum class Edge : uint8_t {
-  none,      // every row sees every key
-  bounds,    // compare keys with each row's range
-  mask,      // -inf where the modifier tile is that
-  modifier,  // softcap, then add the modifier tile (bias, ALiBi; -inf where masked)
+  none,         // every row sees every key
+  bounds,       // compare keys with each row's range
+  alibi,        // ALiBi's term, every row sees every key
+  alibiBounds,  // both
+  mask,         // -inf where the modifier tile is that
+  modifier,     // softcap, then add the modifier tile (bias, ALiBi beside others; -inf where masked)
 };
+constexpr bool hasAlibi(Edge edge) { return edge == Edge::alibi || edge == Edge::alibiBounds; }
+constexpr bool hasBounds(Edge edge) { return edge == Edge::bounds || edge == Edge::alibiBounds; }
 
 /// A panel: up to three vectors of rows that walk through the keys together.
 struct Panel {
@@ -30,7 +35,8 @@ struct Panel {
   int64_t keyBegin, keyEnd;      // keys that some row sees
   int64_t innerBegin, innerEnd;  // keys that every row sees
   int64_t begin[panelWidth], end[panelWidth];
-  RowOwner owner[panelWidth];  // lanes past the last row repeat it
+  RowOwner owner[panelWidth];                       // lanes past the last row repeat it
+  float slope[panelWidth], slopeLimit[panelWidth];  // ALiBi's
 
   float* query;   // Q^T [headDim][width], times scale (and log2 e, unless softcap comes between)
   float* output;  // O^T [valueDim padded to tiles][width]
@@ -51,9 +57,11 @@ struct Block {
   float* probabilities;   // P^T [keyBlock][width]
   const float* modifier;  // [keyBlock][width] or null
   bool maskAlone;         // the modifier is 0 or -inf
+  bool alibi;             // scores get ALiBi's term and nothing else
   float softcap;
   Ahead* ahead;
   float low[panelWidth], high[panelWidth];  // each row's range of keys, counted from the block's first
+  float place[panelWidth];                  // ALiBi: each row's place among the keys, likewise
 };
 
 /// Adds the products of more than `chainDims` dims.
@@ -78,10 +86,18 @@ template <int NV, int Tiles, Edge edge>
 FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
                             Vec (&s)[tileRows * Tiles][NV]) {
   constexpr int rows = tileRows * Tiles;
-#pragma GCC unroll 8
-  for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) s[i][v] = edge == Edge::modifier ? zero() : load(minusReference + v * lanes);
+  for (int v = 0; v < NV; v++) {
+    const Vec start = edge == Edge::modifier ? zero() : load(minusReference + v * lanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+      s[i][v] = start;
+      if constexpr (hasAlibi(edge)) {
+        const Slope slope{load(panel.slope + v * lanes), load(panel.slopeLimit + v * lanes)};
+        s[i][v] += alibiTerm(slope, load(block.place + v * lanes) - broadcast(float(key + i)), zero());
+      }
+    }
+  }
 
   const float* keys = block.keys + key * block.keyStride;
   const int64_t headDim = block.problem->headDim;
@@ -100,7 +116,7 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
       for (int v = 0; v < NV; v++) s[i][v] = sum[i][v];
   }
 
-  if constexpr (edge == Edge::bounds) {
+  if constexpr (hasBounds(edge)) {
 #pragma GCC unroll 3
     for (int v = 0; v < NV; v++) {
       const Vec low = load(block.low + v * lanes), high = load(block.high + v * lanes);
@@ -151,10 +167,11 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
   }
 }
 
-/// Where scores are to be rounded before they are compared with the reference; modified ones always are.
+/// Where scores are to be rounded before they are compared with the reference; modified ones always are. With ALiBi
+/// large references are of keys far away, whose terms are as large: the sum starts at the difference.
 template <Edge edge>
 FOVEA_INLINE IntVec isLarge(Vec minusReference) {
-  if constexpr (edge == Edge::modifier) return IntVec{};
+  if constexpr (edge == Edge::modifier || hasAlibi(edge)) return IntVec{};
   return fromBits(bits(minusReference) & 0x7fffffff) >= largeReference;
 }
 
@@ -205,6 +222,23 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
   }
   panel.anyUnset = anyUnset, panel.anyLarge = anyLarge, panel.allUnset = false;
+  if constexpr (hasAlibi(edge)) scoreKeys<NV, 1, edge>(panel, block, key, panel.minusReference, scores);
+}
+
+/// Of the wanted lanes: their highest score of the block's first four keys becomes their reference, if they see any.
+template <int NV>
+FOVEA_NOINLINE void startReference(Panel& panel, const Block& block, const int32_t* wanted) {
+  const float nothing[panelWidth] = {};
+  Vec scores[tileRows][NV];
+  scoreKeys<NV, 1, Edge::alibiBounds>(panel, block, 0, nothing, scores);
+  for (int v = 0; v < NV; v++) {
+    const int at = v * lanes;
+    Vec top = broadcast(-infinity);
+    for (int i = 0; i < tileRows; i++) top = max(scores[i][v], top);
+    const IntVec set = loadAs<IntVec>(wanted + at) & (top > -infinity);
+    store(panel.minusReference + at, select(set, -top, load(panel.minusReference + at)));
+    storeAs(panel.unset + at, loadAs<IntVec>(panel.unset + at) & ~set);
+  }
 }
 
 /// Scores of `4 * Tiles` keys starting at `key` become probabilities. `first` is the first key of this block that the
@@ -216,16 +250,18 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
   Vec s[rows][NV];
   float* probabilities = block.probabilities + key * NV * lanes;
   if constexpr (!online) {
-    // The second visit: the reference is final, only the weights are wanted. Absolute scores, as when the reference
-    // moved.
+    // The second visit: the reference is final, only the weights are wanted. Scores as when the reference moved:
+    // absolute ones, but with ALiBi.
     const float nothing[panelWidth] = {};
-    scoreKeys<NV, Tiles, edge>(panel, block, key, nothing, s);
+    constexpr bool relative = hasAlibi(edge);
+    const float *start = relative ? panel.minusReference : nothing, *after = relative ? nothing : panel.minusReference;
+    scoreKeys<NV, Tiles, edge>(panel, block, key, start, s);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
       for (int v = 0; v < NV; v++)
         store(probabilities + (i * NV + v) * lanes,
-              exp2(s[i][v] + load(panel.minusReference + v * lanes)) * load(panel.factor + v * lanes));
+              exp2(s[i][v] + load(after + v * lanes)) * load(panel.factor + v * lanes));
     return;
   }
   scoreKeys<NV, Tiles, edge>(panel, block, key, panel.minusReference, s);
@@ -320,11 +356,17 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
     walk.template operator()<Edge::modifier>(stop);
   } else {
     const int64_t inner = roundUp(innerBegin, tileRows);
-    if (inner + tileRows <= innerEnd) {
-      walk.template operator()<Edge::bounds>(inner < begin ? begin : inner);
-      walk.template operator()<Edge::none>(innerEnd);
-    }
-    walk.template operator()<Edge::bounds>(stop);
+    const auto walkRanges = [&]<Edge everywhere, Edge bounded>() __attribute__((always_inline)) {
+      if (inner + tileRows <= innerEnd) {
+        walk.template operator()<bounded>(inner < begin ? begin : inner);
+        walk.template operator()<everywhere>(innerEnd);
+      }
+      walk.template operator()<bounded>(stop);
+    };
+    if (block.alibi)
+      walkRanges.template operator()<Edge::alibi, Edge::alibiBounds>();
+    else
+      walkRanges.template operator()<Edge::none, Edge::bounds>();
   }
   if constexpr (online) {
 #pragma GCC unroll 3

@@ -85,6 +85,15 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
     panel.minusReference[lane] = panel.sum[lane] = panel.blockSum[lane] = 0;
     panel.unset[lane] = -1;
   }
+  for (int64_t lane = 0; task.sequence->alibiSlopes && lane < panel.width; lane += lanes) {
+    float slopes[lanes];
+    for (int64_t i = 0; i < lanes; i++) {
+      const RowOwner& owner = panel.owner[lane + i];
+      slopes[i] = owner.sequence->alibiSlopes[owner.head];
+    }
+    const Slope slope = alibiSlope(load(slopes), log2e);
+    store(panel.slope + lane, slope.slope), store(panel.slopeLimit + lane, slope.limit);
+  }
   panel.anyUnset = panel.allUnset = true, panel.anyLarge = false;
   panel.keyBegin = roundDown(least(panel.keyBegin, panel.keyEnd), tileRows);
 
@@ -261,6 +270,50 @@ void writeWeights(const Task& task, const Scratch& scratch, const Panel& panel, 
   }
 }
 
+/// Each row's range of keys and place among them, counted from the block's first key.
+void placeRows(const Panel& panel, int64_t begin, int64_t keys, Block& block) {
+  for (int64_t lane = 0; lane < panel.width; lane++) {
+    const RowOwner& owner = panel.owner[lane];
+    block.low[lane] = float(clamp(panel.begin[lane] - begin, 0, keys));
+    block.high[lane] = float(clamp(panel.end[lane] - begin, 0, keys));
+    block.place[lane] = float(owner.query + owner.sequence->queryOffset - begin);
+  }
+}
+
+constexpr int64_t fewKeys = 32;  // whose references have no time to follow anything
+
+/// With ALiBi a row's scores grow towards its place, and a reference taken from far keys would have to follow them
+/// again and again: it is that of the four keys around the nearest one instead.
+void startReferences(const Task& task, const Scratch& scratch, Panel& panel, Block& block) {
+  int64_t tiles[panelWidth];
+  for (int64_t lane = 0; lane < panel.width; lane++) {
+    const RowOwner& owner = panel.owner[lane];
+    const int64_t begin = panel.begin[lane], end = panel.end[lane];
+    const int64_t nearest = clamp(owner.query + owner.sequence->queryOffset, begin, end - 1);
+    tiles[lane] = end > begin ? roundDown(nearest, tileRows) : -1;
+  }
+  const auto start = panel.width == lanes       ? startReference<1>
+                     : panel.width == 2 * lanes ? startReference<2>
+                                                : startReference<3>;
+  for (int64_t lane = 0; lane < panel.rows; lane++) {
+    const int64_t tile = tiles[lane];
+    if (tile < 0) continue;
+    int32_t wanted[panelWidth];
+    for (int64_t i = 0; i < panel.width; i++) {
+      wanted[i] = tiles[i] == tile ? -1 : 0;
+      if (wanted[i]) tiles[i] = -1;
+    }
+    bringKeys(task, scratch, tile, least(tile + tileRows, task.keyEnd), block);
+    placeRows(panel, tile, tileRows, block);
+    start(panel, block, wanted);
+  }
+  panel.anyUnset = false, panel.allUnset = true;
+  for (int64_t lane = 0; lane < panel.width; lane++) {
+    panel.anyUnset |= panel.unset[lane] != 0;
+    panel.allUnset &= panel.unset[lane] != 0;
+  }
+}
+
 /// All panels against all their keys. online = false: the references are final; writes the weights.
 template <bool online>
 void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
@@ -278,8 +331,11 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
   block.probabilities = scratch.probabilities;
   block.softcap = float(problem.softcap);
   block.maskAlone = sequence.mask && !task.owners && !sequence.bias && !sequence.alibiSlopes && problem.softcap == 0;
+  block.alibi = sequence.alibiSlopes && !sequence.bias && !sequence.mask && problem.softcap == 0;
   Ahead ahead;
   block.ahead = &ahead;
+  const bool starts = online && block.alibi && task.keyEnd - task.keyBegin > fewKeys;
+  for (int64_t p = 0; starts && p < panelCount; p++) startReferences(task, scratch, scratch.panels[p], block);
 
   for (int64_t base = roundDown(firstKey, keyBlock); base < lastKey; base += keyBlock) {
     if (isCancelled(task)) return;
@@ -300,15 +356,12 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
 
       const bool everyRow = from >= panel.innerBegin && to <= panel.innerEnd && to % tileRows == 0;
       block.modifier = nullptr;
-      const bool modified = hasModifiers(sequence) && !(block.maskAlone && allowsAll(panel, from, to));
+      const bool modified = hasModifiers(sequence) && !block.alibi && !(block.maskAlone && allowsAll(panel, from, to));
       if (modified || (problem.softcap > 0 && !everyRow)) {
         if (!packModifier(task, scratch, panel, from, to, scratch.modifier)) continue;
         block.modifier = scratch.modifier - (from - begin) * panel.width;
-      } else if (!everyRow) {
-        for (int64_t lane = 0; lane < panel.width; lane++) {
-          block.low[lane] = float(clamp(panel.begin[lane] - begin, 0, keyBlock));
-          block.high[lane] = float(clamp(panel.end[lane] - begin, 0, keyBlock));
-        }
+      } else if (!everyRow || block.alibi) {
+        placeRows(panel, begin, keyBlock, block);
       }
       if (!brought) {
         bringKeys(task, scratch, begin, end, block);
