@@ -278,7 +278,7 @@ export const hopperMutants: readonly Mutant[] = [
     name: "hopper: narrow panels are described as wide ones",
     find: "rowBytes == 128 ? 1 : 2,",
     replace: "1,",
-    caughtBy: ["numbers", "race-shared"],
+    caughtBy: ["numbers", "race-shared", "copy-in-flight"],
   },
   {
     ...tile,
