@@ -6,11 +6,11 @@
 //       S^T tile by tile -> P^T = 2^(S - m)    base 2: log2 e is folded into Q; the accumulators start at -m
 //       O^T += V^T P^T
 //
-// The reference m of a row (elsewhere its running maximum) moves rarely: it is the maximum of the first scores seen,
-// and moves only when a score exceeds it by `headroom`; then the row's sum, P^T of this block and O^T are rescaled. P
-// up to 2^headroom costs no precision in float32 (that m is small does help: the accumulators start there), only range:
-// sums overflow for values near 2^(127 - headroom - log2 keyLength). Each row decides for itself, so its bits do not
-// depend on its neighbours.
+// The reference m of a row (elsewhere its running maximum) moves rarely: it is the maximum of the first scores seen
+// (with ALiBi, of those nearest to the row's place), and moves only when a score exceeds it by `headroom`; then the
+// row's sum, P^T of this block and O^T are rescaled. P up to 2^headroom costs no precision in float32 (that m is small
+// does help: the accumulators start there), only range: sums overflow for values near 2^(127 - headroom - log2
+// keyLength). Each row decides for itself, so its bits do not depend on its neighbours.
 //
 // Floor per panel and block of 128 keys, D = 64, AVX2: 2 * 128 * 64 * 3 FMAs at two a cycle = 24.6k cycles, plus 128 *
 // 3 exp2 of 11 operations on the same pipes, about 6 %.
