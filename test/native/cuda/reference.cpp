@@ -27,22 +27,44 @@ double keyAt(const Problem& problem, const Sequence& sequence, bool isKey, int64
   return scales ? stored * double(scales[(page * problem.kvHeads + head) * problem.pageSize + inPage]) : stored;
 }
 
-/// One query row; with `rounded`, scores and probabilities are rounded to the dtype on the way.
-Row referenceRow(const Problem& problem, const Sequence& sequence, int64_t head, int64_t query, bool rounded) {
-  const int64_t keys = sequence.keyLength, kvHead = head / problem.groupSize();
+/// A kv head's keys and values in float64, decoded once for all rows: keys [dim][key], so that the scores of
+/// neighbouring keys add up side by side, values [key][dim].
+struct Decoded {
+  std::vector<double> keys, values;
+};
+
+Decoded decode(const Problem& problem, const Sequence& sequence, int64_t kvHead) {
+  const int64_t keys = sequence.keyLength;
+  Decoded decoded{std::vector<double>(size_t(problem.headDim * keys)),
+                  std::vector<double>(size_t(keys * problem.valueDim))};
+  for (int64_t key = 0; key < keys; key++) {
+    for (int64_t d = 0; d < problem.headDim; d++)
+      decoded.keys[size_t(d * keys + key)] = keyAt(problem, sequence, true, kvHead, key, d);
+    for (int64_t d = 0; d < problem.valueDim; d++)
+      decoded.values[size_t(key * problem.valueDim + d)] = keyAt(problem, sequence, false, kvHead, key, d);
+  }
+  return decoded;
+}
+
+/// One query row; with `rounded`, keys (which scales may have made finer), scores and probabilities are rounded to the
+/// dtype on the way.
+Row referenceRow(const Problem& problem, const Sequence& sequence, const Decoded& decoded, int64_t head, int64_t query,
+                 bool rounded) {
+  const int64_t keys = sequence.keyLength;
   const double place = double(query + sequence.queryOffset);
   const auto round = [&](double value) { return rounded ? roundTo(problem.dtype, value) : value; };
+  const bool finer = rounded && problem.keyScales;
   Row row;
   row.output.assign(size_t(problem.valueDim), 0);
   row.weights.assign(size_t(keys), 0);
   if (query >= sequence.queryLength) return row;
+  row.scaled.assign(size_t(keys), 0);
+  for (int64_t d = 0; d < problem.headDim; d++) {
+    const double factor = at(problem.dtype, sequence.query, head, query, d), *of = &decoded.keys[size_t(d * keys)];
+    for (int64_t key = 0; key < keys; key++) row.scaled[size_t(key)] += factor * (finer ? round(of[key]) : of[key]);
+  }
   for (int64_t key = 0; key < keys; key++) {
-    double score = 0;
-    for (int64_t d = 0; d < problem.headDim; d++)
-      score +=
-          at(problem.dtype, sequence.query, head, query, d) * round(keyAt(problem, sequence, true, kvHead, key, d));
-    score *= problem.scale;
-    row.scaled.push_back(score);
+    double score = row.scaled[size_t(key)] *= problem.scale;
     if (problem.softcap > 0) score = problem.softcap * std::tanh(score / problem.softcap);
     row.capped.push_back(score);
     bool allowed = !problem.causal || double(key) <= place;
@@ -67,10 +89,10 @@ Row referenceRow(const Problem& problem, const Sequence& sequence, int64_t head,
   for (const double score : row.biased) sum += std::exp(score - maximum);
   row.lse = maximum + std::log(sum);
   for (size_t key = 0; key < row.biased.size(); key++) {
-    row.weights[key] = round(std::exp(row.biased[key] - maximum) / sum);
+    const double weight = row.weights[key] = round(std::exp(row.biased[key] - maximum) / sum);
     if (row.biased[key] == -INFINITY) continue;
-    for (int64_t d = 0; d < problem.valueDim; d++)
-      row.output[size_t(d)] += row.weights[key] * keyAt(problem, sequence, false, kvHead, int64_t(key), d);
+    const double* values = &decoded.values[key * size_t(problem.valueDim)];
+    for (int64_t d = 0; d < problem.valueDim; d++) row.output[size_t(d)] += weight * values[d];
   }
   return row;
 }
@@ -81,16 +103,21 @@ class Comparison {
 
   std::string run() {
     for (int64_t i = 0; i < problem_.sequenceCount && fault_.empty(); i++)
-      for (int64_t head = 0; head < problem_.heads; head++)
-        for (int64_t query = 0; query < problem_.sequences[i].queryRows; query++)
-          compareRow(problem_.sequences[i], head, query);
+      for (int64_t kvHead = 0; kvHead < problem_.kvHeads; kvHead++) compareGroup(problem_.sequences[i], kvHead);
     return fault_.empty() ? compareErrors() : fault_;
   }
 
  private:
-  void compareRow(const Sequence& sequence, int64_t head, int64_t query) {
-    const Row exact = referenceRow(problem_, sequence, head, query, false);
-    const Row rounded = problem_.dtype == DType::float32 ? exact : referenceRow(problem_, sequence, head, query, true);
+  void compareGroup(const Sequence& sequence, int64_t kvHead) {
+    const Decoded decoded = decode(problem_, sequence, kvHead);
+    const int64_t group = problem_.groupSize();
+    for (int64_t head = kvHead * group; head < (kvHead + 1) * group; head++)
+      for (int64_t query = 0; query < sequence.queryRows; query++) compareRow(sequence, decoded, head, query);
+  }
+
+  void compareRow(const Sequence& sequence, const Decoded& decoded, int64_t head, int64_t query) {
+    const auto rowOf = [&](bool rounded) { return referenceRow(problem_, sequence, decoded, head, query, rounded); };
+    const Row exact = rowOf(false), rounded = problem_.dtype == DType::float32 ? exact : rowOf(true);
     largest_ = std::max(largest_, exact.largest);
     const bool exists = query < sequence.queryLength;
     for (int64_t d = 0; d < problem_.valueDim; d++) {
