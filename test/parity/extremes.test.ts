@@ -98,6 +98,16 @@ describe.each(backends)("$name", (backend) => {
         },
       );
 
+      test("a NaN stays one through a softcap", async () => {
+        const clean = inputs(queryLength, keyLength);
+        await expectReference({ ...clean, key: poison(clean.key, [50], NaN) }, { softcap: 30, causal: true });
+      });
+
+      test.each([1e-42, 1e-30, 1e30, 2e38])("a softcap of %f", async (softcap) => {
+        await expectReference(inputs(queryLength, keyLength), { softcap });
+        await expectReference(inputs(queryLength, keyLength, 0), { softcap });
+      });
+
       test.skipIf(onCuda)("slopes of any finite size hide no key", async () => {
         for (const { output, lse } of await compute(inputs(queryLength, 9), {
           alibiSlopes: floats([heads], (h) => (h ? 3e38 : -3e38)),

@@ -18,7 +18,7 @@ struct RowsAhead {
 
 /// What is to be asked for, and how much of it at a time.
 struct Ahead {
-  RowsAhead parts[4];
+  RowsAhead parts[6];
   int count = 0, current = 0;
   int64_t rowsPerStep = 1;
 };
@@ -53,6 +53,24 @@ FOVEA_INLINE void addRows(Ahead& ahead, const Task& task, const View<Element>& v
   part.run = part.row = (const char*)view.data + size * (kvHead * group * view.headStride + begin * view.rowStride);
   part.stride = size * view.rowStride, part.runStride = size * view.headStride, part.bytes = size * dims;
   part.inRun = part.runRows = rows, part.left = rows * group;
+}
+
+/// Columns [begin, end) of a bias or mask for the task's rows [rowBegin, rowEnd): query by query, head by head of the
+/// group.
+template <class Element>
+FOVEA_INLINE void addModifiers(Ahead& ahead, const Task& task, const View<Element>& view, int64_t size,
+                               int64_t rowBegin, int64_t rowEnd, int64_t begin, int64_t end) {
+  if (!view || begin >= end || rowBegin >= rowEnd || view.columnStride != 1 || view.rowStride == 0 || task.owners)
+    return;
+  const int64_t group = task.problem->groupSize(), heads = view.headStride == 0 ? 1 : group;
+  const int64_t first = rowBegin / group, queries = (rowEnd - 1) / group + 1 - first;
+  RowsAhead& part = ahead.parts[ahead.count++];
+  part = {};
+  part.run = part.row =
+      (const char*)view.data + size * (task.kvHead * group * view.headStride + first * view.rowStride + begin);
+  part.stride = size * view.headStride, part.runStride = size * view.rowStride, part.bytes = size * (end - begin);
+  part.inRun = part.runRows = heads, part.left = queries * heads;
+  if (heads == 1) part.stride = part.runStride, part.inRun = part.runRows = queries;
 }
 
 /// Spreads what was added over some `steps` calls of askAhead.

@@ -13,7 +13,8 @@ FOVEA_INLINE Vec inRange(Vec value, Vec limit) {
 /// A finite term stays finite: the lowest float, say, is no mask.
 FOVEA_INLINE Vec inUnit(Vec value, float unit) {
   const Vec product = value * unit;
-  return select(isFinite(value), inRange(product, broadcast(__FLT_MAX__)), product);
+  const IntVec overflows = ~isFinite(product) & isFinite(value);
+  return select(overflows, select(value > 0, broadcast(__FLT_MAX__), broadcast(-__FLT_MAX__)), product);
 }
 
 /// ALiBi's slope of a head, or of each lane's; a term is finite unless the slope is not.
@@ -49,6 +50,27 @@ FOVEA_INLINE void maskRow(const uint8_t* allowed, int64_t stride, int64_t count,
       store(row + i, select(yes, load(row + i), broadcast(-infinity)));
     }
   for (; i < count; i++) row[i] = allowed[i * stride] ? row[i] : -infinity;
+}
+
+/// Masks of `lanes` rows become [count][stride], each row in its own column of `to`: -inf where a byte is 0, else 0.
+/// `count` is a multiple of four: four keys' bytes are one number of each row.
+static inline void interleaveMask(const uint8_t* const rows[lanes], int64_t count, float* to, int64_t stride) {
+  for (int64_t i = 0; i < count; i += 4) {
+    IntVec four;
+#pragma GCC unroll 16
+    for (int row = 0; row < lanes; row++) std::memcpy((int32_t*)&four + row, rows[row] + i, 4);
+#pragma GCC unroll 4
+    for (int key = 0; key < 4; key++) {
+      const IntVec hidden = (four & int32_t(255u << 8 * key)) == 0;
+      store(to + (i + key) * stride, fromBits(hidden & bits(broadcast(-infinity))));
+    }
+  }
+}
+
+FOVEA_INLINE bool anyVisible(const float* row, int64_t count) {
+  for (int64_t i = 0; i < count; i++)
+    if (row[i] != -infinity) return true;
+  return false;
 }
 
 /// Fills to[0, keyEnd - keyBegin) for keys [keyBegin, keyEnd) of one query row. Bias and mask are read for visible keys
@@ -88,9 +110,7 @@ static bool modifierRow(const Problem& problem, const Sequence& sequence, int64_
             count, row);
   }
   if (!sequence.bias && !sequence.mask) return count > 0;
-  for (int64_t i = 0; i < count; i++)
-    if (row[i] != -infinity) return true;
-  return false;
+  return anyVisible(row, count);
 }
 
 /// Whether scores need more than the product and the bounds of each row.

@@ -92,20 +92,29 @@ FOVEA_INLINE void transposeQuads(Vec& a, Vec& b, Vec& c, Vec& d) {
   c = pick<0, 1, 4, 5>(ab1, cd1), d = pick<2, 3, 6, 7>(ab1, cd1);
 }
 
-/// `lanes` rows of `count` floats become [count][stride], each row in its own column of `to`, times `factor`. Of one
-/// dimension four are transposed at a time, of rows `lanes`: row 4 q + i goes as quad q of vector i.
-static inline void interleaveRows(const float* const rows[lanes], int64_t count, float* to, int64_t stride,
-                                  float factor) {
+/// `lanes` rows of `count` floats become [count][stride], each row in its own column of `to`, changed on the way. Of
+/// one dimension four are transposed at a time, of rows `lanes`: row 4 q + i goes as quad q of vector i.
+template <class Change>
+FOVEA_INLINE void interleaveChanged(const float* const rows[lanes], int64_t count, float* to, int64_t stride,
+                                    const Change& change) {
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
-    Vec a = loadQuads(rows, i) * factor, b = loadQuads(rows + 1, i) * factor;
-    Vec c = loadQuads(rows + 2, i) * factor, d = loadQuads(rows + 3, i) * factor;
+    Vec a = loadQuads(rows, i), b = loadQuads(rows + 1, i), c = loadQuads(rows + 2, i), d = loadQuads(rows + 3, i);
     transposeQuads(a, b, c, d);
-    store(to + i * stride, a), store(to + (i + 1) * stride, b);
-    store(to + (i + 2) * stride, c), store(to + (i + 3) * stride, d);
+    store(to + i * stride, change(a)), store(to + (i + 1) * stride, change(b));
+    store(to + (i + 2) * stride, change(c)), store(to + (i + 3) * stride, change(d));
   }
-  for (; i < count; i++)
-    for (int row = 0; row < lanes; row++) to[i * stride + row] = rows[row][i] * factor;
+  for (; i < count; i++) {
+    float column[lanes];
+    for (int row = 0; row < lanes; row++) column[row] = rows[row][i];
+    store(to + i * stride, change(load(column)));
+  }
+}
+/// The same, times `factor`.
+static inline void interleaveRows(const float* const rows[lanes], int64_t count, float* to, int64_t stride,
+                                  float factor) {
+  interleaveChanged(
+      rows, count, to, stride, [&](Vec value) __attribute__((always_inline)) { return value * factor; });
 }
 
 /// The inverse of interleaveRows: `lanes` neighbouring columns of [count][stride] become rows, each times its own

@@ -78,7 +78,8 @@ FOVEA_NOINLINE void multiplyWide(const float* keys, int64_t keyStride, const flo
 
 /// Products to capped scores, in base 2.
 FOVEA_NOINLINE void capScores(Vec* scores, int64_t count, float softcap) {
-  for (int64_t i = 0; i < count; i++) scores[i] = tanh(scores[i] / softcap) * (softcap * log2e);
+  const float inverse = 1 / softcap > __FLT_MAX__ ? __FLT_MAX__ : 1 / softcap;
+  for (int64_t i = 0; i < count; i++) scores[i] = tanh(scores[i] * inverse) * (softcap * log2e);
 }
 
 /// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference.

@@ -177,13 +177,20 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   }
 }
 
-/// What to ask for, in so many steps, while `block` of the keys `all` is computed: the next block or, at the last one,
-/// the rows of outputs and what the next kv head begins with.
-void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t steps, bool online, Ahead& ahead) {
+/// What to ask for, in so many steps, while `block` of the keys `all` is computed, in the order of its use: bias and
+/// mask of all panels but the first, whose rows end at `firstEnd`; the next block, with bias and mask of the first
+/// panel, or, at the last one, the rows of outputs and what the next kv head begins with.
+void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t firstEnd, int64_t steps, bool online,
+               Ahead& ahead) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
   const int64_t keyBlock = task.plan->keyBlock;
   ahead.count = ahead.current = 0;
+  const auto addPanels = [&](int64_t rowBegin, int64_t rowEnd, int64_t begin, int64_t end) {
+    addModifiers(ahead, task, sequence.bias, byteSize(problem.biasDtype), rowBegin, rowEnd, begin, end);
+    addModifiers(ahead, task, sequence.mask, 1, rowBegin, rowEnd, begin, end);
+  };
+  addPanels(firstEnd, task.rowEnd, block.begin, block.end);
   int64_t kvHead = task.kvHead, begin = block.end;
   if (begin == all.end && online) {
     if (!task.partial.output) addRows(ahead, task, sequence.output, problem.valueDim, kvHead);
@@ -192,6 +199,7 @@ void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t steps, bo
   const int64_t end = least(roundDown(begin, keyBlock) + keyBlock, all.end);
   addKeys(ahead, task, sequence.key, sequence.keyPageStride, problem.headDim, kvHead, begin, end);
   if (online) addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, kvHead, begin, end);
+  if (kvHead == task.kvHead) addPanels(task.rowBegin, firstEnd, begin, end);
   spreadAhead(ahead, steps);
 }
 
@@ -226,28 +234,65 @@ bool allowsAll(const Panel& panel, int64_t begin, int64_t end) {
   return true;
 }
 
+/// Whether what modifies scores is a bias of float32, neighbouring keys side by side: rows that see all may be read
+/// where they lie.
+bool isBiasAlone(const Task& task) {
+  const Sequence& sequence = *task.sequence;
+  return !task.owners && sequence.bias && task.problem->biasDtype == DType::float32 &&
+         sequence.bias.columnStride == 1 && !sequence.mask && !sequence.alibiSlopes;
+}
+
+/// A vector of rows of packModifier's tile where a mask alone modifies scores and they all see keys [begin, end), whole
+/// tiles. `any` becomes true if one is allowed.
+bool packMask(const Panel& panel, int64_t lane, int64_t begin, int64_t end, float* to, bool& any) {
+  const uint8_t* rows[lanes];
+  for (int64_t i = 0; i < lanes; i++) {
+    const RowOwner& owner = panel.owner[lane + i];
+    const auto& mask = owner.sequence->mask;
+    if (mask.columnStride != 1 || panel.begin[lane + i] > begin || panel.end[lane + i] < end) return false;
+    rows[i] = mask.data + owner.head * mask.headStride + owner.query * mask.rowStride + begin;
+    for (int64_t key = 0; !any && key < end - begin; key++) any = rows[i][key] != 0;
+  }
+  interleaveMask(rows, end - begin, to, panel.width);
+  return true;
+}
+
 /// The panel's modifier tile for keys [begin, end) of the sequence, padded with -inf to whole tiles; false if all is
 /// masked. A part may begin within the first tile, whose keys before that are another's.
 bool packModifier(const Task& task, const Scratch& scratch, const Panel& panel, int64_t begin, int64_t end, float* to) {
   const int64_t count = roundUp(end - begin, tileRows), staging = task.plan->keyBlock + lanes;
   const int64_t first = most(begin, task.keyBegin);
+  const bool inPlace = isBiasAlone(task) && first + count == end;
+  const bool masksAlone = !task.owners && !task.sequence->bias && !task.sequence->alibiSlopes;
   bool any = false;
   for (int64_t lane = 0; lane < panel.width; lane += lanes) {
+    if (task.sequence->mask && masksAlone && first + count == end && packMask(panel, lane, begin, end, to + lane, any))
+      continue;
     const float* rows[lanes];
     for (int64_t i = 0; i < lanes; i++) {
       if (lane + i >= panel.rows || (i > 0 && modifiedAlike(panel, lane + i))) {
         rows[i] = rows[i - 1];
         continue;
       }
-      float* own = scratch.staging + i * staging;
       const RowOwner& owner = panel.owner[lane + i];
+      if (inPlace && panel.begin[lane + i] <= begin && panel.end[lane + i] >= end) {
+        const auto& bias = owner.sequence->bias;
+        rows[i] = (const float*)bias.data + owner.head * bias.headStride + owner.query * bias.rowStride + begin;
+        any = any || anyVisible(rows[i], count);
+        continue;
+      }
+      float* own = scratch.staging + i * staging;
       for (int64_t key = begin; key < first; key++) own[key - begin] = -infinity;
-      any |= modifierRow(*task.problem, *owner.sequence, owner.head, owner.query, first, end, log2e,
-                         own + (first - begin));
+      any |= modifierRow(*task.problem, *owner.sequence, owner.head, owner.query, first, end, 1, own + (first - begin));
       for (int64_t key = end - begin; key < count; key++) own[key] = -infinity;
       rows[i] = own;
     }
-    interleaveRows(rows, count, to + lane, panel.width, 1);
+    if (masksAlone)
+      interleaveRows(rows, count, to + lane, panel.width, 1);
+    else
+      interleaveChanged(
+          rows, count, to + lane, panel.width,
+          [](Vec term) __attribute__((always_inline)) { return inUnit(term, log2e); });
   }
   return any;
 }
@@ -348,7 +393,8 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
       if (keys > 0)
         steps += keys / (panel.width == lanes ? 2 * tileRows : tileRows) + (online ? problem.valueDim / tileRows : 0);
     }
-    planAhead(task, {firstKey, lastKey}, {begin, end}, steps, online, ahead);
+    planAhead(task, {firstKey, lastKey}, {begin, end}, scratch.panels[0].rowBegin + scratch.panels[0].rows, steps,
+              online, ahead);
     for (int64_t p = 0; p < panelCount; p++) {
       Panel& panel = scratch.panels[p];
       const int64_t from = most(panel.keyBegin, begin), to = least(panel.keyEnd, end);
