@@ -230,6 +230,12 @@ describe.each(backends)("$name", (backend) => {
         await expectReference(inputs(queryLength, keyLength, -factor), { causal: true }, factor > 100 ? 1e-3 : 1e-4);
       });
 
+      test.each([1e7, 1e10, 1e18])("the same with ALiBi, queries %f times as large", async (factor) => {
+        const alibiSlopes = floats([heads], (h) => (h ? 0.0625 : 0.5));
+        for (const options of [{ alibiSlopes }, { alibiSlopes, causal: true }])
+          await expectReference(inputs(queryLength, keyLength, factor), options, 1e-3);
+      });
+
       test.each([1e6, 1e9, 1e15])("equal keys have equal weights, queries %f times as large", async (factor) => {
         const given = inputs(queryLength, keyLength, factor);
         const { query, key } = given;

@@ -11,6 +11,7 @@ namespace {  // one user, tiled.cpp
 constexpr float headroom = 10;  // log2
 /// From here on, what a sum that starts at minus the reference loses to rounding would show in the probabilities.
 constexpr float largeReference = 1024;
+constexpr float largeAlibiReference = 1 << 20;  // rounding 128 products beside it is off by 8 at most
 /// Dims whose products are summed one after the other. The sum starts at minus the reference, so every addition rounds
 /// as a number of that size does; products of further dims are summed by themselves, from zero.
 constexpr int64_t chainDims = 128;
@@ -169,11 +170,25 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
 }
 
 /// Where scores are to be rounded before they are compared with the reference; modified ones always are. With ALiBi
-/// large references are of keys far away, whose terms are as large: the sum starts at the difference.
+/// large references are mostly of keys far away, whose terms are as large: the sum starts at the difference, and only
+/// references whose own rounding could take an exponent out of range are large.
 template <Edge edge>
 FOVEA_INLINE IntVec isLarge(Vec minusReference) {
-  if constexpr (edge == Edge::modifier || hasAlibi(edge)) return IntVec{};
-  return fromBits(bits(minusReference) & 0x7fffffff) >= largeReference;
+  if constexpr (edge == Edge::modifier) return IntVec{};
+  return fromBits(bits(minusReference) & 0x7fffffff) >= (hasAlibi(edge) ? largeAlibiReference : largeReference);
+}
+
+/// Rounds the scores of rows with a large reference before they are compared with it, where there are such.
+template <int NV, int Tiles, Edge edge>
+FOVEA_NOINLINE void roundLarge(const Panel& panel, const Block& block, int64_t key, Vec* scores) {
+  const float nothing[panelWidth] = {};
+  Vec absolute[tileRows * Tiles][NV];
+  scoreKeys<NV, Tiles, edge>(panel, block, key, nothing, absolute);
+  for (int i = 0; i < tileRows * Tiles; i++)
+    for (int v = 0; v < NV; v++) {
+      const Vec reference = load(panel.minusReference + v * lanes);
+      scores[i * NV + v] = select(isLarge<edge>(reference), absolute[i][v] + reference, scores[i * NV + v]);
+    }
 }
 
 /// Rare: some score exceeds its row's reference by more than the headroom, or is the row's first. Raises the reference
@@ -223,7 +238,10 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
   }
   panel.anyUnset = anyUnset, panel.anyLarge = anyLarge, panel.allUnset = false;
-  if constexpr (hasAlibi(edge)) scoreKeys<NV, 1, edge>(panel, block, key, panel.minusReference, scores);
+  if constexpr (hasAlibi(edge)) {
+    scoreKeys<NV, 1, edge>(panel, block, key, panel.minusReference, scores);
+    if (anyLarge) roundLarge<NV, 1, edge>(panel, block, key, &scores[0][0]);
+  }
 }
 
 /// Of the wanted lanes: their highest score of the block's first four keys becomes their reference, if they see any.
@@ -252,11 +270,20 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
   float* probabilities = block.probabilities + key * NV * lanes;
   if constexpr (!online) {
     // The second visit: the reference is final, only the weights are wanted. Scores as when the reference moved:
-    // absolute ones, but with ALiBi.
+    // absolute ones, but with ALiBi only where the reference is large.
     const float nothing[panelWidth] = {};
     constexpr bool relative = hasAlibi(edge);
     const float *start = relative ? panel.minusReference : nothing, *after = relative ? nothing : panel.minusReference;
     scoreKeys<NV, Tiles, edge>(panel, block, key, start, s);
+    if constexpr (relative)
+      if (__builtin_expect(panel.anyLarge, 0)) {
+        Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
+        for (int i = 0; i < rows; i++)
+          for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
+        roundLarge<NV, Tiles, edge>(panel, block, key, &copy[0][0]);
+        for (int i = 0; i < rows; i++)
+          for (int v = 0; v < NV; v++) s[i][v] = copy[i][v];
+      }
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3

@@ -356,6 +356,7 @@ void startReferences(const Task& task, const Scratch& scratch, Panel& panel, Blo
   for (int64_t lane = 0; lane < panel.width; lane++) {
     panel.anyUnset |= panel.unset[lane] != 0;
     panel.allUnset &= panel.unset[lane] != 0;
+    panel.anyLarge |= anyTrue(isLarge<Edge::alibi>(broadcast(panel.minusReference[lane])));
   }
 }
 
