@@ -53,7 +53,9 @@ struct Block {
   const Problem* problem;
   const float* keys;  // [key][headDim], rows keyStride apart: where they lie, or staged
   int64_t keyStride;
-  const float* values;  // d of a key: [key * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
+  int64_t tail;           // keys from here on lie at tailKeys, rows headDim apart
+  const float* tailKeys;  // a tile
+  const float* values;    // d of a key: [key * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
   int64_t valueStride, valueTileStride;
   float* probabilities;   // P^T [keyBlock][width]
   const float* modifier;  // [keyBlock][width] or null
@@ -101,17 +103,19 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
     }
   }
 
-  const float* keys = block.keys + key * block.keyStride;
   const int64_t headDim = block.problem->headDim;
+  const float* keys = block.keys + key * block.keyStride;
+  int64_t keyStride = block.keyStride;
+  if (key >= block.tail) keys = block.tailKeys, keyStride = headDim;
   if (headDim <= chainDims) {
-    multiply<NV, rows>(keys, block.keyStride, 1, panel.query, headDim, s);
+    multiply<NV, rows>(keys, keyStride, 1, panel.query, headDim, s);
   } else {
     Vec sum[rows][NV];  // s itself is never addressed and stays in registers
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
       for (int v = 0; v < NV; v++) sum[i][v] = s[i][v];
-    multiplyWide<NV, rows>(keys, block.keyStride, panel.query, headDim, sum);
+    multiplyWide<NV, rows>(keys, keyStride, panel.query, headDim, sum);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
@@ -371,7 +375,8 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
     if constexpr (tiles > 1 && online)
       if (panel.allUnset && key + tileRows <= to)
         scoreTile<NV, 1, edge, online>(panel, block, key, begin), key += tileRows;
-    for (; key + step <= to; key += step) {
+    // Two tiles at a time are neighbours.
+    for (const int64_t last = tiles > 1 ? least(to, block.tail) : to; key + step <= last; key += step) {
       askAhead(*block.ahead);
       scoreTile<NV, tiles, edge, online>(panel, block, key, begin);
     }
@@ -403,7 +408,7 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
       store(sum, load(sum) + load(blockSum));
       store(blockSum, zero());
     }
-    accumulateOutput<NV>(panel, block, begin, stop);
+    accumulateOutput<NV>(panel, block, begin, end);
   }
 }
 

@@ -54,12 +54,11 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
   return used;
 }
 
-/// Whether rows of keys or values up to `stop` can be read where they lie: float32, neighbours, at one stride. Rows far
-/// apart (a layout with heads inside) meet few of the L1 cache's sets.
-bool inPlace(const Problem& problem, const Sequence& sequence, const View<const void>& view, int64_t dims,
-             int64_t stop) {
+/// Whether rows of keys or values can be read where they lie: float32, neighbours, at one stride. Rows far apart (a
+/// layout with heads inside) meet few of the L1 cache's sets.
+bool inPlace(const Problem& problem, const View<const void>& view, int64_t dims) {
   return problem.kvDtype() == DType::float32 && problem.pageSize == 0 && view.columnStride == 1 &&
-         isCompact(view, dims) && stop <= sequence.keyLength;
+         isCompact(view, dims);
 }
 
 /// The panel's rows: query packed and scaled, ranges of keys, empty output.
@@ -115,8 +114,8 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
   std::memset(panel.output, 0, sizeof(float) * size_t(dims * panel.width));
 }
 
-/// Keys [begin, end), rounded up to whole tiles, as float32 rows: in place if they are that, else staged; what is
-/// missing from the last tile is zero.
+/// Keys [begin, end), rounded up to whole tiles, as float32 rows: in place if they are that, else staged, as is a last
+/// tile that reaches past the sequence; what is missing from it is zero.
 void bringKeys(const Task& task, const Scratch& scratch, int64_t begin, int64_t end, Block& block) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
@@ -124,11 +123,15 @@ void bringKeys(const Task& task, const Scratch& scratch, int64_t begin, int64_t 
   const auto row = [&](int64_t key) {
     return keyRow(problem, sequence, sequence.key, sequence.keyPageStride, task.kvHead, key);
   };
-  if (inPlace(problem, sequence, sequence.key, headDim, stop)) {
+  block.tail = INT64_MAX, block.tailKeys = scratch.keys;
+  if (inPlace(problem, sequence.key, headDim)) {
     block.keys = (const float*)row(begin), block.keyStride = sequence.key.rowStride;
-    return;
+    if (stop <= sequence.keyLength) return;
+    block.tail = stop - tileRows - begin;
+    begin = stop - tileRows;
+  } else {
+    block.keys = scratch.keys, block.keyStride = headDim;
   }
-  block.keys = scratch.keys, block.keyStride = headDim;
   for (int64_t key = begin; key < end; key++) {
     float* own = scratch.keys + (key - begin) * headDim;
     readRow(row(key), problem.kvDtype(), sequence.key.columnStride, headDim, own);
@@ -137,7 +140,7 @@ void bringKeys(const Task& task, const Scratch& scratch, int64_t begin, int64_t 
   std::memset(scratch.keys + (end - begin) * headDim, 0, sizeof(float) * size_t((stop - end) * headDim));
 }
 
-/// Values [begin, end) likewise; packed as tiles [dim / 4][key][4] where a column of them would meet few cache sets.
+/// Values [begin, end), likewise; packed as tiles [dim / 4][key][4] where a column of them would meet few cache sets.
 void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_t end, Block& block) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
@@ -145,8 +148,7 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   const auto row = [&](int64_t key) {
     return keyRow(problem, sequence, sequence.value, sequence.valuePageStride, task.kvHead, key);
   };
-  if (!task.plan->packValues && whole == valueDim &&
-      inPlace(problem, sequence, sequence.value, valueDim, roundUp(end, tileRows))) {
+  if (!task.plan->packValues && whole == valueDim && inPlace(problem, sequence.value, valueDim)) {
     block.values = (const float*)row(begin);
     block.valueStride = sequence.value.rowStride, block.valueTileStride = tileRows;
     return;
