@@ -14,6 +14,7 @@ const problems: SomeSpec[] = [
   { queries: [9, 26], keys: [60, 131], headDim: 12, mask: "1hqk", window: { left: 40, right: 9 }, layout: "bshd" },
   { queries: [5, 1], keys: [50, 33], headDim: 12, pageSize: 16, mask: "qk", softcap: 9 },
   { queries: [2, 2], keys: [2100, 30], headDim: 4, causal: true },
+  { queries: [3, 5], keys: [20, 0], headDim: 12, pageSize: 16 },
 ];
 
 describe.each(dtypes)("%s", (dtype) => {

@@ -58,7 +58,8 @@ FOVEA_DEVICE void standardScores(const StandardArguments& arguments) {
   const int firstKey = int(keyTiles.begin + keyTile) * standardKeyTile;
   const int queryLength = int(sequence.queryLength), keyLength = int(sequence.keyLength);
   const auto load = [&](int stage, int column) {  // past the last column: nothing, but a group to count
-    if (column >= problem.headDim) return ptx::commitCopies();
+    // Nor without any key, whose scores are written all the same: there is no last row, nor a page of it.
+    if (column >= problem.headDim || keyLength == 0) return ptx::commitCopies();
     // Where the rows are is read from the table each time: held in registers, it would push out accumulators.
     const auto query = queryRows<Element>(entry, head);
     loadPanel(shared.panels.query[stage], query, firstQuery, queryLength, column, problem.headDim);
