@@ -58,7 +58,7 @@ function lendImages(): void {
   for (const file of lent) symlinkSync(path.join(built, file), path.join(images, kernels, file));
 }
 
-/** The compiler, told not to optimise: what is compiled does not change by that, and takes a third of the time. */
+/** The compiler, told not to optimise: what is compiled does not change by that, and takes much less time. */
 function makeCompiler(): string {
   const compiler = path.join(temporary, "c++");
   writeFileSync(compiler, `#!/bin/sh\nexec ${environment["CXX"] ?? "c++"} "$@" -O0\n`, { mode: 0o755 });

@@ -67,6 +67,7 @@ static inline void interleaveMask(const uint8_t* const rows[lanes], int64_t coun
   }
 }
 
+/// Whether any term of a row hides no key.
 FOVEA_INLINE bool anyVisible(const float* row, int64_t count) {
   for (int64_t i = 0; i < count; i++)
     if (row[i] != -infinity) return true;
