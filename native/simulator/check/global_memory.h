@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -28,7 +29,17 @@ class Allocation {
 
   bool contains(uint64_t at, uint64_t bytes) const { return at >= address && at - address + bytes <= size; }
   uint8_t* data(uint64_t at) { return bytes_.get() + (at - address); }
-  bool isDefined(uint64_t at, uint64_t bytes) const;
+  bool isDefined(uint64_t at, uint64_t bytes) const {
+    const uint8_t* flags = defined_.get() + (at - address);
+    for (; bytes >= 4; bytes -= 4, flags += 4) {
+      uint32_t four;
+      std::memcpy(&four, flags, 4);
+      if (four != 0x01010101) return false;
+    }
+    uint8_t all = 1;
+    for (uint64_t i = 0; i < bytes; i++) all &= flags[i];
+    return all;
+  }
   void setDefined(uint64_t at, uint64_t bytes, bool defined);
   void forgetAccesses();
 

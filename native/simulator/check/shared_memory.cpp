@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "async/mbarriers.h"
 #include "check/report.h"
@@ -33,8 +34,18 @@ std::string who(int warp, int lane) {
 
 }  // namespace
 
-SharedMemory::SharedMemory(uint32_t bytes, int warps)
-    : warps_(warps), bytes_(bytes, 0xff), words_((bytes + 3) / 4), reads_(words_.size() * static_cast<size_t>(warps)) {}
+SharedMemory::Storage& SharedMemory::spare() {
+  static thread_local Storage storage;
+  return storage;
+}
+
+SharedMemory::SharedMemory(uint32_t bytes, int warps) : warps_(warps), storage_(std::move(spare())) {
+  storage_.bytes.assign(bytes, 0xff);
+  storage_.words.assign((bytes + 3) / 4, {});
+  storage_.reads.assign(storage_.words.size() * static_cast<size_t>(warps), {});
+}
+
+SharedMemory::~SharedMemory() { spare() = std::move(storage_); }
 
 void SharedMemory::checkAgainstWrite(const Word& word, uint32_t address, unsigned bytes, const SharedAccess& access,
                                      bool isRead, Violation& violation) const {
@@ -62,27 +73,26 @@ void SharedMemory::checkProxy(const Word& word, uint32_t address, const SharedAc
            who(word.writer, word.writerLane) + ", with no fence.proxy.async between");
 }
 
-void SharedMemory::noteRead(size_t index, unsigned bytes, const SharedAccess& access, uint32_t time) {
-  Reads& reads = reads_[static_cast<size_t>(access.warp) * words_.size() + index];
-  const auto lane = static_cast<uint8_t>(access.lane | (access.proxied ? kByProxy : 0));
-  if (reads.time < access.lastSync) reads.lanes.fill(kNobody);  // whoever is known since knows of those, too
-  reads.time = time;
-  if (bytes == 15 && (reads.lanes[0] == kNobody || reads.lanes[0] == lane) &&
-      reads.bits() == reads.lanes[0] * 0x01010101u) {
-    reads.lanes.fill(lane);
+inline void SharedMemory::noteRead(Reads& reads, unsigned bytes, uint8_t reader, uint32_t lastSync, uint32_t time) {
+  const uint32_t nobody = kNobody * 0x01010101u, four = reader * 0x01010101u;
+  // Whoever is known since the lanes were synchronised knows of those that read before, too.
+  const uint32_t before = reads.time < lastSync ? nobody : reads.bits();
+  if (bytes == 15 && (before == nobody || before == four)) {
+    reads = {time, std::bit_cast<std::array<uint8_t, 4>>(four)};
     return;
   }
+  reads = {time, std::bit_cast<std::array<uint8_t, 4>>(before)};
   for (unsigned i = 0; i < 4; i++) {
-    uint8_t& reader = reads.lanes[i];
-    if (!(bytes >> i & 1) || reader == lane) continue;
-    reader = reader == kNobody ? lane : static_cast<uint8_t>(kEveryLane | (reader & lane & kByProxy));
+    uint8_t& known = reads.lanes[i];
+    if (!(bytes >> i & 1) || known == reader) continue;
+    known = known == kNobody ? reader : static_cast<uint8_t>(kEveryLane | (known & reader & kByProxy));
   }
 }
 
 void SharedMemory::checkAgainstReads(size_t index, unsigned bytes, const SharedAccess& access,
                                      Violation& violation) const {
   for (int warp = 0; warp < warps_; warp++) {
-    const Reads& reads = reads_[static_cast<size_t>(warp) * words_.size() + index];
+    const Reads& reads = storage_.reads[static_cast<size_t>(warp) * storage_.words.size() + index];
     if (reads.time == 0) continue;
     const bool ordered = warp == access.warp ? reads.time < access.lastSync : reads.time <= access.known->at[warp];
     if (ordered && (!access.proxied || reads.time <= access.proxied->at[warp])) continue;
@@ -108,42 +118,51 @@ void SharedMemory::checkAgainstReads(size_t index, unsigned bytes, const SharedA
   }
 }
 
-// Whether the word's last write needs no further look before `access`: the usual case.
-inline bool SharedMemory::isQuiet(const Word& word, const SharedAccess& access) {
+// Whether the word's last write needs no further look before an access, of which this is what it takes to know: the
+// usual case. `read` and `write` keep that in variables, which no store into the shadow can change.
+inline bool SharedMemory::isQuiet(const Word& word, int warp, int lane, uint32_t lastSync, const uint32_t* known) {
   if (word.inFlight) return false;
   if (word.writer == kNobody) return true;
-  if (word.writer == access.warp) return isSameLane(word.writerLane, access.lane) || word.writeTime < access.lastSync;
-  return word.writeTime <= access.known->at[word.writer];
+  if (word.writer == warp) return isSameLane(word.writerLane, lane) || word.writeTime < lastSync;
+  return word.writeTime <= known[word.writer];
 }
 
 bool SharedMemory::read(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation) {
-  bool defined = true;
-  const uint32_t time = access.known->at[access.warp];
-  for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
-    Word& word = words_[index];
+  unsigned undefined = 0;
+  const int warp = access.warp, lane = access.lane;
+  const uint32_t lastSync = access.lastSync, last = (address + size - 1) / 4;
+  const uint32_t* const known = access.known->at.data();
+  const uint32_t time = known[warp];
+  const uint8_t reader = readerOf(access);
+  Word* const words = storage_.words.data();
+  Reads* const reads = access.atomic ? nullptr : readsBy(warp);
+  for (uint32_t index = address / 4; index <= last; index++) {
+    Word& word = words[index];
     const unsigned bytes = bytesOf(index, address, size);
-    defined &= (word.defined & bytes) == bytes;
-    if (!isQuiet(word, access)) {
+    undefined |= bytes & ~unsigned{word.defined};
+    if (!isQuiet(word, warp, lane, lastSync, known)) {
       if (word.inFlight)
         note(violation, "copy-in-flight",
              "read of shared memory at " + hexadecimal(index * 4) + " while an asynchronous copy into it is in flight");
       checkAgainstWrite(word, index * 4, bytes, access, true, violation);
     }
-    if (access.atomic) continue;
-    noteRead(index, bytes, access, time);
+    if (!reads) continue;
+    noteRead(reads[index], bytes, reader, lastSync, time);
     word.readBytes |= bytes;
   }
-  return defined;
+  return undefined == 0;
 }
 
 bool SharedMemory::readAsync(uint32_t address, uint32_t size, const SharedAccess& access, uint32_t time,
                              Violation& violation) {
   bool defined = true;
+  const uint8_t reader = readerOf(access);
+  Reads* const reads = readsBy(access.warp);
   for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
-    Word& word = words_[index];
+    Word& word = storage_.words[index];
     const unsigned bytes = bytesOf(index, address, size);
     defined &= (word.defined & bytes) == bytes;
-    noteRead(index, bytes, access, time);
+    noteRead(reads[index], bytes, reader, access.lastSync, time);
     word.readBytes |= bytes;
     if (word.inFlight)
       note(violation, "copy-in-flight",
@@ -164,11 +183,16 @@ bool SharedMemory::readAsync(uint32_t address, uint32_t size, const SharedAccess
 void SharedMemory::write(uint32_t address, uint32_t size, const SharedAccess& access, bool defined,
                          Violation& violation) {
   version_++;
-  for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
-    Word& word = words_[index];
+  const int warp = access.warp, lane = access.lane;
+  const uint32_t lastSync = access.lastSync, last = (address + size - 1) / 4;
+  const uint32_t* const known = access.known->at.data();
+  const uint32_t time = known[warp];
+  Word* const words = storage_.words.data();
+  for (uint32_t index = address / 4; index <= last; index++) {
+    Word& word = words[index];
     const unsigned bytes = bytesOf(index, address, size);
     if (access.proxied && word.writer != kNobody) checkProxy(word, index * 4, access, violation);
-    if (!isQuiet(word, access)) {
+    if (!isQuiet(word, warp, lane, lastSync, known)) {
       if (word.inFlight)
         note(
             violation, "copy-in-flight",
@@ -177,13 +201,12 @@ void SharedMemory::write(uint32_t address, uint32_t size, const SharedAccess& ac
     }
     if (const unsigned read = word.readBytes & bytes) checkAgainstReads(index, read, access, violation);
     // Several lanes of one instruction that store parts of one word count as one write of them all.
-    const bool sameMoment =
-        word.writer == access.warp && word.writeTime == access.known->at[access.warp] && word.writerLane == access.lane;
+    const bool sameMoment = word.writer == warp && word.writeTime == time && word.writerLane == lane;
     word.written = static_cast<uint8_t>(sameMoment ? word.written | bytes : bytes);
     word.readBytes &= static_cast<uint8_t>(~bytes);
-    word.writer = static_cast<uint8_t>(access.warp);
-    word.writerLane = static_cast<uint8_t>(access.lane);
-    word.writeTime = access.known->at[access.warp];
+    word.writer = static_cast<uint8_t>(warp);
+    word.writerLane = static_cast<uint8_t>(lane);
+    word.writeTime = time;
     word.atomic = access.atomic;
     word.inFlight = 0;
     word.defined = static_cast<uint8_t>(defined ? word.defined | bytes : word.defined & ~bytes);
@@ -192,14 +215,14 @@ void SharedMemory::write(uint32_t address, uint32_t size, const SharedAccess& ac
 
 void SharedMemory::beginCopy(uint32_t address, uint32_t size, const SharedAccess& access, Violation& violation) {
   write(address, size, access, false, violation);
-  for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) words_[index].inFlight = 1;
+  for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) storage_.words[index].inFlight = 1;
   std::memset(at(address), 0xff, size);
 }
 
 void SharedMemory::endCopy(uint32_t address, uint32_t size, const SharedAccess& access, bool defined) {
   version_++;
   for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
-    Word& word = words_[index];
+    Word& word = storage_.words[index];
     const unsigned bytes = bytesOf(index, address, size);
     word.inFlight = 0;
     word.written = static_cast<uint8_t>(bytes);
@@ -214,7 +237,7 @@ void SharedMemory::endCopy(uint32_t address, uint32_t size, const SharedAccess& 
 bool SharedMemory::isDefined(uint32_t address, uint32_t size) const {
   for (uint32_t index = address / 4; index <= (address + size - 1) / 4; index++) {
     const unsigned bytes = bytesOf(index, address, size);
-    if ((words_[index].defined & bytes) != bytes) return false;
+    if ((storage_.words[index].defined & bytes) != bytes) return false;
   }
   return true;
 }

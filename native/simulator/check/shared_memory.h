@@ -32,9 +32,12 @@ class SharedMemory {
  public:
   // `bytes` includes the unusable first kSharedBase bytes. Content starts as NaN patterns.
   SharedMemory(uint32_t bytes, int warps);
+  ~SharedMemory();
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
 
-  uint32_t end() const { return static_cast<uint32_t>(bytes_.size()); }
-  uint8_t* at(uint32_t address) { return &bytes_[address]; }
+  uint32_t end() const { return static_cast<uint32_t>(storage_.bytes.size()); }
+  uint8_t* at(uint32_t address) { return &storage_.bytes[address]; }
 
   // The range must lie inside the memory. The first violation is stored in `violation` if that is still empty.
   // Returns whether all bytes read are defined.
@@ -76,15 +79,25 @@ class SharedMemory {
   void checkAgainstWrite(const Word& word, uint32_t address, unsigned bytes, const SharedAccess& access, bool isRead,
                          Violation& violation) const;
   void checkProxy(const Word& word, uint32_t address, const SharedAccess& access, Violation& violation) const;
-  void noteRead(size_t index, unsigned bytes, const SharedAccess& access, uint32_t time);
+  Reads* readsBy(int warp) { return storage_.reads.data() + static_cast<size_t>(warp) * storage_.words.size(); }
+  static uint8_t readerOf(const SharedAccess& access) {
+    return static_cast<uint8_t>(access.lane | (access.proxied ? kByProxy : 0));
+  }
+  static void noteRead(Reads& reads, unsigned bytes, uint8_t reader, uint32_t lastSync, uint32_t time);
   void checkAgainstReads(size_t index, unsigned bytes, const SharedAccess& access, Violation& violation) const;
-  static bool isQuiet(const Word& word, const SharedAccess& access);
+  static bool isQuiet(const Word& word, int warp, int lane, uint32_t lastSync, const uint32_t* known);
 
   int warps_;
   uint64_t version_ = 0;
-  std::vector<uint8_t> bytes_;
-  std::vector<Word> words_;
-  std::vector<Reads> reads_;  // per warp and word
+  struct Storage {
+    std::vector<uint8_t> bytes;
+    std::vector<Word> words;
+    std::vector<Reads> reads;  // per warp and word
+  };
+  // Of the CTA that this thread had before: to fill it again costs less than fresh pages.
+  static Storage& spare();
+
+  Storage storage_;
 };
 
 }  // namespace fovea::simulator

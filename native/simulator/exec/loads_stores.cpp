@@ -50,6 +50,24 @@ void countAccess(Cta& cta, Space space, const uint64_t* addresses, LaneMask glob
   if (shared) countShared(cta, addresses, shared, size);
 }
 
+// The first of these lanes and those after it that access the same space. Their addresses become relative to it.
+struct SameSpace {
+  Space space;
+  LaneMask lanes;
+};
+SameSpace firstSpace(const Instruction& instruction, uint64_t* addresses, LaneMask lanes) {
+  if (instruction.space != Space::kGeneric) return {instruction.space, lanes};
+  const Space space = spaceOf(addresses[std::countr_zero(lanes)]);
+  LaneMask same = 0;
+  for (LaneMask rest = lanes; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    if (spaceOf(addresses[lane]) != space) break;
+    addresses[lane] -= windowOf(space);
+    same |= 1u << lane;
+  }
+  return {space, same};
+}
+
 // Operands: address, then the elements.
 Outcome load(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask) {
   const auto width = static_cast<uint32_t>(sizeOf(instruction.type));
@@ -63,25 +81,27 @@ Outcome load(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask
   LaneMask global = 0, shared = 0;
   LaneMask bad[8] = {};
   static constexpr uint8_t kNothing[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-  const uint8_t* data[kLanes];
+  uint8_t* data[kLanes];
   forLanes(mask,
            [&](int lane) { addresses[lane] = warp.bits(base, lane) + static_cast<uint64_t>(instruction.immediate); });
-  for (LaneMask rest = mask; rest; rest &= rest - 1) {
-    const int lane = std::countr_zero(rest);
-    uint64_t& address = addresses[lane];
-    const Space space = instruction.space == Space::kGeneric ? resolveGeneric(address) : instruction.space;
-    if (space == Space::kGlobal || space == Space::kConstant) global |= 1u << lane;
-    if (space == Space::kShared) shared |= 1u << lane;
-    const LaneBytes bytes = accessLane(cta, warp, lane, space, address, size, access);
-    data[lane] = bytes.data ? bytes.data : kNothing;
-    if (!bytes.data || !bytes.defined) {
+  for (LaneMask rest = mask; rest;) {
+    // What a strong read observes the next lane knows, so these go one by one.
+    const auto [space, lanes] = firstSpace(instruction, addresses, access.strong ? rest & -rest : rest);
+    rest &= ~lanes;
+    if (space == Space::kGlobal || space == Space::kConstant) global |= lanes;
+    if (space == Space::kShared) shared |= lanes;
+    const LaneMask defined = accessLanes(cta, warp, lanes, space, addresses, size, access, data);
+    const int first = std::countr_zero(lanes);
+    if (access.strong && data[first] && (space == Space::kGlobal || space == Space::kShared))
+      observe(cta, warp, syncVariable(cta, space, addresses[first]), instruction.mode & kOrders, scopeOf(instruction));
+    for (LaneMask odd = lanes & ~defined; odd; odd &= odd - 1) {
+      const int lane = std::countr_zero(odd);
       for (uint32_t k = 0; k < instruction.vector; k++) {
-        const bool defined = bytes.data && isDefined(cta, warp, lane, space, address + k * width, width);
-        bad[k] |= static_cast<LaneMask>(!defined) << lane;
+        const bool whole = data[lane] && isDefined(cta, warp, lane, space, addresses[lane] + k * width, width);
+        bad[k] |= static_cast<LaneMask>(!whole) << lane;
       }
+      if (!data[lane]) data[lane] = const_cast<uint8_t*>(kNothing);  // only read
     }
-    if (access.strong && bytes.data && (space == Space::kGlobal || space == Space::kShared))
-      observe(cta, warp, syncVariable(cta, space, address), instruction.mode & kOrders, scopeOf(instruction));
   }
   for (uint32_t k = 0; k < instruction.vector; k++) {
     deliver(instruction.type, warp, instruction.operand[1 + k], data, k * width, mask);
@@ -101,28 +121,36 @@ Outcome store(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mas
   access.write = true;
   access.strong = instruction.mode != 0;
   uint64_t addresses[kLanes];
-  LaneMask global = 0, shared = 0;
-  for (LaneMask rest = mask; rest; rest &= rest - 1) {
-    const int lane = std::countr_zero(rest);
-    uint64_t& address = addresses[lane];
-    address = warp.bits(base, lane) + static_cast<uint64_t>(instruction.immediate);
-    const Space space = instruction.space == Space::kGeneric ? resolveGeneric(address) : instruction.space;
-    if (space == Space::kGlobal) global |= 1u << lane;
-    if (space == Space::kShared) shared |= 1u << lane;
+  LaneMask global = 0, shared = 0, poison = 0;
+  uint8_t* data[kLanes];
+  forLanes(mask,
+           [&](int lane) { addresses[lane] = warp.bits(base, lane) + static_cast<uint64_t>(instruction.immediate); });
+  for (uint32_t k = 0; k < instruction.vector; k++) poison |= warp.poisonOf(instruction.operand[1 + k]) & mask;
+  for (LaneMask rest = mask; rest;) {
+    // One by one where a lane does more than its access: it publishes, or reports what it writes.
+    const bool oneByOne = access.strong || poison;
+    const auto [space, lanes] = firstSpace(instruction, addresses, oneByOne ? rest & -rest : rest);
+    rest &= ~lanes;
+    if (space == Space::kGlobal) global |= lanes;
+    if (space == Space::kShared) shared |= lanes;
     if (access.strong && (space == Space::kGlobal || space == Space::kShared))
-      publish(cta, warp, syncVariable(cta, space, address), instruction.mode & kOrders, scopeOf(instruction));
-    const LaneBytes bytes = accessLane(cta, warp, lane, space, address, size, access);
-    if (!bytes.data) continue;
-    for (uint32_t k = 0; k < instruction.vector; k++) {
-      const Operand& source = instruction.operand[1 + k];
-      const uint64_t value = warp.bits(source, lane);
-      std::memcpy(bytes.data + k * width, &value, width);
-      const bool defined = !(warp.poisonOf(source) >> lane & 1);
-      if (!defined && space == Space::kGlobal)
-        cta.report(warp, lane, "uninitialized",
-                   "an uninitialised value is written to global memory at " + hexadecimal(address));
-      if (!defined || space != Space::kShared)
-        markWritten(cta, warp, lane, space, address + k * width, width, defined || space == Space::kGlobal);
+      publish(cta, warp, syncVariable(cta, space, addresses[std::countr_zero(lanes)]), instruction.mode & kOrders,
+              scopeOf(instruction));
+    accessLanes(cta, warp, lanes, space, addresses, size, access, data);
+    for (LaneMask written = lanes; written; written &= written - 1) {
+      const int lane = std::countr_zero(written);
+      if (!data[lane]) continue;
+      for (uint32_t k = 0; k < instruction.vector; k++) {
+        const Operand& source = instruction.operand[1 + k];
+        const uint64_t value = warp.bits(source, lane);
+        std::memcpy(data[lane] + k * width, &value, width);
+        const bool defined = !(warp.poisonOf(source) >> lane & 1);
+        if (!defined && space == Space::kGlobal)
+          cta.report(warp, lane, "uninitialized",
+                     "an uninitialised value is written to global memory at " + hexadecimal(addresses[lane]));
+        if (!defined || space != Space::kShared)
+          markWritten(cta, warp, lane, space, addresses[lane] + k * width, width, defined || space == Space::kGlobal);
+      }
     }
   }
   countAccess(cta, instruction.space, addresses, global, shared, size);

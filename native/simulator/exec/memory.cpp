@@ -2,6 +2,7 @@
 #include "exec/memory.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "ptx/body.h"
 
@@ -28,40 +29,59 @@ Allocation* findAllocation(Cta& cta, uint64_t address) {
   return found;
 }
 
-LaneBytes accessGlobal(Cta& cta, Warp& warp, int lane, uint64_t address, uint32_t size, const MemoryAccess& access) {
-  Allocation* allocation = findAllocation(cta, address);
-  if (!allocation || !allocation->contains(address, size)) {
-    cta.report(warp, lane, "out-of-bounds-global",
-               describe(access, size, address) + ", " + cta.launch.memory->describe(address));
-    return {};
+bool isAligned(uint64_t address, uint32_t size) { return (address & (size - 1)) == 0; }  // sizes are powers of 2
+
+LaneBytes reportMisaligned(Cta& cta, const Warp& warp, int lane, uint64_t address, uint32_t size,
+                           const MemoryAccess& access) {
+  cta.report(warp, reported(lane), "misaligned",
+             describe(access, size, address) + ": must be a multiple of " + std::to_string(size));
+  return {};
+}
+
+LaneBytes reportOutOfBounds(Cta& cta, const Warp& warp, int lane, Space space, uint64_t address, uint32_t size,
+                            const MemoryAccess& access) {
+  const std::string what = describe(access, size, address);
+  if (space == Space::kShared) {
+    cta.report(
+        warp, reported(lane), "out-of-bounds-shared",
+        what + "; the CTA's shared memory is " + hexadecimal(kSharedBase) + " to " + hexadecimal(cta.shared.end()));
+  } else {
+    cta.report(warp, lane, "out-of-bounds-global", what + ", " + cta.launch.memory->describe(address));
   }
-  GlobalAccess global;
-  global.launch = cta.launch.number;
-  global.cta = cta.number;
-  global.warp = warp.id;
-  global.known = &warp.knownTo(lane);
-  global.strong = access.strong;
-  Violation violation;
+  return {};
+}
+
+GlobalAccess globalAccess(const Cta& cta, const Warp& warp, int lane, bool strong) {
+  GlobalAccess access;
+  access.launch = cta.launch.number;
+  access.cta = cta.number;
+  access.warp = warp.id;
+  access.known = &warp.knownTo(lane);
+  access.strong = strong;
+  return access;
+}
+
+LaneBytes accessGlobal(Cta& cta, const Warp& warp, int lane, uint64_t address, uint32_t size,
+                       const MemoryAccess& access, const GlobalAccess& global, Violation& violation) {
+  Allocation* allocation = findAllocation(cta, address);
+  if (!allocation || !allocation->contains(address, size))
+    return reportOutOfBounds(cta, warp, lane, Space::kGlobal, address, size, access);
   if (access.write) {
     checkGlobalWrite(*allocation, address, size, global, violation);
   } else {
     checkGlobalRead(*allocation, address, size, global, violation);
   }
-  if (violation.kind) cta.report(warp, lane, violation);
+  if (violation.kind) cta.report(warp, lane, std::exchange(violation, {}));
   return {allocation->data(address), access.write || allocation->isDefined(address, size)};
 }
 
-LaneBytes accessShared(Cta& cta, Warp& warp, int lane, uint64_t address, uint32_t size, const MemoryAccess& access) {
-  if (address < kSharedBase || address + size > cta.shared.end()) {
-    cta.report(warp, reported(lane), "out-of-bounds-shared",
-               describe(access, size, address) + "; the CTA's shared memory is " + hexadecimal(kSharedBase) + " to " +
-                   hexadecimal(cta.shared.end()));
-    return {};
-  }
+LaneBytes accessShared(Cta& cta, const Warp& warp, uint64_t address, uint32_t size, const MemoryAccess& access,
+                       const SharedAccess& shared, Violation& violation) {
+  const int lane = shared.lane;
+  if (address < kSharedBase || address + size > cta.shared.end())
+    return reportOutOfBounds(cta, warp, lane, Space::kShared, address, size, access);
   const auto at = static_cast<uint32_t>(address);
-  Violation violation;
   bool defined = true;
-  const SharedAccess shared = sharedAccess(warp, lane, access.strong);
   if (access.copy) {
     cta.shared.beginCopy(at, size, shared, violation);
   } else if (access.write) {
@@ -69,7 +89,7 @@ LaneBytes accessShared(Cta& cta, Warp& warp, int lane, uint64_t address, uint32_
   } else {
     defined = cta.shared.read(at, size, shared, violation);
   }
-  if (violation.kind) cta.report(warp, reported(lane), violation);
+  if (violation.kind) cta.report(warp, reported(lane), std::exchange(violation, {}));
   return {cta.shared.at(at), defined};
 }
 
@@ -85,16 +105,12 @@ SharedAccess sharedAccess(const Warp& warp, int lane, bool atomic) {
   return access;
 }
 
-LaneBytes accessLane(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size,
-                     const MemoryAccess& access) {
-  if (address & (size - 1)) {  // sizes are powers of 2
-    cta.report(warp, reported(lane), "misaligned",
-               describe(access, size, address) + ": must be a multiple of " + std::to_string(size));
-    return {};
-  }
+static LaneBytes accessAligned(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size,
+                               const MemoryAccess& access) {
+  Violation violation;
   switch (space) {
     case Space::kShared:
-      return accessShared(cta, warp, lane, address, size, access);
+      return accessShared(cta, warp, address, size, access, sharedAccess(warp, lane, access.strong), violation);
     case Space::kLocal: {
       const auto bytes = static_cast<uint64_t>(cta.kernel.localBytes);
       if (address < kLocalBase || address + size > kLocalBase + bytes) {
@@ -113,8 +129,50 @@ LaneBytes accessLane(Cta& cta, Warp& warp, int lane, Space space, uint64_t addre
       return {parameters.data() + address, true};
     }
     default:
-      return accessGlobal(cta, warp, lane, address, size, access);
+      return accessGlobal(cta, warp, lane, address, size, access, globalAccess(cta, warp, lane, access.strong),
+                          violation);
   }
+}
+
+LaneBytes accessLane(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size,
+                     const MemoryAccess& access) {
+  if (!isAligned(address, size)) return reportMisaligned(cta, warp, lane, address, size, access);
+  return accessAligned(cta, warp, lane, space, address, size, access);
+}
+
+LaneMask accessLanes(Cta& cta, Warp& warp, LaneMask lanes, Space space, const uint64_t* addresses, uint32_t size,
+                     const MemoryAccess& access, uint8_t** data) {
+  LaneMask good = 0;
+  const auto each = [&](auto accessOne) {
+    for (LaneMask rest = lanes; rest; rest &= rest - 1) {
+      const int lane = std::countr_zero(rest);
+      const LaneBytes bytes = isAligned(addresses[lane], size)
+                                  ? accessOne(lane, addresses[lane])
+                                  : reportMisaligned(cta, warp, lane, addresses[lane], size, access);
+      data[lane] = bytes.data;
+      good |= static_cast<LaneMask>(bytes.data && bytes.defined) << lane;
+    }
+  };
+  // Nearly always all lanes know the same, and what the checks must know is put together once.
+  const bool alike = warp.ahead.empty();
+  const int first = std::countr_zero(lanes);
+  if (alike && space == Space::kShared) {
+    Violation violation;
+    SharedAccess shared = sharedAccess(warp, first, access.strong);
+    each([&](int lane, uint64_t address) {
+      shared.lane = lane;
+      return accessShared(cta, warp, address, size, access, shared, violation);
+    });
+  } else if (alike && (space == Space::kGlobal || space == Space::kConstant)) {
+    Violation violation;
+    const GlobalAccess global = globalAccess(cta, warp, first, access.strong);
+    each([&](int lane, uint64_t address) {
+      return accessGlobal(cta, warp, lane, address, size, access, global, violation);
+    });
+  } else {
+    each([&](int lane, uint64_t address) { return accessAligned(cta, warp, lane, space, address, size, access); });
+  }
+  return good;
 }
 
 void markWritten(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size, bool defined) {
@@ -158,6 +216,17 @@ void countGlobal(Cta& cta, const uint64_t* addresses, LaneMask mask, uint32_t si
   cta.counters.globalSectors += static_cast<uint64_t>(count);
 }
 
+// Whether all lanes access one address, or one piece of memory in order, so that a group has 128 bytes at most.
+static bool isOnePiece(const uint64_t* addresses, LaneMask mask, uint32_t size) {
+  if (mask != kAllLanes || size > 16) return false;
+  uint64_t apart = 0, from = 0;
+  for (int lane = 0; lane < kLanes; lane++) {
+    from |= addresses[lane] ^ addresses[0];
+    apart |= addresses[lane] ^ (addresses[0] + static_cast<uint64_t>(lane) * size);
+  }
+  return !from || !apart;
+}
+
 // Whether no bank holds two words that these lanes access: the usual case, and quickly seen.
 static bool withoutConflict(const uint64_t* addresses, LaneMask lanes, int wordsPerLane) {
   uint64_t held[kBanks];
@@ -183,6 +252,12 @@ static bool withoutConflict(const uint64_t* addresses, LaneMask lanes, int words
 void countShared(Cta& cta, const uint64_t* addresses, LaneMask mask, uint32_t size) {
   const int lanesPerGroup = size <= 4 ? 32 : size == 8 ? 16 : 8;
   const auto wordsPerLane = static_cast<int>((size + 3) / 4);
+  if (isOnePiece(addresses, mask, size)) {
+    // No bank holds two words of a group.
+    cta.counters.sharedWavefronts += static_cast<uint64_t>(kLanes / lanesPerGroup);
+    cta.counters.sharedWavefrontsIdeal += static_cast<uint64_t>(kLanes / lanesPerGroup);
+    return;
+  }
   for (int group = 0; group < kLanes; group += lanesPerGroup) {
     const LaneMask lanes = mask & (kAllLanes >> (kLanes - lanesPerGroup) << group);
     if (withoutConflict(addresses, lanes, wordsPerLane)) {

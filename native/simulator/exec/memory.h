@@ -26,12 +26,15 @@ constexpr uint64_t windowOf(Space space) {
   }
 }
 
-// The space that a generic address lies in; the address becomes relative to it.
-inline Space resolveGeneric(uint64_t& address) {
+// The space that a generic address lies in.
+constexpr Space spaceOf(uint64_t address) {
   if (address < kSharedWindow || address >= kWindowsEnd) return Space::kGlobal;
-  const Space space = address < kLocalWindow       ? Space::kShared
-                      : address < kParameterWindow ? Space::kLocal
-                                                   : Space::kParameter;
+  return address < kLocalWindow ? Space::kShared : address < kParameterWindow ? Space::kLocal : Space::kParameter;
+}
+
+// The same, and the address becomes relative to it.
+inline Space resolveGeneric(uint64_t& address) {
+  const Space space = spaceOf(address);
   address -= windowOf(space);
   return space;
 }
@@ -51,6 +54,10 @@ struct LaneBytes {
 };
 LaneBytes accessLane(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size,
                      const MemoryAccess& access);
+// The same for several lanes, one after the other: `data` gets where each one's bytes are. Returns the lanes that have
+// bytes, all of them defined.
+LaneMask accessLanes(Cta& cta, Warp& warp, LaneMask lanes, Space space, const uint64_t* addresses, uint32_t size,
+                     const MemoryAccess& access, uint8_t** data);
 
 // Marks bytes that were just written; shared memory knows already.
 void markWritten(Cta& cta, Warp& warp, int lane, Space space, uint64_t address, uint32_t size, bool defined);

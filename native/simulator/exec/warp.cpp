@@ -94,7 +94,7 @@ void Warp::synchronizeLanes() {
   lastSync = now();
 }
 
-const Knowledge& Warp::knownTo(int lane) const {
+const Knowledge& Warp::knownAhead(int lane) const {
   if (lane < kLanes)
     for (const LaneKnowledge& some : ahead)
       if (some.lanes >> lane & 1) return some.known;

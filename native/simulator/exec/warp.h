@@ -86,7 +86,7 @@ struct Warp {
   }
   void synchronizeLanes();
   // What a lane, or kEveryLane, knows.
-  const Knowledge& knownTo(int lane) const;
+  const Knowledge& knownTo(int lane) const { return ahead.empty() ? known : knownAhead(lane); }
   const LocalTime& proxiedTo(int lane) const;
   // What these lanes hand on when they release.
   void releaseTo(LaneMask lanes, Knowledge& toKnown, LocalTime& toProxied) const;
@@ -146,6 +146,7 @@ struct Warp {
   void exitLanes(LaneMask lanes);
 
  private:
+  const Knowledge& knownAhead(int lane) const;
   void mergeHere();
   int lowestRunnable() const;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <climits>
 #include <queue>
+#include <utility>
 
 namespace fovea::simulator {
 namespace {
@@ -120,13 +121,21 @@ class SlotAssigner {
     }
   }
 
+  // Backwards until nothing changes; a block is looked at again only when one that follows it has changed.
   void propagate() {
-    for (bool changed = true; changed;) {
-      changed = false;
+    std::vector<std::vector<size_t>> before(blocks_.size());
+    for (size_t b = 0; b < blocks_.size(); b++)
+      eachSuccessor(blocks_[b], [&](int successor) { before[static_cast<size_t>(successor)].push_back(b); });
+    std::vector<char> stale(blocks_.size(), 1);
+    for (bool again = true; again;) {
+      again = false;
       for (size_t b = blocks_.size(); b-- > 0;) {
+        if (!std::exchange(stale[b], 0)) continue;
         Block& block = blocks_[b];
         eachSuccessor(block, [&](int successor) { block.out.unite(blocks_[successor].in); });
-        changed |= block.in.assignLiveIn(block.used, block.out, block.defined);
+        if (!block.in.assignLiveIn(block.used, block.out, block.defined)) continue;
+        for (const size_t other : before[b]) stale[other] = 1;
+        again = true;
       }
     }
   }
