@@ -68,27 +68,48 @@ export function shapeError(
   return new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${list(expected)} (${labels}), got ${list(got)}`);
 }
 
+/** Of a list and of a string, as much as a message shows. */
+const mostItems = 16;
+const mostCharacters = 100;
+
 /** `[2, *, *, 64]` */
 export function list(items: readonly (number | string)[]): string {
-  return `[${items.join(", ")}]`;
+  return `[${enumeration(items)}]`;
+}
+
+function enumeration<T>(items: readonly T[], text: (item: T) => string = String): string {
+  const more = items.length > mostItems ? `, and ${items.length - mostItems} more` : "";
+  return Array.from(items.slice(0, mostItems), text).join(", ") + more;
 }
 
 /** What came where a list of numbers was expected: `[2, "8", undefined]`, or, where it is no list, as `show`. */
 export function showList(value: unknown): string {
-  return Array.isArray(value) ? list(Array.from(value, show)) : show(value);
+  return Array.isArray(value) ? `[${enumeration(value, show)}]` : show(value);
 }
 
 /** A value as a message shows it: short, on one line, with its kind. */
 export function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "string") {
+    if (value.length <= mostCharacters) return JSON.stringify(value);
+    return `${JSON.stringify(`${value.slice(0, mostCharacters)}...`)} (${value.length} characters)`;
+  }
   if (typeof value === "function") return "a function";
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value !== "object" || value === null) return String(value);
-  const kind = value.constructor?.name ?? "object";
+  try {
+    return showObject(value);
+  } catch {
+    return "an object"; // whose getters throw
+  }
+}
+
+function showObject(value: object): string {
+  const { name } = (value.constructor as { name?: unknown } | undefined) ?? {};
+  const kind = typeof name === "string" ? name : "object";
   if (ArrayBuffer.isView(value) || Array.isArray(value)) {
     return `${kind}(${(value as { length?: number }).length ?? (value as DataView).byteLength})`;
   }
-  return kind === "Object" ? `{ ${Object.keys(value).join(", ")} }` : kind;
+  return kind === "Object" ? `{ ${enumeration(Object.keys(value))} }` : kind;
 }
 
 /** ` (did you mean "causal"?)` when a known name is near, else the empty string. */

@@ -176,7 +176,7 @@ function checkSizes(query: View, key: View, value: View, layout: Layout, keyLayo
   if (headDim < 1 || headDim > maxDim) throw sizeError("query", `headDim from 1 to ${maxDim}`, query);
   if (valueDim < 1 || valueDim > maxDim) throw sizeError("value", `valueDim from 1 to ${maxDim}`, value);
   if (heads < 1 || heads > maxHeads) throw sizeError("query", `heads from 1 to ${maxHeads}`, query);
-  if (batch > maxBatch) throw sizeError("query", `a batch of at most ${maxBatch}`, query);
+  checkBatch("query", query, batch);
   if (kvHeads < 1 || heads % kvHeads !== 0) throw sizeError("key", `kvHeads that divides heads (${heads})`, key);
   if (paged && keyRows < 1) throw sizeError("key", "pageSize >= 1", key);
   return { batch, pages, heads, kvHeads, queryRows: query.shape[at.row]!, keyRows, headDim, valueDim };
@@ -193,6 +193,10 @@ function fits(shape: readonly number[], expected: readonly (number | string)[]):
     if (expected[i] !== "*" && shape[i] !== expected[i]) return false;
   }
   return true;
+}
+
+export function checkBatch(name: string, view: View, batch: number): void {
+  if (batch > maxBatch) throw sizeError(name, `a batch of at most ${maxBatch}`, view);
 }
 
 function sizeError(name: string, expected: string, view: View): FoveaError {

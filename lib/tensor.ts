@@ -87,7 +87,10 @@ export class Tensor<D extends DType = DType> {
 
   static {
     makeTensor = (view) => new Tensor(view, makerKey);
-    viewOf = (tensor, name) => tensor.#live(name);
+    viewOf = (tensor, name) => {
+      if (#view in tensor) return tensor.#live(name);
+      throw new FoveaError("ERR_FOVEA_ARGUMENT", `${name}: expected a Tensor, got an object with its prototype alone`);
+    };
     Object.defineProperty(this.prototype, inspect.custom, {
       value: function (this: Tensor): string {
         return this.toString();

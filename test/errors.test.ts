@@ -78,6 +78,16 @@ const wrongCalls: [Change, string, string | RegExp][] = [
     "ARGUMENT",
     "out: expected a Tensor, got { data, shape }",
   ],
+  [
+    { query: Object.create(Tensor.prototype) as Tensor },
+    "ARGUMENT",
+    "query: expected a Tensor, got an object with its prototype alone",
+  ],
+  [
+    { out: Object.create(Tensor.prototype) as Tensor },
+    "ARGUMENT",
+    "out: expected a Tensor, got an object with its prototype alone",
+  ],
   [{ query: disposed() }, "DISPOSED", "query: the tensor was disposed"],
   [{ mask: disposed() }, "DISPOSED", "mask: the tensor was disposed"],
   [{ query: transferred() }, "BUFFER", /^query: its ArrayBuffer is detached/],
@@ -423,6 +433,35 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   [{ ...ragged, returnWeights: true }, "OPTION", 'returnWeights: not with layout "thd"'],
   [{ ...ragged, returnScores: "scaled" }, "OPTION", 'returnScores: not with layout "thd"'],
   [{ signal: {} }, "OPTION", "signal: expected an AbortSignal, got {  }"],
+
+  // Messages stay short, and are made of values that do not want to be shown.
+  [
+    { layout: "b".repeat(5000) },
+    "OPTION",
+    `layout: expected "bhsd" or "bshd" or "thd", got "${"b".repeat(100)}..." (5000 characters)`,
+  ],
+  [
+    { query: { data: new Float32Array(1), shape: new Array(5000).fill("a") } },
+    "SHAPE",
+    `query: expected sizes that are integers >= 0, got [${'"a", '.repeat(16)}and 4984 more]`,
+  ],
+  [
+    { signal: Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`k${i}`, i])) },
+    "OPTION",
+    /^signal: expected an AbortSignal, got { k0, .*, k15, and 4 more }$/,
+  ],
+  [
+    {
+      signal: {
+        get constructor() {
+          throw new Error("not to be looked at");
+        },
+      },
+    },
+    "OPTION",
+    "signal: expected an AbortSignal, got an object",
+  ],
+  [{ causal: { constructor: { name: 5 } } }, "OPTION", "causal: expected true or false, got object"],
 
   // Devices.
   [{ device: "cuda" }, "DEVICE", /^device: "cuda" cannot be used: /],

@@ -3,7 +3,7 @@ import { attention } from "../attention.js";
 import type { Device } from "../device.js";
 import { withNames } from "../dropin/names.js";
 import { inShape, takeShape, withTensors } from "../dropin/views.js";
-import { FoveaError, list, shapeError, show } from "../errors.js";
+import { FoveaError, list, shapeError, showList } from "../errors.js";
 import { inputView, integers, type FloatDTypeOf, type TensorInput } from "../input.js";
 import type { AttentionOptions, IntegerInput } from "../options.js";
 import { checkNames } from "../rules.js";
@@ -131,8 +131,7 @@ function windowOf(size: unknown): AttentionOptions["window"] {
   if (size === undefined) return undefined;
   const [left, right, ...rest]: unknown[] = Array.isArray(size) ? size : [size, size];
   if (rest.length === 0 && isReach(left) && isReach(right)) return { left, right };
-  const got = Array.isArray(size) ? `[${size.map(show).join(", ")}]` : show(size);
-  const message = `localWindowSize: expected an integer >= 0 or [left, right], two of them, got ${got}`;
+  const message = `localWindowSize: expected an integer >= 0 or [left, right], two of them, got ${showList(size)}`;
   throw new FoveaError("ERR_FOVEA_OPTION", message);
 }
 

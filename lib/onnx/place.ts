@@ -64,7 +64,7 @@ export function placeCall(
   // Scores before the mask are wanted of every key, and only a mask leaves them there.
   const byMask = lengths !== undefined && wantsScores && rules.outputMode < 2;
   const masks = placeMask(
-    inputs.attn_mask && readTensor("attn_mask", inputs.attn_mask),
+    inputs.attn_mask === undefined ? undefined : readTensor("attn_mask", inputs.attn_mask),
     [batch, heads, length, total],
     opset,
     kind,

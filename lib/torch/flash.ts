@@ -3,7 +3,7 @@ import { attention } from "../attention.js";
 import type { Device } from "../device.js";
 import type { FloatDType } from "../dtype.js";
 import { withNames, type Names } from "../dropin/names.js";
-import { FoveaError, show } from "../errors.js";
+import { FoveaError, show, showList } from "../errors.js";
 import { integers, type FloatDTypeOf, type TensorInput } from "../input.js";
 import type { AttentionOptions, IntegerInput, VectorInput } from "../options.js";
 import { checkNames } from "../rules.js";
@@ -154,8 +154,7 @@ function windowOf(size: unknown): AttentionOptions["window"] {
   const fits =
     Array.isArray(size) && size.length === 2 && size.every((side) => Number.isSafeInteger(side) && side >= -1);
   if (!fits) {
-    const got = Array.isArray(size) ? `[${size.map(show).join(", ")}]` : show(size);
-    const message = `windowSize: expected [left, right], integers >= -1 (-1: no limit), got ${got}`;
+    const message = `windowSize: expected [left, right], integers >= -1 (-1: no limit), got ${showList(size)}`;
     throw new FoveaError("ERR_FOVEA_OPTION", message);
   }
   const [left, right] = (size as number[]).map((side) => (side < 0 ? undefined : side));

@@ -7,6 +7,7 @@ import { assertFree } from "../flight.js";
 import { dtypeError, inputView, integers, type FloatDTypeOf, type TensorInput } from "../input.js";
 import type { AttentionOptions, IntegerInput } from "../options.js";
 import { checkNames } from "../rules.js";
+import { checkBatch } from "../shape.js";
 import { Tensor, wrap } from "../tensor.js";
 import { sameShape, type View } from "../view.js";
 import { appendOnDevice, appendOnHost } from "./append.js";
@@ -79,6 +80,7 @@ export async function flashAttentionWithKvCache<
   if (query.shape.length !== 4)
     throw shapeError("q", ["*", "*", "*", "*"], "batch, seqlenQ, heads, headdim", query.shape);
   const batch = query.shape[0]!;
+  checkBatch("q", query, batch); // before there are lengths for each sequence
   const pages = pagesOf(given, batch, keys);
   const held = heldOf(given, batch, pages?.capacity ?? keys.shape[1] ?? 0);
   const added = newKeys(given, batch, keys, values);

@@ -326,4 +326,10 @@ describe("flashAttentionWithKvCache", () => {
     await refused({ dropoutP: 0 }, "no option");
     await refused({ signal: AbortSignal.abort() }, "aborted");
   });
+
+  test("a batch that is too large is refused before anything is made for each of its sequences", async () => {
+    const many = { data: new Float32Array(8), shape: [2 ** 40, 1, 1, 8], strides: [0, 0, 0, 1] };
+    const call = flashAttentionWithKvCache(many, many, many, { cacheSeqlens: 1 });
+    await expect(call).rejects.toThrow("q: expected a batch of at most 16777216, got [1099511627776, 1, 1, 8]");
+  });
 });
