@@ -371,7 +371,7 @@ describe("what is wrong is named", () => {
     ["K's type", { ...four(), K: double(2, 3, 6, 8) }, {}, {}, 'K: expected "float32" as in Q'],
     ["a mask's shape", { ...four(), attn_mask: float(5, 6) }, {}, {}, "attn_mask: expected a shape that broadcasts"],
     ["a mask too short in opset 23", { ...four(), attn_mask: float(4, 5) }, {}, { opset: 23 }, "attn_mask"],
-    ["a mask that is null", { ...four(), attn_mask: null }, {}, {}, "attn_mask: expected an onnxruntime Tensor"],
+    ["a mask that is null", { ...four(), attn_mask: null as never }, {}, {}, "attn_mask: expected an onnxruntime Tensor"],
     ["a mask's type", { ...four(), attn_mask: double(4, 6) }, {}, {}, "attn_mask: expected"],
     ["V's dims", { ...four(), V: float(2, 3, 6, 600) }, {}, {}, "V: expected valueDim from 1 to 512"],
     ["outputs that are no list", four(), {}, { outputs: "present_key" }, "outputs: expected an array"],
