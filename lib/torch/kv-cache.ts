@@ -6,7 +6,7 @@ import { abortError, FoveaError, shapeError, show } from "../errors.js";
 import { assertFree } from "../flight.js";
 import { dtypeError, inputView, integers, type FloatDTypeOf, type TensorInput } from "../input.js";
 import type { AttentionOptions, IntegerInput } from "../options.js";
-import { checkNames } from "../rules.js";
+import { checkNames, flag } from "../rules.js";
 import { checkBatch } from "../shape.js";
 import { Tensor, wrap } from "../tensor.js";
 import { sameShape, type View } from "../view.js";
@@ -20,7 +20,7 @@ export interface FlashAttentionWithKvCacheOptions extends Omit<FlashAttentionOpt
   v?: TensorInput | undefined;
   /** How many keys of the cache exist: one number, or int32 [batch]. Required with `k` and `blockTable`; default: all. */
   cacheSeqlens?: number | IntegerInput | undefined;
-  /** int32 [batch]: which entry of the cache each sequence has. Default: its own index. Not with `blockTable`. */
+  /** int32 [batch]: which entry of the cache each sequence has. Not with `blockTable`. Default: its own index; more may follow. */
   cacheBatchIdx?: IntegerInput | undefined;
   /** int32 [batch, maxBlocks]: the caches are then [blocks, blockSize, kvHeads, headdim]. */
   blockTable?: TensorInput | undefined;
@@ -109,7 +109,12 @@ export async function flashAttentionWithKvCache<
   const local = given.causal === true || (given.windowSize?.some((side) => side >= 0) ?? false);
   // Rows of the tables: the new keys', and the queries', which are as many or not.
   const turns = Math.max(added?.length ?? 0, local ? query.shape[1]! : 1);
-  const rotary = rotaryOf(given, query, Math.max(0, ...held) + turns, added !== undefined);
+  const rotary = rotaryOf(
+    given,
+    query,
+    held.reduce((most, length) => Math.max(most, length), 0) + turns,
+    added !== undefined,
+  );
   if (added === undefined) return attend(q);
 
   if (given.signal?.aborted === true) throw abortError(given.signal);
@@ -143,10 +148,15 @@ interface Pages {
   row(b: number, j: number): [page: number, row: number];
 }
 
-/** `blockTable`, or `cacheBatchIdx` as a table of one page per sequence: an entry of the cache. */
+/** `blockTable`, or entries of the cache as a table of one page per sequence; undefined where each sequence has its own. */
 function pagesOf(options: FlashAttentionWithKvCacheOptions, batch: number, cache: View): Pages | undefined {
   const { blockTable, cacheBatchIdx } = options;
   const size = cache.shape[1] ?? 0;
+  const byEntry = (entries: Int32Array): Pages => ({
+    table: Tensor.from(entries, [batch, 1]),
+    capacity: size,
+    row: (b, j) => [entries[b]!, j],
+  });
   if (blockTable !== undefined && cacheBatchIdx !== undefined) {
     throw new FoveaError("ERR_FOVEA_OPTION", "cacheBatchIdx: not with blockTable");
   }
@@ -161,9 +171,12 @@ function pagesOf(options: FlashAttentionWithKvCacheOptions, batch: number, cache
       const message = `cacheBatchIdx[${bad}]: expected 0 to ${cache.shape[0]! - 1}, got ${entries[bad]!}`;
       throw new FoveaError("ERR_FOVEA_BOUNDS", message);
     }
-    return { table: Tensor.from(entries, [batch, 1]), capacity: size, row: (b, j) => [entries[b]!, j] };
+    return byEntry(entries);
   }
-  if (blockTable === undefined) return undefined;
+  if (blockTable === undefined) {
+    const spare = cache.shape.length === 4 && cache.shape[0]! > batch;
+    return spare ? byEntry(Int32Array.from({ length: batch }, (_, b) => b)) : undefined;
+  }
   const view = inputView("blockTable", blockTable, false);
   if (view.dtype !== "int32") throw dtypeError("blockTable", '"int32"', view);
   if (view.shape.length !== 2 || view.shape[0] !== batch) {
@@ -241,10 +254,11 @@ function rotaryOf(
   places: number,
   added: boolean,
 ): Rotary | undefined {
+  const interleaved = rotaryInterleaved === undefined || flag("rotaryInterleaved", rotaryInterleaved);
   if (rotaryCos === undefined && rotarySin === undefined) return undefined;
   if (rotaryCos === undefined || rotarySin === undefined) {
     throw new FoveaError("ERR_FOVEA_OPTION", "rotaryCos, rotarySin: expected both or neither");
   }
   if (!added) throw new FoveaError("ERR_FOVEA_OPTION", "rotaryCos: only with k and v, as in flash-attn");
-  return placeRotary(rotaryCos, rotarySin, rotaryInterleaved ?? true, query, places);
+  return placeRotary(rotaryCos, rotarySin, interleaved, query, places);
 }

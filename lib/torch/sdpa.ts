@@ -77,7 +77,10 @@ export async function scaledDotProductAttention<Query extends TensorInput>(
       tensor(
         foldLead(name, spread(name, view, [...lead, heads, ...view.shape.slice(-2)], "leading, heads, length, dim")),
       );
-    const mask = options.attnMask && placeMask(inputView("attnMask", options.attnMask, false), lead, heads, L, S);
+    const mask =
+      options.attnMask === undefined
+        ? undefined
+        : placeMask(inputView("attnMask", options.attnMask, false), lead, heads, L, S);
     const inputs = [place("query", q, heads), place("key", k, kvHeads), place("value", v, kvHeads)] as const;
     const { output } = await withNames(foveaNames, () =>
       attention(...inputs, {

@@ -106,6 +106,7 @@ describe("scaledDotProductAttention", () => {
     await refused({ attnMask: { data: new Float32Array(36), shape: [6, 6] } }, "attnMask");
     await refused({ attnMask: { data: new Int32Array(35), shape: [5, 7] } }, "attnMask: expected dtype");
     await refused({ isCausal: 1 }, "isCausal: expected true or false, got 1");
+    for (const attnMask of [null, false, 0, ""]) await refused({ attnMask }, "attnMask: expected a Tensor");
     await refused({ enableGqa: "no" }, 'enableGqa: expected true or false, got "no"');
     await refused(Tensor.zeros([5, 7]), "options: expected an object, got Tensor");
   });
@@ -147,6 +148,13 @@ describe("flashAttention", () => {
     const output = await flashAttention(bshd(k), bshd(random(2, 2, 3, 8)), bshd(random(2, 2, 3, 8)), { causal: true });
     expect(Math.max(...output.data.slice(0, 4 * 2 * 8).map(Math.abs))).toBe(0);
     expect(Math.abs(output.data[4 * 2 * 8]!)).toBeGreaterThan(0);
+  });
+
+  test("what is to be like another argument names both as flash-attn does", async () => {
+    const half = (x: Values) => Tensor.from(bshd(x).data, bshd(x).shape).cast("float16");
+    await expect(flashAttention(bshd(q), half(k), bshd(v))).rejects.toThrow('k: expected dtype "float32" as in q, got');
+    const call = flashAttentionWithKvCache(bshd(q), bshd(k), half(v));
+    await expect(call).rejects.toThrow('vCache: expected dtype "float32" as in q, got');
   });
 
   test("varlen: each sequence by itself, keys in blocks too", async () => {
@@ -272,6 +280,24 @@ describe("flashAttentionWithKvCache", () => {
     expect(farthest(chosen.data, expected())).toBeLessThan(tolerance);
   });
 
+  test("a cache with more entries than there are sequences: those past the batch are left alone", async () => {
+    const larger = ({ data, shape }: { data: Float32Array; shape: number[] }) => {
+      const all = new Float32Array(3 * room * 16).fill(NaN);
+      all.set(data);
+      return { data: all, shape: [3, ...shape.slice(1)] };
+    };
+    const [kCache, vCache] = [larger(bshd(cached[0])), larger(bshd(cached[1]))];
+    const options = { k: bshd(added), v: bshd(addedValues), cacheSeqlens: Int32Array.from(held), causal: true };
+    const output = await flashAttentionWithKvCache(bshd(q), kCache, vCache, options);
+    expect(farthest(output.data, expected())).toBeLessThan(tolerance);
+    expect([kCache, vCache].every(({ data }) => data.subarray(2 * room * 16).every(Number.isNaN))).toBe(true);
+
+    const { data, shape } = bshd(cached[0]);
+    const few = { data: data.subarray(room * 16), shape: [1, ...shape.slice(1)] };
+    const call = flashAttentionWithKvCache(bshd(q), few, few, { cacheSeqlens: 3 });
+    await expect(call).rejects.toThrow("kCache: expected [2, *, *, 8]");
+  });
+
   test.each([true, false])("rotary embedding, interleaved: %s", async (interleaved) => {
     const rotaryDim = 6;
     const angle = (place: number, pair: number) => place * 10 ** (-pair / 2);
@@ -323,8 +349,16 @@ describe("flashAttentionWithKvCache", () => {
     await refused({ v: bshd(random(2, 2, 3, 8)) }, "v: expected [2, 2, 2, 8]");
     await refused({ rotaryCos: bshd(added) }, "rotaryCos, rotarySin");
     await refused({ windowSize: [1] }, "windowSize");
+    await refused({ rotaryInterleaved: 0 }, "rotaryInterleaved: expected true or false, got 0");
     await refused({ dropoutP: 0 }, "no option");
     await refused({ signal: AbortSignal.abort() }, "aborted");
+  });
+
+  test("a batch of more sequences than a call has arguments", async () => {
+    const batch = 200_000;
+    const all = { data: numbers(8), shape: [batch, 1, 1, 8], strides: [0, 8, 8, 1] };
+    const output = await flashAttentionWithKvCache(all, all, all);
+    expect(farthest(output.data.subarray(-8), all.data)).toBe(0);
   });
 
   test("a batch that is too large is refused before anything is made for each of its sequences", async () => {
