@@ -1,5 +1,5 @@
 // attn_mask and nonpad_kv_seqlen, as attention's mask and bias.
-import { spread } from "../dropin/views.js";
+import { broadcastShape, spread } from "../dropin/views.js";
 import { FoveaError, list } from "../errors.js";
 import { assertFree } from "../flight.js";
 import { forEachIndex, product, reshaped, type View } from "../view.js";
@@ -70,7 +70,7 @@ function lengthMask(lengths: Int32Array, keys: number): View {
 /** Where both are true. */
 function both(a: View, b: View): View {
   assertFree("attn_mask", a, false);
-  const shape = a.shape.map((size, dim) => Math.max(size, b.shape[dim]!));
+  const shape = broadcastShape(a.shape, b.shape)!;
   const to = new Uint8Array(product(shape));
   const [one, other] = [a, b].map((view) => spread("attn_mask", view, shape, "batch, heads, queries, keys")) as [
     View,

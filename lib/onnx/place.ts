@@ -77,7 +77,9 @@ export function placeCall(
     flat: rank === 3,
     query: converted("Q", { kind: Q.kind, view: query }, kind),
     key: converted("K", { kind: K.kind, view: presentKey }, kind),
-    value: converted("V", { kind: V.kind, view: presentValue }, kind),
+    value: byMask
+      ? cleared(V.kind, presentValue, lengths, kind)
+      : converted("V", { kind: V.kind, view: presentValue }, kind),
     presentKey,
     presentValue,
     masks,
@@ -177,6 +179,19 @@ function placeLengths(
     throw new FoveaError("ERR_FOVEA_OPTION", "nonpad_kv_seqlen: not with past_key and past_value");
   }
   return readLengths("nonpad_kv_seqlen", inputs.nonpad_kv_seqlen, batch, total);
+}
+
+/** V with zeros past the lengths: a mask weighs what lies there with 0, which of NaN is NaN. */
+function cleared(from: Kind, view: View, lengths: Int32Array, to: Kind): View {
+  assertFree("V", view, false);
+  const [, heads, keys, size] = view.shape as [number, number, number, number];
+  const all = denseArray(view, from, true);
+  for (const [b, length] of lengths.entries()) {
+    for (let row = b * heads; row < (b + 1) * heads; row++) {
+      all.fill(0, (row * keys + length) * size, (row + 1) * keys * size);
+    }
+  }
+  return converted("V", { kind: from, view: viewOver(all, from, view.shape) }, to);
 }
 
 /** The wider of the two types, and double where the softmax is to be. */

@@ -251,6 +251,35 @@ test("a query that sees no key gets zeros, in Y and in the weights", async () =>
   expect(Math.abs(row(Y.data, 2, 10)[0]!)).toBeGreaterThan(0);
 });
 
+test.each([0, 1, 2, 3])("what lies past the lengths may be NaN, also where mode %s shows scores", async (mode) => {
+  const inputs = { ...four(), nonpad_kv_seqlen: int64(5, 3), attn_mask: bool(4, 6) };
+  const { Y } = await onnxAttention(inputs, {}, { opset: 24 });
+  const [K, V] = [inputs.K, inputs.V].map(({ data, dims: [batch, heads, keys, size] }) => {
+    const padded = Float32Array.from(data, (x, at) => {
+      const [key, b] = [Math.floor(at / size!) % keys!, Math.floor(at / (heads! * keys! * size!))];
+      return key < [5, 3][b]! ? x : NaN;
+    });
+    return new Tensor("float32", padded, [batch!, heads!, keys!, size!]);
+  }) as [Tensor, Tensor];
+  const before = V.data.slice() as Float32Array;
+  const shown = await onnxAttention(
+    { ...inputs, K, V },
+    { qk_matmul_output_mode: mode },
+    { opset: 24, outputs: ["qk_matmul_output"] },
+  );
+  expect(farthest(shown.Y.data, Y.data)).toBeLessThan(tolerance);
+  expect(V.data).toEqual(before);
+});
+
+test("an empty batch with a mask and lengths", async () => {
+  const none = (...dims: number[]) => new Tensor("float32", new Float32Array(0), dims);
+  const inputs = { Q: none(0, 3, 4, 8), K: none(0, 3, 6, 8), V: none(0, 3, 6, 10), attn_mask: bool(4, 6) };
+  const lengths = new Tensor("int64", new BigInt64Array(0), [0]);
+  const options = { opset: 24, outputs: scores } as const;
+  const { Y } = await onnxAttention({ ...inputs, nonpad_kv_seqlen: lengths }, {}, options);
+  expect([Y.dims, Y.data]).toEqual([[0, 3, 4, 10], new Float32Array(0)]);
+});
+
 describe("types", () => {
   test("double to the last digits, as onnxruntime", async () => {
     const inputs = { Q: double(2, 4, 16), K: double(2, 6, 16), V: double(2, 6, 8) };
