@@ -3,8 +3,15 @@ import { tensor, Tensor as TfTensor, type DataTypeMap } from "@tensorflow/tfjs-c
 import { attention as foveaAttention, attentionSync as foveaAttentionSync } from "../attention.js";
 import { FoveaError, show } from "../errors.js";
 import type { TensorInput, TensorLike } from "../input.js";
-import type { AttentionOptions, AttentionResult, IntegerInput, VectorInput } from "../options.js";
+import {
+  optionNames,
+  type AttentionOptions,
+  type AttentionResult,
+  type IntegerInput,
+  type VectorInput,
+} from "../options.js";
 import type { Plan } from "../plan.js";
+import { checkNames } from "../rules.js";
 
 /** The options of `attention`, whose tensors may be TensorFlow.js's. Results are new tensors always: there is no `out`. */
 export interface TfjsAttentionOptions extends Omit<
@@ -83,6 +90,7 @@ function tensorsOf(
   value: unknown,
   options: TfjsAttentionOptions,
 ): { names: string[]; tensors: TfTensor[] } {
+  checkNames("options", options, optionNames);
   if ("out" in options) throw new FoveaError("ERR_FOVEA_OPTION", "out: not on TensorFlow.js's tensors");
   const three = { query, key, value };
   for (const [name, given] of Object.entries(three)) {

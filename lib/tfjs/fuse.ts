@@ -2,7 +2,7 @@
 import { io } from "@tensorflow/tfjs-core";
 import { checkDevice, type Device } from "../device.js";
 import { FoveaError, show } from "../errors.js";
-import { checkNames } from "../rules.js";
+import { checkNames, flag, optionError } from "../rules.js";
 import { Graph, nodeName, type GraphDef, type NodeDef } from "./graph.js";
 import { matchAttention, type Match } from "./match.js";
 import "./op.js"; // its ops are registered before the model is loaded
@@ -66,9 +66,19 @@ export async function fuseAttention<Source extends ModelSource>(
   source: Source,
   options: FuseOptions = {},
 ): Promise<Fused<Source>> {
-  checkNames("options", options, names);
+  checkOptions(options);
   const done = await fuseSource(source, options);
   return done as Fused<Source>;
+}
+
+function checkOptions(options: FuseOptions): void {
+  checkNames("options", options, names);
+  const { keep, device }: { keep?: unknown; device?: Device | undefined } = options;
+  flag("async", options.async);
+  if (keep !== undefined && !(Array.isArray(keep) && keep.every((name) => typeof name === "string"))) {
+    throw optionError("keep", "an array of nodes' names", keep);
+  }
+  if (device !== undefined) checkDevice("device", device);
 }
 
 async function fuseSource(source: ModelSource, options: FuseOptions): Promise<Fused<ModelSource>> {
@@ -111,7 +121,7 @@ interface Model {
 }
 
 function fuseModel<M extends Model>(model: M, options: FuseOptions): { model: M; report: FuseReport } {
-  const topology = model.modelTopology as Partial<GraphDef> | undefined;
+  const topology = (model as M | undefined)?.modelTopology as Partial<GraphDef> | undefined;
   if (!Array.isArray(topology?.node)) {
     const wanted = "a graph model (modelTopology with nodes), which tf.loadGraphModel takes";
     throw new FoveaError("ERR_FOVEA_ARGUMENT", `source: expected ${wanted}, got ${show(topology)}`);

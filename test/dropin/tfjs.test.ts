@@ -430,6 +430,14 @@ describe.each(["cpu", "wasm"])("on the %s backend", (backend) => {
     expect(tf.memory().numTensors).toBe(tensors + 1);
     await expect(attention(given[0], given[0], given[2])).rejects.toThrow("value: expected");
     await expect(attention(given[0], q as never, given[2])).rejects.toThrow("key: expected a tensor of TensorFlow.js");
+    for (const wrong of [null, 5, [], new Map(), options.mask]) {
+      const message = "options: expected an object";
+      await expect(attention(...given, wrong as never)).rejects.toMatchObject({
+        name: "FoveaError",
+        message: expect.stringContaining(message) as string,
+      });
+      expect(() => attentionSync(...given, wrong as never)).toThrow(message);
+    }
     expect(tf.memory().numTensors).toBe(tensors + 1);
   });
 });
@@ -528,11 +536,43 @@ describe("sources", () => {
     }
   });
 
+  test("a row that an added mask closes throughout gives zeros, where TensorFlow.js has NaN", async () => {
+    const g = new GraphMaker();
+    for (const [name, shape] of Object.entries({ ...four, mask: [L, 1] })) g.input(name, shape);
+    outputOf(g, g.node("Softmax", "weights", [g.node("AddV2", "masked", [scoresOf(g), "mask"])]));
+    const artifacts = g.artifacts();
+    const { source } = await fuseAttention(artifacts);
+    const [plain, fused] = await Promise.all(
+      [artifacts, source].map((from) => loadGraphModel({ load: () => Promise.resolve(from) })),
+    );
+    await tf.setBackend("cpu");
+    const inputs = { ...inputsOf(four), mask: tf.tensor([0, -Infinity, 0, 0], [L, 1]) };
+    const [expected, actual] = await Promise.all(
+      [plain!, fused!].map(async (model) => (await numbersOf(model.execute(inputs, "output")))[0]!.data),
+    );
+    expect(Array.from(expected!).filter(Number.isNaN)).toHaveLength(B * H * E);
+    expect(
+      farthest(
+        actual!,
+        Array.from(expected!, (x) => (Number.isNaN(x) ? 0 : x)),
+      ),
+    ).toBeLessThan(tolerance);
+  });
+
   test("what is no graph model is refused", async () => {
     const artifacts = maker().artifacts();
     await expect(fuseAttention({ modelTopology: { class_name: "Model" } } as never)).rejects.toThrow("graph model");
     await expect(fuseAttention(3 as never)).rejects.toThrow("source: expected");
     await expect(fuseAttention(artifacts, { keeep: [] } as never)).rejects.toThrow('did you mean "keep"');
     await expect(fuseAttention(artifacts, { device: "cuda" })).rejects.toThrow("device");
+    await expect(fuseAttention([] as never)).rejects.toThrow("source: expected a graph model");
+    const refused = async (options: object, message: string) =>
+      expect(fuseAttention(artifacts, options)).rejects.toMatchObject({
+        name: "FoveaError",
+        message: expect.stringContaining(message) as string,
+      });
+    await refused({ keep: 3 }, "keep: expected an array of nodes' names, got 3");
+    await refused({ keep: "weights" }, "keep: expected");
+    await refused({ async: 1 }, "async: expected true or false, got 1");
   });
 });
