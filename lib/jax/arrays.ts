@@ -2,11 +2,12 @@
 import type { Array as JaxArray } from "@jax-js/jax";
 import { FoveaError } from "../errors.js";
 import type { TensorLike } from "../input.js";
-import type { Tensor } from "../tensor.js";
+import { Tensor } from "../tensor.js";
 
-/** Told by their method `data`, which tensors have as a property: the package need not be there to ask. */
+/** Told by their method `data`: the package need not be there to ask. (A tensor's `data` is not asked for: on a GPU it has none.) */
 export function isJaxArray(value: unknown): value is JaxArray {
-  return typeof value === "object" && value !== null && typeof (value as { data?: unknown }).data === "function";
+  if (typeof value !== "object" || value === null || value instanceof Tensor) return false;
+  return typeof (value as { data?: unknown }).data === "function";
 }
 
 /** Its numbers on the host. Consumes the array, as `data()` does. Booleans come as 0 and 1. */

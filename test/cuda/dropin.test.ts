@@ -1,4 +1,4 @@
-// The drop-in backends with a GPU: host tensors are sent there and results come back; torch's take tensors that live there.
+// The drop-in backends with a GPU: host tensors are sent there and results come back; torch's and jax's take tensors that live there.
 import { numpy as np } from "@jax-js/jax";
 import { loadGraphModel } from "@tensorflow/tfjs-converter";
 import * as tf from "@tensorflow/tfjs-core";
@@ -73,6 +73,19 @@ test("torch: new keys and values go into a cache on the GPU, in entries and in b
     }
     expect([...(await onDevice[0].read()).data]).toEqual(before);
   }
+});
+
+test("jax: GPU tensors stay, those of the options too", async () => {
+  const [query, key, value] = [q, k, v]
+    .map((one) => bshd(one))
+    .map(({ data, shape }) => Tensor.from(data, shape, { device })) as [Tensor, Tensor, Tensor];
+  const mask = Tensor.from(new Uint8Array(7).fill(1), [1, 7], { dtype: "bool", device });
+  const output = await dotProductAttention(query, key, value, { isCausal: true, mask });
+  expect(output.device).toBe(device);
+  expect(farthest((await output.read()).data, swapMiddle(causal, [2, 4, 5, 8]))).toBeLessThan(tolerance);
+  const here = dotProductAttention(query, key, value, { device: "cpu" });
+  await expect(here).rejects.toThrow('device: expected "cuda:0", where query lives');
+  for (const tensor of [query, key, value, mask, output]) tensor.dispose();
 });
 
 test("jax and onnx: arrays are sent and results come back", async () => {

@@ -2,6 +2,7 @@
 import "../../bench/lib/iterator-helpers.js";
 import { numpy as np, nn, type Array as JaxArray } from "@jax-js/jax";
 import { describe, expect, test } from "vitest";
+import { Tensor } from "../../lib/index.js";
 import { dotProductAttention, type DotProductAttentionOptions } from "../../lib/jax.js";
 import { bshd, farthest, naive, numbers, random, swapMiddle } from "./naive.js";
 
@@ -99,4 +100,7 @@ test("what cannot be is refused", async () => {
     "keyValueSeqLengths[1]: expected 0 to 7",
   );
   await expect(dotProductAttention(q.ref, k.ref.slice(0), v.ref)).rejects.toThrow("key: expected 4 dimensions");
+  const gone = Tensor.zeros([1, 1, 1, 4]);
+  gone.dispose();
+  await expect(dotProductAttention(gone, gone, gone)).rejects.toThrow("query: ");
 });
