@@ -1,10 +1,10 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 const testFiles = (...names: string[]) => names.map((name) => `test/${name}.test.ts`);
 
-/** Suites that compute, which run once more by the portable kernels. */
+/** Suites that compute, which run once more by each of the lesser sets of kernels. */
 const computing = testFiles("parity/**/*", "properties", "invariance", "numerics");
 
 // The GPU's driver where there is one, else the simulator, which a build with nvcc makes.
@@ -29,10 +29,13 @@ const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
 const capabilities = process.env["FOVEA_SIM_COMPUTE_CAPABILITY"] ?? "8.0,8.6,9.0";
 const completions = ["early", "late", "random"];
 
-const baseline = {
+/** The kernels that a processor with better ones would not run: the others are the default's. */
+const cpuInfo = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
+const lesserSets = cpuInfo.includes(" avx512vl ") ? ["baseline", "avx2"] : ["baseline"];
+const lesserProjects = lesserSets.map((name) => ({
   extends: true as const,
-  test: { name: "baseline", include: computing, env: { ...noGpu, FOVEA_CPU_ISA: "baseline" } },
-};
+  test: { name, include: computing, env: { ...noGpu, FOVEA_CPU_ISA: name } },
+}));
 
 const cudaProject = (name: string, env: Record<string, string>) => ({
   extends: true as const,
@@ -87,7 +90,7 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
         },
       },
-      ...(inThreads ? [] : [baseline]),
+      ...(inThreads ? [] : lesserProjects),
       ...(cuda && !inThreads ? cudaProjects : []),
     ],
   },

@@ -146,7 +146,14 @@ describe.skipIf(!isMainThread || !existsSync("/proc/self/clear_refs"))("what a p
   test.each(["float32", "bfloat16"] as const)(
     "tiled takes less than 8 MB per thread at 512 dims, %s",
     async (dtype) => {
-      const grown = await measure({ algorithm: "tiled", dtype, heads: 16, headDim: 512, lengths: [1024, 2048] });
+      const grown = await measure({
+        algorithm: "tiled",
+        dtype,
+        heads: 16,
+        headDim: 512,
+        window: 256,
+        lengths: [1024, 2048],
+      });
       // Two threads' scratch, which grows here, with the first call or with the second. Enough heads for the longest blocks.
       const sum = grown.reduce((total, { bytes }) => total + bytes, 0);
       expect(sum).toBeLessThan(2 * 8 * megabyte);
@@ -176,7 +183,7 @@ describe.skipIf(!isMainThread || !existsSync("/proc/self/clear_refs"))("what a p
 
   test("standard by what its plan says", async () => {
     const lengths = [1024, 2048, 4096];
-    const grown = await measure({ algorithm: "standard", dtype: "float32", heads: 2, lengths });
+    const grown = await measure({ algorithm: "standard", dtype: "float32", heads: 2, window: 256, lengths });
     for (const { length, bytes, plan } of grown) {
       expect(plan.workspaceBytes).toBe(4 * 2 * length * length);
       expect(bytes).toBeLessThan(plan.workspaceBytes + 3 * megabyte);
@@ -189,7 +196,7 @@ describe.skipIf(!isMainThread || !existsSync("/proc/self/clear_refs"))("what a p
   test("of workspaces 64 MiB are kept for later calls, the last ones", async () => {
     // Each larger than all before (9 to 28 MB, 160 MB in all), so that none can be used again.
     const lengths = [1100, 1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900];
-    const grown = await measure({ algorithm: "standard", dtype: "float32", heads: 2, lengths });
+    const grown = await measure({ algorithm: "standard", dtype: "float32", heads: 2, window: 256, lengths });
     const most = grown.reduce((sum, { plan }) => sum + plan.workspaceBytes, 0);
     expect(most).toBeGreaterThan(150 * megabyte);
     expect(grown.at(-1)!.rss - grown[0]!.rss).toBeLessThan(80 * megabyte);

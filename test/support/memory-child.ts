@@ -9,8 +9,10 @@ export interface MemoryTask {
   heads: number;
   /** 64 where left out. The calls before the measured ones have 64, so that what more dims take is measured too. */
   headDim?: number;
-  /** As many as keys where left out; each then sees a window of 256, which keeps long calls short. */
+  /** As many as keys where left out. */
   queries?: number;
+  /** How many keys before its own each query sees, which keeps long calls short; left out: it sees all keys. */
+  window?: number;
   lengths: number[];
 }
 
@@ -22,7 +24,7 @@ export interface Grown {
   plan: Plan;
 }
 
-const { algorithm, dtype, heads, headDim = 64, queries, lengths } = JSON.parse(process.argv[2]!) as MemoryTask;
+const { algorithm, dtype, heads, headDim = 64, queries, window, lengths } = JSON.parse(process.argv[2]!) as MemoryTask;
 
 /** Linux: the most memory the process had since it was last asked to forget that. */
 const peak = () => Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024;
@@ -35,11 +37,11 @@ function measure(length: number, headDim: number): Grown {
   const key = { data, dtype, shape: [1, heads, length, headDim], strides: [0, 0, headDim, 1] };
   const out = Tensor.zeros(query.shape, { dtype });
   out.data.fill(1); // its pages are there before the call
-  const window = queries === undefined ? { left: 256, right: 0 } : undefined;
+  const seen = window === undefined ? undefined : { left: window, right: 0 };
   globalThis.gc!();
   forgetPeak();
   const before = process.memoryUsage.rss();
-  const { plan } = attentionSync(query, key, key, { algorithm, window, out });
+  const { plan } = attentionSync(query, key, key, { algorithm, window: seen, out });
   return { length, bytes: Math.max(0, peak() - before), rss: process.memoryUsage.rss(), plan };
 }
 
