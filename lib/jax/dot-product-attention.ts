@@ -113,12 +113,15 @@ export async function dotProductAttention<Query extends JaxInput>(
   return (backend === undefined ? output : await toJaxArray(output, backend)) as JaxResult<Query>;
 }
 
+async function readOne(name: string, input: unknown): Promise<unknown> {
+  if (isJaxArray(input)) return readJaxArray(name, input);
+  const isLengths = name === "querySeqLengths" || name === "keyValueSeqLengths";
+  return isLengths && input !== undefined ? integers(name, input).slice() : input; // as they are now
+}
+
 /** Every jax array as what it holds; each of them is consumed even where another cannot be read. */
 async function readAll<T extends Record<string, unknown>>(given: T): Promise<Record<keyof T, TensorInput | undefined>> {
-  const entries = Object.entries(given).map(async ([name, input]) => [
-    name,
-    isJaxArray(input) ? await readJaxArray(name, input) : input,
-  ]);
+  const entries = Object.entries(given).map(async ([name, input]) => [name, await readOne(name, input)]);
   const settled = await Promise.allSettled(entries);
   for (const one of settled) if (one.status === "rejected") throw one.reason;
   return Object.fromEntries(settled.map((one) => (one as PromiseFulfilledResult<[string, unknown]>).value)) as Record<

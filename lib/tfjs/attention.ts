@@ -1,4 +1,5 @@
 // attention() and attentionSync() on TensorFlow.js's tensors.
+import { types } from "node:util";
 import { tensor, Tensor as TfTensor, type DataTypeMap } from "@tensorflow/tfjs-core";
 import { attention as foveaAttention, attentionSync as foveaAttentionSync } from "../attention.js";
 import { FoveaError, show } from "../errors.js";
@@ -65,8 +66,9 @@ export async function attention(
   options: TfjsAttentionOptions = {},
 ): Promise<TfjsAttentionResult> {
   const { names, tensors } = tensorsOf(query, key, value, options);
+  const now = asTheyAre(options);
   const data = await Promise.all(tensors.map((one) => one.data<keyof DataTypeMap>()));
-  const { q, k, v, rest } = assemble(names, tensors, data, options);
+  const { q, k, v, rest } = assemble(names, tensors, data, now);
   return wrapped(await foveaAttention(q, k, v, rest));
 }
 
@@ -105,6 +107,14 @@ function tensorsOf(
 /** Told by `dataSync`, so that tensors of another copy of the package are tensors too. */
 const isTfTensor = (value: unknown): value is TfTensor =>
   value instanceof TfTensor || typeof (value as { dataSync?: unknown } | null | undefined)?.dataSync === "function";
+
+/** The options with lists of their own: lengths and offsets are read when the call is made. */
+function asTheyAre(options: TfjsAttentionOptions): TfjsAttentionOptions {
+  const own = Object.entries(options).map(([name, value]: [string, unknown]) => {
+    return [name, Array.isArray(value) || types.isInt32Array(value) ? (value as Int32Array).slice() : value];
+  });
+  return Object.fromEntries(own) as TfjsAttentionOptions;
+}
 
 function assemble(
   names: readonly string[],

@@ -69,6 +69,17 @@ test("queries past a sequence's length are zeros, as are those that see nothing"
   }
 });
 
+test("lengths are those of the moment of the call, of tensors and of arrays", async () => {
+  const [query, key] = [bshd(random(2, 4, 5, 8)), bshd(random(2, 2, 7, 8))];
+  const ofTensors = (lengths: Int32Array) => dotProductAttention(query, key, key, { keyValueSeqLengths: lengths });
+  const ofArrays = (lengths: Int32Array) => dotProductAttention(q.ref, k.ref, v.ref, { keyValueSeqLengths: lengths });
+  const lengths = Int32Array.of(6, 3);
+  const later = [ofTensors(lengths), ofArrays(lengths)] as const;
+  lengths.fill(7);
+  expect((await later[0]).data).toEqual((await ofTensors(Int32Array.of(6, 3))).data);
+  expect(await (await later[1]).data()).toEqual(await (await ofArrays(Int32Array.of(6, 3))).data());
+});
+
 test("arrays are consumed as by jax-js, also by a call that fails, and nothing else is held", async () => {
   const [a, b, c, bias] = [random4(1, 2, 1, 4), random4(1, 2, 1, 4), random4(1, 2, 1, 4), random4(1, 1, 2, 2)];
   const output = await dotProductAttention(a.ref, b.ref, c.ref, { bias: bias.ref });

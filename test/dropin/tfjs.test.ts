@@ -430,6 +430,12 @@ describe.each(["cpu", "wasm"])("on the %s backend", (backend) => {
     expect(tf.memory().numTensors).toBe(tensors + 1);
     await expect(attention(given[0], given[0], given[2])).rejects.toThrow("value: expected");
     await expect(attention(given[0], q as never, given[2])).rejects.toThrow("key: expected a tensor of TensorFlow.js");
+    const keyLengths = Int32Array.of(7, 6);
+    const later = attention(...given, { ...options, keyLengths });
+    keyLengths.fill(1); // was read when the call was made
+    const same = await later;
+    expect(farthest(await same.output.data(), expected.output)).toBeLessThan(tolerance);
+    tf.dispose([same.output, same.weights!]);
     for (const wrong of [null, 5, [], new Map(), options.mask]) {
       const message = "options: expected an object";
       await expect(attention(...given, wrong as never)).rejects.toMatchObject({
