@@ -29,7 +29,7 @@ const noGpu = { FOVEA_CUDA_DRIVER: "/no/such/driver" };
 const capabilities = process.env["FOVEA_SIM_COMPUTE_CAPABILITY"] ?? "8.0,8.6,9.0";
 const completions = ["early", "late", "random"];
 
-/** The kernels that a processor with better ones would not run: the others are the default's. */
+/** Sets of kernels below the processor's best, which the default project has. */
 const cpuInfo = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
 const lesserSets = cpuInfo.includes(" avx512vl ") ? ["baseline", "avx2"] : ["baseline"];
 const lesserProjects = lesserSets.map((name) => ({

@@ -195,6 +195,7 @@ function fits(shape: readonly number[], expected: readonly (number | string)[]):
   return true;
 }
 
+/** Throws ERR_FOVEA_SHAPE for more sequences than a call may have. */
 export function checkBatch(name: string, view: View, batch: number): void {
   if (batch > maxBatch) throw sizeError(name, `a batch of at most ${maxBatch}`, view);
 }

@@ -20,7 +20,7 @@ export interface FlashAttentionWithKvCacheOptions extends Omit<FlashAttentionOpt
   v?: TensorInput | undefined;
   /** How many keys of the cache exist: one number, or int32 [batch]. Required with `k` and `blockTable`; default: all. */
   cacheSeqlens?: number | IntegerInput | undefined;
-  /** int32 [batch]: which entry of the cache each sequence has. Not with `blockTable`. Default: its own index; more may follow. */
+  /** int32 [batch]: which entry of the cache each sequence has. Default: its own index; entries past the batch are left alone. Not with `blockTable`. */
   cacheBatchIdx?: IntegerInput | undefined;
   /** int32 [batch, maxBlocks]: the caches are then [blocks, blockSize, kvHeads, headdim]. */
   blockTable?: TensorInput | undefined;
