@@ -277,8 +277,8 @@ describe("bounds", () => {
     structuredClone(detached, { transfer: [detached.buffer] });
     expect(compute(detached)).toThrow("key: touches elements 0");
     expect(compute(new Uint8Array(new ArrayBuffer(8), 1, 4))).toThrow("key: its memory is not aligned to 4 bytes");
-    expect(compute([0])).toThrow("storages: expected an ArrayBufferView");
-    expect(compute(undefined)).toThrow("storages: expected an ArrayBufferView");
+    expect(compute([0])).toThrow("storages: expected an ArrayBufferView or device memory");
+    expect(compute(undefined)).toThrow("storages: expected an ArrayBufferView or device memory");
   });
 
   it("refuses arguments of another kind", () => {

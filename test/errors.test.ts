@@ -55,6 +55,30 @@ const overlapping = new Float32Array(shared, 188 * 4, 144);
 
 type Change = Record<string, unknown>;
 
+const sharedOut = new Float32Array(144);
+const shares = (type: "float32" | "int32" | "bool", ...shape: number[]) => {
+  const array = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[type];
+  return {
+    data: new array(
+      sharedOut.buffer,
+      0,
+      shape.reduce((a, b) => a * b),
+    ),
+    shape,
+    dtype: type,
+  };
+};
+/** Each input in memory that `sharedOut` is in, and what is changed for that. */
+const sharing: [string, Change][] = [
+  ["key", { key: shares("float32", 2, 1, 5, 8), value: float(2, 1, 5, 6) }],
+  ["value", { key: float(2, 1, 5, 8), value: shares("float32", 2, 1, 5, 6) }],
+  ["mask", { mask: shares("bool", 3, 5) }],
+  ["bias", { bias: shares("float32", 3, 5) }],
+  ["alibiSlopes", { alibiSlopes: shares("float32", 4) }],
+  ["sinks", { sinks: shares("float32", 4) }],
+  ["pageTable", { ...paged, pageTable: shares("int32", 2, 3) }],
+];
+
 /** What is changed in the right call; the code; the message. */
 const wrongCalls: [Change, string, string | RegExp][] = [
   // Not tensors.
@@ -493,6 +517,11 @@ const wrongCalls: [Change, string, string | RegExp][] = [
     "OPTION",
     "out: expected memory of its own, but it shares some with query",
   ],
+  ...sharing.map(([name, change]): [Change, string, string] => [
+    { ...change, out: Tensor.from(sharedOut, [2, 4, 3, 6]) },
+    "OPTION",
+    `out: expected memory of its own, but it shares some with ${name}`,
+  ]),
   [{ out: disposed() }, "DISPOSED", "out: the tensor was disposed"],
 ];
 

@@ -34,8 +34,13 @@ std::vector<Memory> memoryOf(Napi::Env env, const std::vector<napi_value>& stora
   std::vector<Memory> memory;
   memory.reserve(storages.size());
   for (napi_value storage : storages) {
-    const auto onDevice = deviceBytesOf(env, storage);
-    memory.push_back(onDevice ? *onDevice : Memory{bytesOf(env, storage, "storages")});
+    if (const auto bytes = findBytes(env, storage)) {
+      memory.push_back(Memory{*bytes});
+    } else if (const auto onDevice = deviceBytesOf(env, storage)) {
+      memory.push_back(*onDevice);
+    } else {
+      throw BoundsError("storages: expected an ArrayBufferView or device memory");
+    }
   }
   return memory;
 }

@@ -29,16 +29,21 @@ size_t elementBytes(napi_typedarray_type type) {
 
 }  // namespace
 
-std::span<std::byte> bytesOf(napi_env env, napi_value value, const char* name) {
+std::optional<std::span<std::byte>> findBytes(napi_env env, napi_value value) {
   napi_typedarray_type type = napi_uint8_array;
   size_t length = 0;
   void* data = nullptr;
   if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) == napi_ok) {
-    return {static_cast<std::byte*>(data), data ? length * elementBytes(type) : 0};
+    return std::span{static_cast<std::byte*>(data), data ? length * elementBytes(type) : 0};
   }
   if (napi_get_dataview_info(env, value, &length, &data, nullptr, nullptr) == napi_ok) {
-    return {static_cast<std::byte*>(data), data ? length : 0};
+    return std::span{static_cast<std::byte*>(data), data ? length : 0};
   }
+  return std::nullopt;
+}
+
+std::span<std::byte> bytesOf(napi_env env, napi_value value, const char* name) {
+  if (const auto bytes = findBytes(env, value)) return *bytes;
   throw BoundsError(std::string(name) + ": expected an ArrayBufferView");
 }
 

@@ -4,12 +4,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace fovea::addon {
 
-/// The memory of an ArrayBufferView; empty when its buffer is detached. Throws BoundsError for anything else.
+/// The memory of an ArrayBufferView; empty when its buffer is detached. None if `value` is anything else.
+std::optional<std::span<std::byte>> findBytes(napi_env env, napi_value value);
+
+/// The same. Throws BoundsError for anything else.
 std::span<std::byte> bytesOf(napi_env env, napi_value value, const char* name);
 
 /// A number that is an integer from `low` to 2^53. Throws BoundsError for anything else.

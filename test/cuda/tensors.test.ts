@@ -285,6 +285,10 @@ describe("calls", () => {
     });
     refused(coded("OPTION", /^out: expected memory of its own, .* with query/), query, key, value, { out: query });
     refused(coded("DEVICE", /^mask/), query, key, value, { mask: Tensor.zeros([20, 30], { dtype: "bool" }) });
+    refused(coded("DEVICE", /^bias/), query, key, value, { bias: Tensor.zeros([20, 30]) });
+    const there = await Tensor.zeros([4]).to("cuda");
+    refused(coded("DEVICE", /^alibiSlopes: expected a tensor on cpu, got/), ...inputs(), { alibiSlopes: there });
+    refused(coded("DEVICE", /^sinks: expected a tensor on cpu, got/), ...inputs(), { sinks: there });
     refused(coded("DEVICE", /"cuda:9" cannot be used: the driver shows/), query, key, value, { device: "cuda:9" });
     expect(() => referenceAttention(query, key, value)).toThrow(coded("DEVICE", /^query: is on cuda:0/));
     expect(() => query.data).toThrow(coded("DEVICE", /await its read\(\) first/));
