@@ -81,7 +81,8 @@ export class Tensor<D extends DType = DType> {
       const message = "Tensor: expected Tensor.from, zeros, empty or random to make it, got new Tensor";
       throw new FoveaError("ERR_FOVEA_ARGUMENT", message);
     }
-    this.#view = { ...view, shape: frozen(view.shape), strides: frozen(view.strides) };
+    // What was checked once must stay so, whoever has these lists.
+    this.#view = { ...view, shape: [...view.shape], strides: [...view.strides] };
     view.storage!.retain();
   }
 
@@ -152,7 +153,7 @@ export class Tensor<D extends DType = DType> {
     const size = product(shape);
     const memory = attempt(() => native().adopt(deviceNumber(device), pointer, size * bytes));
     const storage = new DeviceStorage(device, memory, bytes, size);
-    const sizes = Object.freeze([...shape]);
+    const sizes = [...shape];
     return makeTensor(makeView("tensor", storage, dtype, device, sizes, contiguousStrides(sizes), 0)) as Tensor<D>;
   }
 
@@ -162,7 +163,7 @@ export class Tensor<D extends DType = DType> {
     checkNames("options", options, tensorNames);
     const device = checkDevice("device", options.device);
     const dtype = checkDTypeName(options.dtype);
-    return makeTensor(newView("tensor", dtype, device, Object.freeze([...shape]))) as Tensor<D>;
+    return makeTensor(newView("tensor", dtype, device, [...shape])) as Tensor<D>;
   }
 
   /** A new tensor of zeros, by default float32 on the processor. */
@@ -196,12 +197,12 @@ export class Tensor<D extends DType = DType> {
 
   /** Sizes of the dimensions. */
   get shape(): readonly number[] {
-    return this.#view.shape;
+    return Object.freeze(this.#view.shape); // when it is seen, as most shapes of results never are
   }
 
   /** Distance of neighbours along each dimension, in elements. */
   get strides(): readonly number[] {
-    return this.#view.strides;
+    return Object.freeze(this.#view.strides);
   }
 
   /** Type of the elements. */
@@ -379,21 +380,16 @@ export class Tensor<D extends DType = DType> {
   }
 }
 
-/** The same list, or a copy where others could change it: what was checked once must stay so. */
-function frozen(sizes: readonly number[]): readonly number[] {
-  return Object.isFrozen(sizes) ? sizes : Object.freeze([...sizes]);
-}
-
 /** A tensor of all of `array`. */
 export function wrap(array: DataArray, dtype: DType, shape: readonly number[]): Tensor {
-  const sizes = Object.freeze([...shape]);
+  const sizes = [...shape];
   return makeTensor(makeView("tensor", new HostStorage(array), dtype, "cpu", sizes, contiguousStrides(sizes), 0));
 }
 
 /** The same, on a device. */
 function place(array: DataArray, dtype: DType, shape: readonly number[], device: Device): Tensor {
   if (device === "cpu") return wrap(array, dtype, shape);
-  const view = newView("tensor", dtype, device, Object.freeze([...shape]));
+  const view = newView("tensor", dtype, device, [...shape]);
   copyToDevice("data", array, view);
   return makeTensor(view);
 }
