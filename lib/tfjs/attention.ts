@@ -1,9 +1,9 @@
 // attention() and attentionSync() on TensorFlow.js's tensors.
-import { types } from "node:util";
 import { tensor, Tensor as TfTensor, type DataTypeMap } from "@tensorflow/tfjs-core";
 import { attention as foveaAttention, attentionSync as foveaAttentionSync } from "../attention.js";
 import { FoveaError, show } from "../errors.js";
-import type { TensorInput, TensorLike } from "../input.js";
+import { inputView, integers, type TensorInput, type TensorLike } from "../input.js";
+import { packed } from "../memory.js";
 import {
   optionNames,
   type AttentionOptions,
@@ -13,6 +13,7 @@ import {
 } from "../options.js";
 import type { Plan } from "../plan.js";
 import { checkNames } from "../rules.js";
+import { makeTensor } from "../tensor.js";
 
 /** The options of `attention`, whose tensors may be TensorFlow.js's. Results are new tensors always: there is no `out`. */
 export interface TfjsAttentionOptions extends Omit<
@@ -30,19 +31,10 @@ export interface TfjsAttentionOptions extends Omit<
   cuSeqlensKey?: TfTensor | IntegerInput | undefined;
 }
 
-type IntegerOption = "queryLengths" | "keyLengths" | "cuSeqlensQuery" | "cuSeqlensKey";
+const integerOptions = ["queryLengths", "keyLengths", "cuSeqlensQuery", "cuSeqlensKey"] as const;
+type IntegerOption = (typeof integerOptions)[number];
 
-const tensorOptions = [
-  "mask",
-  "bias",
-  "alibiSlopes",
-  "sinks",
-  "pageTable",
-  "queryLengths",
-  "keyLengths",
-  "cuSeqlensQuery",
-  "cuSeqlensKey",
-] as const;
+const tensorOptions = ["mask", "bias", "alibiSlopes", "sinks", "pageTable", ...integerOptions] as const;
 
 /** New tensors, for the caller to dispose; the plan as `attention` gives it. */
 export interface TfjsAttentionResult {
@@ -108,12 +100,20 @@ function tensorsOf(
 const isTfTensor = (value: unknown): value is TfTensor =>
   value instanceof TfTensor || typeof (value as { dataSync?: unknown } | null | undefined)?.dataSync === "function";
 
-/** The options with lists of their own: lengths and offsets are read when the call is made. */
+/** The options with integers of their own: lengths, offsets and page tables are read when the call is made. */
 function asTheyAre(options: TfjsAttentionOptions): TfjsAttentionOptions {
-  const own = Object.entries(options).map(([name, value]: [string, unknown]) => {
-    return [name, Array.isArray(value) || types.isInt32Array(value) ? (value as Int32Array).slice() : value];
-  });
-  return Object.fromEntries(own) as TfjsAttentionOptions;
+  const own = { ...options };
+  for (const name of integerOptions) {
+    const given = options[name];
+    if (given !== undefined && !isTfTensor(given)) own[name] = integers(name, given).slice();
+  }
+  const { queryOffset, pageTable } = options;
+  if (Array.isArray(queryOffset)) own.queryOffset = [...(queryOffset as readonly number[])];
+  else if (typeof queryOffset === "object") own.queryOffset = integers("queryOffset", queryOffset).slice();
+  if (pageTable !== undefined && !isTfTensor(pageTable)) {
+    own.pageTable = makeTensor(packed("pageTable", inputView("pageTable", pageTable, false)));
+  }
+  return own;
 }
 
 function assemble(
