@@ -1,7 +1,7 @@
 // bench/gpu/measure.py without a GPU: with a program that prints what fovea_cuda_bench would, and a torch that takes 4 ms for
 // everything and cannot compile.
-import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,9 +16,13 @@ const bench = path.join(folder, "fovea_cuda_bench");
 writeFileSync(
   bench,
   `#!/usr/bin/env python3
-import json, sys
+import json, os, sys, time
 if "--name" in sys.argv:
     sys.exit(print("Some GPU"))
+if "STUCK" in os.environ:
+    with open(os.environ["STUCK"], "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(120)
 first = int(sys.argv[sys.argv.index("--from") + 1])
 with_rules = ("", "bias", "alibi", "key lengths", "softcap", "pages of 16")
 for number, rule in enumerate(with_rules if "--rules" in sys.argv else ("", "")):
@@ -131,4 +135,27 @@ describe.skipIf(spawnSync("python3", ["--version"]).status !== 0)("measurements 
     expect(lengths!.torch["flex"]).toEqual({ error: "compiling had its 0.5 s" });
     expect(lengths!.torch["math"]).toEqual({ milliseconds: 4 });
   });
+
+  test("end with whoever began them: a GPU's next program must not run beside the last one", async () => {
+    const [stuck, to] = [path.join(folder, "stuck"), path.join(folder, "killed")];
+    const env = { ...process.env, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: "1", STUCK: stuck };
+    const script = spawn("python3", [path.join(scripts, "measure.py"), bench, "--results", to], {
+      env,
+      stdio: "ignore",
+    });
+    const processNumber = await vi.waitUntil(() => existsSync(stuck) && readFileSync(stuck, "utf8"), {
+      timeout: 20_000,
+    });
+    script.kill("SIGKILL");
+    await vi.waitUntil(() => hasEnded(processNumber), { timeout: 5000 });
+  });
 });
+
+/** Its command is empty once it has ended, though nobody may have asked how. */
+function hasEnded(processNumber: string): boolean {
+  try {
+    return readFileSync(`/proc/${processNumber}/cmdline`, "utf8") === "";
+  } catch {
+    return true;
+  }
+}

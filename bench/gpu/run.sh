@@ -5,27 +5,27 @@
 #
 #   bench/gpu/run.sh [--quick] [--continue] [--seconds n] [--tokens n] [--samples n] [--results folder] [step...]
 #
-# Steps: build, test, record, measure, node, suites; all of them when none is named. And rules, which are the second half of
-# measure. --seconds is for each step (540), so that one that is cut short still says what it found. Results go to
-# bench/results (--results) as they come, logs to build/gpu.
+# Steps: build, record, test, measure, node, suites; all of them when none is named. And rules, which are the second half of
+# measure, and shipped, which tests the images as packages have them. --seconds is for each step (450), so that one that is
+# cut short still says what it found. Results go to bench/results (--results) as they come, logs to build/gpu.
 # A step that fails does not keep the next from running; the exit code is 1 then. Without a GPU it says so and ends with 0.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="$PATH:/usr/local/cuda/bin" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
-seconds=540 results=bench/results steps=() measuring=() sizes=()
+seconds=450 results=bench/results steps=() measuring=() sizes=()
 while [ $# -gt 0 ]; do
   case $1 in
     --quick | --continue) measuring+=("$1") ;;
     --tokens | --samples) sizes+=("$1" "${2:?$1: a number}") && shift ;;
     --seconds) seconds=${2:?--seconds: a number} && shift ;;
     --results) results=${2:?--results: a folder} && shift ;;
-    build | test | record | measure | rules | node | suites) steps+=("$1") ;;
+    build | record | test | shipped | measure | rules | node | suites) steps+=("$1") ;;
     *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
   esac
   shift
 done
-[ ${#steps[@]} -gt 0 ] || steps=(build test record measure node suites)
+[ ${#steps[@]} -gt 0 ] || steps=(build record test measure node suites)
 
 # FOVEA_CUDA_DRIVER names another driver library, the simulator's say: the figures then mean nothing, but every step
 # runs.
@@ -62,17 +62,47 @@ step_build() {
   return 1
 }
 
+# The machine may be another one than that of the command before.
+built() {
+  [ -x "build/gpu/$1" ] || { echo "not built here yet: building" && step_build; }
+}
+
+# A test takes seconds on a GPU: one that takes longer never ends, and there may be many such.
+patience() {
+  case $driver in *cudasim*) echo 60 ;; *) echo 15 ;; esac
+}
+
 # Numbers first: a kernel that computes less is always faster.
 step_test() {
-  python3 bench/gpu/tests.py build/gpu/test/fovea_cuda_test --seconds "$seconds" --log build/gpu/test.log
+  built test/fovea_cuda_test || return
+  python3 bench/gpu/tests.py build/gpu/test/fovea_cuda_test --seconds "$seconds" --patience "$(patience)" \
+    --log build/gpu/test.log
 }
 
 step_record() {
   case $driver in *cudasim*) echo "goldens are a GPU's: nothing to record on the simulator" && return ;; esac
-  python3 bench/gpu/tests.py build/gpu/test/fovea_cuda_test --seconds "$seconds" --log build/gpu/record.log --record
+  built test/fovea_cuda_test || return
+  python3 bench/gpu/tests.py build/gpu/test/fovea_cuda_test --seconds "$seconds" --patience "$(patience)" \
+    --log build/gpu/record.log --record
+}
+
+# Compressed, for all architectures; then as a GPU newer than these compiles them, which takes the driver minutes.
+step_shipped() {
+  case $driver in *cudasim*) echo "the simulator reads the images of the plain build: nothing to see" && return ;; esac
+  local log=build/gpu/shipped.log options=(-DCMAKE_BUILD_TYPE=Release -DFOVEA_CUDA=ON -DFOVEA_CUDA_LINE_INFO=OFF)
+  cmake -S native/cuda -B build/gpu-shipped "${options[@]}" > "$log" &&
+    timeout "$seconds" cmake --build build/gpu-shipped --parallel "$(nproc)" --target fovea_cuda_test >> "$log" 2>&1 ||
+    { tail -20 "$log" && return 1; }
+  parity 15 && CUDA_FORCE_PTX_JIT=1 parity 300
+}
+
+parity() { # parity PATIENCE
+  python3 bench/gpu/tests.py build/gpu-shipped/test/fovea_cuda_test --seconds "$seconds" --patience "$1" \
+    --log build/gpu/shipped-tests.log 'parity: '
 }
 
 step_measure() {
+  built bench/fovea_cuda_bench || return
   python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench --seconds "$seconds" --results "$results" \
     "${measuring[@]}" "${sizes[@]}" "$@"
 }

@@ -1,10 +1,20 @@
 """Programs that may crash, or wait for a kernel that never ends: their output line by line, with a limit on silence."""
 
+import ctypes
 import os
 import queue
 import signal
 import subprocess
 import threading
+
+
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
+
+
+def end_with_parent():
+    """In the program, before it starts: whoever kills this script would leave it measuring beside what comes next."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Program:
@@ -14,7 +24,13 @@ class Program:
         self.patience = patience
         self.silent = False
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=end_with_parent,
         )
         self.read = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/decode_sm90.h"
 #include "launch_decode.h"
 #include "launch_parts.h"
@@ -23,7 +25,9 @@ void describe(const MapEncoder& encoder, const Problem& problem, const Sequence&
                                 {problem.kvHeads, 1, group * query.headStride}});
   const auto keys = [&](const View<const void>& view, int64_t columns, int64_t pageStride) {
     const bool paged = problem.pageSize > 0;
-    constexpr int64_t manyPages = int64_t{1} << 31;  // the table says which there are
+    // The table says which there are: as many as any GPU's memory has room for.
+    const int64_t pageBytes = std::max<int64_t>(pageStride * byteSize(problem.dtype), 1);
+    const int64_t manyPages = std::clamp<int64_t>((int64_t{1} << 42) / pageBytes, 1, int64_t{1} << 31);
     return encoder.encode(view.data, columns, dims,
                           {{paged ? problem.pageSize : sequence.keyLength, boxKeys, view.rowStride},
                            {problem.kvHeads, 1, view.headStride},

@@ -10,14 +10,15 @@
 // --rules: another set, with one rule each, beside the same shapes without: prefill at a quarter of the tokens, decode
 // and chunks of 8 queries at half of them, by the tiled kernels alone.
 //
-// Times are the GPU's own, between events around the launches: the median of 15 (--samples) after 3 to warm up, each
-// after the L2 cache was overwritten. The shapes that say most come first; --quick measures them alone.
+// Times are the GPU's own, between events around the launches: the median of 15 (--samples) after 3 and 30 ms to
+// warm up, each after the L2 cache was overwritten. The shapes that say most come first; --quick measures them alone.
 //
 // Before a measurement it is printed with "begin" in place of figures. What fails is a result with an "error"; after a
 // fault the device is lost to the process, which ends with code 3: the next goes on --from there. With --turns the
 // program waits for a line on its input after each measurement, so that another one can measure the same shape at the
 // same time of day.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
@@ -35,6 +36,7 @@ using namespace fovea::bench;
 namespace {
 
 constexpr int maxWarmUps = 3;
+constexpr std::chrono::milliseconds warmUpTime{30};  // clocks of an idle GPU are low
 
 /// "[7,5]": of each sequence, where they differ.
 std::string keyLengths(const Shape& shape) {
@@ -73,28 +75,45 @@ class Bench {
     std::printf("\"begin\":true}\n");
     std::fflush(stdout);
     std::vector<float> times;
+    std::string error;
     try {
-      const auto memory = cuda::allocate(*stream_, sizes.bytes());
-      const Tensors tensors(shape, algorithm, memory->pointer());
-      const Problem& problem = tensors.problem();
-      fill(memory->pointer(), tensors);
-      plan = cuda::plan(device_.info().index, problem);
-      const auto workspace = cuda::allocate(*stream_, std::max<int64_t>(plan.workspaceBytes, 256));
-      cuda::loadKernels(device_, problem, plan);
-      for (int i = -std::min(maxWarmUps, samples_); i < samples_; i++) {
-        const float milliseconds = time(problem, plan, workspace->pointer());
-        if (i >= 0) times.push_back(milliseconds);
+      times = timesOf(shape, algorithm, sizes.bytes(), plan);
+    } catch (const cuda::Error& thrown) {
+      error = thrown.kind == cuda::ErrorKind::outOfMemory ? "out of memory" : thrown.what();
+      if (thrown.kind == cuda::ErrorKind::lost) {
+        print(shape, plan, number, {}, error);
+        throw;
       }
-    } catch (const cuda::Error& error) {
-      print(shape, plan, number, {}, error.kind == cuda::ErrorKind::outOfMemory ? "out of memory" : error.what());
-      if (error.kind == cuda::ErrorKind::lost) throw;
-      return true;
     }
-    print(shape, plan, number, std::move(times), "");
+    giveBack();
+    print(shape, plan, number, std::move(times), error);
     return true;
   }
 
  private:
+  /// Milliseconds of each sample. Makes the plan that of the tensors in memory.
+  std::vector<float> timesOf(const Shape& shape, Algorithm algorithm, int64_t bytes, Plan& plan) {
+    std::vector<float> times;
+    const auto memory = cuda::allocate(*stream_, bytes);
+    const Tensors tensors(shape, algorithm, memory->pointer());
+    const Problem& problem = tensors.problem();
+    fill(memory->pointer(), tensors);
+    plan = cuda::plan(device_.info().index, problem);
+    const auto workspace = cuda::allocate(*stream_, std::max<int64_t>(plan.workspaceBytes, 256));
+    cuda::loadKernels(device_, problem, plan);
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < std::min(maxWarmUps, samples_) || std::chrono::steady_clock::now() - start < warmUpTime; i++)
+      time(problem, plan, workspace->pointer());
+    for (int i = 0; i < samples_; i++) times.push_back(time(problem, plan, workspace->pointer()));
+    return times;
+  }
+
+  /// What the pool keeps would be missing to whoever has the next turn.
+  void giveBack() {
+    stream_->drain();
+    if (device_.pool()) cuda::driver().cuMemPoolTrimTo(device_.pool(), 0);
+  }
+
   void fill(CUdeviceptr memory, const Tensors& tensors) {
     for (const Tensors::Input& input : tensors.inputs()) {
       const std::vector<uint8_t> content = tensors.content(input);
@@ -108,7 +127,8 @@ class Bench {
 
   float time(const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
     const CUstream stream = stream_->compute()->get();
-    cuda::clear(*stream_, flush_->pointer(), flush_->bytes());
+    // Twice: the GPU must not have done before everything is enqueued, or the time would be the host's.
+    for (int i = 0; i < 2; i++) cuda::clear(*stream_, flush_->pointer(), flush_->bytes());
     device_.check(cuda::driver().cuEventRecord(events_[0], stream), "recording an event");
     cuda::launch(device_, stream, problem, plan, workspace);
     device_.check(cuda::driver().cuEventRecord(events_[1], stream), "recording an event");
@@ -201,7 +221,8 @@ int main(int count, char** arguments) {
     for (const Shape& shape : rules ? rulesShapes(tokens) : plainShapes(tokens))
       for (const Algorithm algorithm : algorithms)
         if (number++ >= first && (shape.key || !quick) && bench.measure(shape, algorithm, number - 1) && turns)
-          for (int letter = 0; letter != '\n' && letter != EOF;) letter = std::getchar();
+          for (int letter = 0; letter != '\n'; letter = std::getchar())
+            if (letter == EOF) return 0;  // nobody asks any more
   } catch (const cuda::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return error.kind == cuda::ErrorKind::lost ? 3 : 1;

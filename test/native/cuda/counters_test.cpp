@@ -3,6 +3,7 @@
 // `fovea_cuda_test --count` writes them, each where there is a simulated GPU for it.
 #include "counters.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 

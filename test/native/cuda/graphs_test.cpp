@@ -1,5 +1,6 @@
 // Launches can be captured, and their graphs replayed: each kernel's once its functions are loaded, which no capture
 // allows.
+#include <algorithm>
 #include <functional>
 
 #include "../../../native/attention/planner.h"
