@@ -109,7 +109,8 @@ function asTheyAre(options: TfjsAttentionOptions): TfjsAttentionOptions {
   }
   const { queryOffset, pageTable } = options;
   if (Array.isArray(queryOffset)) own.queryOffset = [...(queryOffset as readonly number[])];
-  else if (typeof queryOffset === "object") own.queryOffset = integers("queryOffset", queryOffset).slice();
+  else if (typeof queryOffset === "object" && queryOffset !== null)
+    own.queryOffset = integers("queryOffset", queryOffset).slice();
   if (pageTable !== undefined && !isTfTensor(pageTable)) {
     own.pageTable = makeTensor(packed("pageTable", inputView("pageTable", pageTable, false)));
   }

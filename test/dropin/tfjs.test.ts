@@ -466,6 +466,10 @@ describe.each(["cpu", "wasm"])("on the %s backend", (backend) => {
     const later = attention(q!, keys!, keys!, options);
     queryOffset.fill(3);
     expect(await (await later).output.data()).toEqual(await expected.output.data());
+    const none = { queryOffset: null as never };
+    const refused = { code: "ERR_FOVEA_OPTION" }; // as of attentionSync
+    expect(() => attentionSync(q!, keys!, keys!, none)).toThrow(expect.objectContaining(refused));
+    await expect(attention(q!, keys!, keys!, none)).rejects.toMatchObject(refused);
   });
 });
 
