@@ -7,9 +7,9 @@
 //
 // `name`: only the shapes whose names contain it.
 //
-// One JSON object a line. Each sample stands between two probes of the peak and is left out when either is below 96 %
-// of the best seen: then somebody else had the machine. `share` is the median over the kept samples, `p90` a quiet
-// stretch.
+// One JSON object a line. Each sample stands between two probes of the peak, whose mean its share is of, and is left
+// out when they differ by more than 4 %, or one is below 85 % of the best seen: then somebody else had the machine (its
+// clock alone differs by less). `share` is the median over the kept samples, `p90` a quiet stretch.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -153,7 +153,7 @@ void prefill(int threads, double seconds, const std::string& wanted) {
         time = (now() - time) / repeats;
         const double after = peak();
         best = std::max({best, before, after});
-        if (std::min(before, after) < 0.96 * best) continue;
+        if (std::min(before, after) < std::max(0.96 * std::max(before, after), 0.85 * best)) continue;
         rates.push_back(plan.usefulFlops / time), shares.push_back(plan.usefulFlops / time / (0.5 * (before + after)));
       }
       std::printf(

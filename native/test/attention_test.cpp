@@ -185,7 +185,8 @@ TEST("the plan skips what causality and windows hide") {
   CHECK(causal < 0.52 * full) << causal / full;
   example.problem.windowLeft = 128;
   const double window = cpu::plan(example.problem).flops;
-  CHECK(window < 0.04 * full) << window / full;
+  // A panel of 48 rows sees 176 keys.
+  CHECK(window < 0.045 * full) << window / full;
 }
 
 TEST("a key that a row masks does not reach it, whatever it holds") {

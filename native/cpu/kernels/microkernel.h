@@ -14,20 +14,25 @@ constexpr int tileRows = 4;      // keys, or value dimensions, per tile
 constexpr int panelVectors = 3;  // vectors of queries in a full panel
 constexpr int panelWidth = panelVectors * lanes;
 
-/// Everything is unrolled: the accumulators must stay in registers. `a[row * rowStride + k * depthStride]`.
-template <int NV, int Rows>
-FOVEA_INLINE void multiply(const float* __restrict a, int64_t rowStride, int64_t depthStride, const float* __restrict b,
-                           int64_t depth, Vec (&accumulators)[Rows][NV]) {
+/// Tiles that are computed together where only so many vectors are: enough accumulators to hide the latency of a
+/// multiply-add, as far as there are registers.
+constexpr int tilesTogether(int vectors) { return vectors == 1 || (vectors == 2 && lanes == 16) ? 2 : 1; }
+
+/// Everything is unrolled: the accumulators must stay in registers. `a[row / 4 * tileStride + row % 4 * rowStride + k
+/// * depthStride]`. Vectors before `First` are left as they are.
+template <int NV, int Rows, int First = 0>
+FOVEA_INLINE void multiply(const float* __restrict a, int64_t tileStride, int64_t rowStride, int64_t depthStride,
+                           const float* __restrict b, int64_t depth, Vec (&accumulators)[Rows][NV]) {
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; k++) {
     Vec right[NV];
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) right[v] = load(b + (k * NV + v) * lanes);
+    for (int v = First; v < NV; v++) right[v] = load(b + (k * NV + v) * lanes);
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; row++) {
-      const Vec left = broadcast(a[row * rowStride + k * depthStride]);
+      const Vec left = broadcast(a[row / tileRows * tileStride + row % tileRows * rowStride + k * depthStride]);
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) accumulators[row][v] = fma(left, right[v], accumulators[row][v]);
+      for (int v = First; v < NV; v++) accumulators[row][v] = fma(left, right[v], accumulators[row][v]);
     }
   }
 }

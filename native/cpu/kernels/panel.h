@@ -35,6 +35,7 @@ struct Panel {
   int64_t rows;                  // real ones
   int64_t keyBegin, keyEnd;      // keys that some row sees
   int64_t innerBegin, innerEnd;  // keys that every row sees
+  int64_t ends[panelVectors];    // where the keys end that some row of this vector sees, or of one before it
   int64_t begin[panelWidth], end[panelWidth];
   RowOwner owner[panelWidth];                       // lanes past the last row repeat it
   float slope[panelWidth], slopeLimit[panelWidth];  // ALiBi's
@@ -51,6 +52,7 @@ struct Panel {
 
 struct Block {
   const Problem* problem;
+  int64_t begin;      // the block's first key, from which the others here are counted
   const float* keys;  // [key][headDim], rows keyStride apart: where they lie, or staged
   int64_t keyStride;
   int64_t tail;           // keys from here on lie at tailKeys, rows headDim apart
@@ -68,14 +70,15 @@ struct Block {
 };
 
 /// Adds the products of more than `chainDims` dims.
-template <int NV, int rows>
+template <int NV, int rows, int First>
 FOVEA_NOINLINE void multiplyWide(const float* keys, int64_t keyStride, const float* query, int64_t headDim,
                                  Vec (&sum)[rows][NV]) {
   for (int64_t d = 0; d < headDim; d += chainDims) {
     Vec part[rows][NV] = {};
-    multiply<NV, rows>(keys + d, keyStride, 1, query + d * NV * lanes, least(headDim - d, chainDims), part);
+    multiply<NV, rows, First>(keys + d, tileRows * keyStride, keyStride, 1, query + d * NV * lanes,
+                              least(headDim - d, chainDims), part);
     for (int i = 0; i < rows; i++)
-      for (int v = 0; v < NV; v++) sum[i][v] += part[i][v];
+      for (int v = First; v < NV; v++) sum[i][v] += part[i][v];
   }
 }
 
@@ -86,12 +89,12 @@ FOVEA_NOINLINE void capScores(Vec* scores, int64_t count, float softcap) {
 }
 
 /// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference.
-template <int NV, int Tiles, Edge edge>
+template <int NV, int First, int Tiles, Edge edge>
 FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
                             Vec (&s)[tileRows * Tiles][NV]) {
   constexpr int rows = tileRows * Tiles;
 #pragma GCC unroll 3
-  for (int v = 0; v < NV; v++) {
+  for (int v = First; v < NV; v++) {
     const Vec start = edge == Edge::modifier ? zero() : load(minusReference + v * lanes);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
@@ -108,23 +111,23 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
   int64_t keyStride = block.keyStride;
   if (key >= block.tail) keys = block.tailKeys, keyStride = headDim;
   if (headDim <= chainDims) {
-    multiply<NV, rows>(keys, keyStride, 1, panel.query, headDim, s);
+    multiply<NV, rows, First>(keys, tileRows * keyStride, keyStride, 1, panel.query, headDim, s);
   } else {
     Vec sum[rows][NV];  // s itself is never addressed and stays in registers
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) sum[i][v] = s[i][v];
-    multiplyWide<NV, rows>(keys, keyStride, panel.query, headDim, sum);
+      for (int v = First; v < NV; v++) sum[i][v] = s[i][v];
+    multiplyWide<NV, rows, First>(keys, keyStride, panel.query, headDim, sum);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) s[i][v] = sum[i][v];
+      for (int v = First; v < NV; v++) s[i][v] = sum[i][v];
   }
 
   if constexpr (hasBounds(edge)) {
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) {
+    for (int v = First; v < NV; v++) {
       const Vec low = load(block.low + v * lanes), high = load(block.high + v * lanes);
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++) {
@@ -135,7 +138,7 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
   }
   if constexpr (edge == Edge::mask) {
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++)
+    for (int v = First; v < NV; v++)
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++) {
         const Vec added = load(block.modifier + (key + i) * panel.width + v * lanes);
@@ -148,24 +151,24 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) capped[i][v] = s[i][v];
+        for (int v = First; v < NV; v++) capped[i][v] = s[i][v];
       capScores(&capped[0][0], rows * NV, block.softcap);
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) s[i][v] = capped[i][v];
+        for (int v = First; v < NV; v++) s[i][v] = capped[i][v];
     }
     if (block.modifier) {
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) {
+        for (int v = First; v < NV; v++) {
           const Vec added = load(block.modifier + (key + i) * panel.width + v * lanes);
           s[i][v] = select(added == -infinity, broadcast(-infinity), s[i][v] + added);
         }
     }
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) {
+    for (int v = First; v < NV; v++) {
       const Vec reference = load(minusReference + v * lanes);
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++) s[i][v] += reference;
@@ -183,13 +186,13 @@ FOVEA_INLINE IntVec isLarge(Vec minusReference) {
 }
 
 /// Rounds the scores of rows with a large reference before they are compared with it, where there are such.
-template <int NV, int Tiles, Edge edge>
+template <int NV, int First, int Tiles, Edge edge>
 FOVEA_NOINLINE void roundLarge(const Panel& panel, const Block& block, int64_t key, Vec* scores) {
   const float nothing[panelWidth] = {};
   Vec absolute[tileRows * Tiles][NV];
-  scoreKeys<NV, Tiles, edge>(panel, block, key, nothing, absolute);
+  scoreKeys<NV, First, Tiles, edge>(panel, block, key, nothing, absolute);
   for (int i = 0; i < tileRows * Tiles; i++)
-    for (int v = 0; v < NV; v++) {
+    for (int v = First; v < NV; v++) {
       const Vec reference = load(panel.minusReference + v * lanes);
       scores[i * NV + v] = select(isLarge<edge>(reference), absolute[i][v] + reference, scores[i * NV + v]);
     }
@@ -199,19 +202,23 @@ FOVEA_NOINLINE void roundLarge(const Panel& panel, const Block& block, int64_t k
 /// of just those rows. Their scores are computed anew: relative to a reference far away (a bias of -1e9, say) they had
 /// no digits left. So are all scores of rows with a large reference, which are rounded before they are compared with
 /// it: equal scores stay equal, and the second visit, which does the same, finds the probabilities that were summed.
-template <int NV, Edge edge>
+template <int NV, int First, Edge edge>
 FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key, int64_t firstKey,
                                   Vec (&scores)[tileRows][NV]) {
   const float nothing[panelWidth] = {};
   Vec absolute[tileRows][NV];
   if (panel.allUnset) {  // so the scores are absolute
     for (int i = 0; i < tileRows; i++)
-      for (int v = 0; v < NV; v++) absolute[i][v] = scores[i][v];
+      for (int v = First; v < NV; v++) absolute[i][v] = scores[i][v];
   } else {
-    scoreKeys<NV, 1, edge>(panel, block, key, nothing, absolute);
+    scoreKeys<NV, First, 1, edge>(panel, block, key, nothing, absolute);
   }
   bool anyUnset = false, anyLarge = false;
-  for (int v = 0; v < NV; v++) {
+  for (int v = 0; v < First; v++) {
+    anyUnset |= anyTrue(loadAs<IntVec>(panel.unset + v * lanes));
+    anyLarge |= anyTrue(isLarge<edge>(load(panel.minusReference + v * lanes)));
+  }
+  for (int v = First; v < NV; v++) {
     const int at = v * lanes;
     const Vec before = load(panel.minusReference + at);
     const IntVec large = isLarge<edge>(before);
@@ -243,8 +250,8 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
   }
   panel.anyUnset = anyUnset, panel.anyLarge = anyLarge, panel.allUnset = false;
   if constexpr (hasAlibi(edge)) {
-    scoreKeys<NV, 1, edge>(panel, block, key, panel.minusReference, scores);
-    if (anyLarge) roundLarge<NV, 1, edge>(panel, block, key, &scores[0][0]);
+    scoreKeys<NV, First, 1, edge>(panel, block, key, panel.minusReference, scores);
+    if (anyLarge) roundLarge<NV, First, 1, edge>(panel, block, key, &scores[0][0]);
   }
 }
 
@@ -253,7 +260,7 @@ template <int NV>
 FOVEA_NOINLINE void startReference(Panel& panel, const Block& block, const int32_t* wanted) {
   const float nothing[panelWidth] = {};
   Vec scores[tileRows][NV];
-  scoreKeys<NV, 1, Edge::alibiBounds>(panel, block, 0, nothing, scores);
+  scoreKeys<NV, 0, 1, Edge::alibiBounds>(panel, block, 0, nothing, scores);
   for (int v = 0; v < NV; v++) {
     const int at = v * lanes;
     Vec top = broadcast(-infinity);
@@ -267,7 +274,7 @@ FOVEA_NOINLINE void startReference(Panel& panel, const Block& block, const int32
 /// Scores of `4 * Tiles` keys starting at `key` become probabilities. `first` is the first key of this block that the
 /// panel visits: what lies before it in the buffer is not its own. References and sums go by four keys, however many
 /// are computed together: a row may stand in a panel of any width, beside others with whom it shares keys.
-template <int NV, int Tiles, Edge edge, bool online>
+template <int NV, int First, int Tiles, Edge edge, bool online>
 FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
   constexpr int rows = tileRows * Tiles;
   Vec s[rows][NV];
@@ -278,50 +285,51 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
     const float nothing[panelWidth] = {};
     constexpr bool relative = hasAlibi(edge);
     const float *start = relative ? panel.minusReference : nothing, *after = relative ? nothing : panel.minusReference;
-    scoreKeys<NV, Tiles, edge>(panel, block, key, start, s);
+    scoreKeys<NV, First, Tiles, edge>(panel, block, key, start, s);
     if constexpr (relative)
       if (__builtin_expect(panel.anyLarge, 0)) {
         Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
         for (int i = 0; i < rows; i++)
-          for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
-        roundLarge<NV, Tiles, edge>(panel, block, key, &copy[0][0]);
+          for (int v = First; v < NV; v++) copy[i][v] = s[i][v];
+        roundLarge<NV, First, Tiles, edge>(panel, block, key, &copy[0][0]);
         for (int i = 0; i < rows; i++)
-          for (int v = 0; v < NV; v++) s[i][v] = copy[i][v];
+          for (int v = First; v < NV; v++) s[i][v] = copy[i][v];
       }
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++)
+      for (int v = First; v < NV; v++)
         store(probabilities + (i * NV + v) * lanes,
               exp2(s[i][v] + load(after + v * lanes)) * load(panel.factor + v * lanes));
     return;
   }
-  scoreKeys<NV, Tiles, edge>(panel, block, key, panel.minusReference, s);
+  scoreKeys<NV, First, Tiles, edge>(panel, block, key, panel.minusReference, s);
 
   Vec top = broadcast(-infinity);
 #pragma GCC unroll 8
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; v++) top = max(s[i][v], top);  // in this order a NaN is dropped: it may be another row's
+    for (int v = First; v < NV; v++)
+      top = max(s[i][v], top);  // in this order a NaN is dropped: it may be another row's
   if (__builtin_expect(panel.anyUnset || panel.anyLarge || anyTrue(top > headroom), 0)) {
     if constexpr (Tiles > 1) {
       for (int tile = 0; tile < Tiles; tile++)
-        scoreTile<NV, 1, edge, online>(panel, block, key + tile * tileRows, first);
+        scoreTile<NV, First, 1, edge, online>(panel, block, key + tile * tileRows, first);
       return;
     } else {
       Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
       for (int i = 0; i < rows; i++)
-        for (int v = 0; v < NV; v++) copy[i][v] = s[i][v];
-      moveReference<NV, edge>(panel, block, key, first, copy);
+        for (int v = First; v < NV; v++) copy[i][v] = s[i][v];
+      moveReference<NV, First, edge>(panel, block, key, first, copy);
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) s[i][v] = copy[i][v];
+        for (int v = First; v < NV; v++) s[i][v] = copy[i][v];
     }
   }
 
 #pragma GCC unroll 3
-  for (int v = 0; v < NV; v++) {
+  for (int v = First; v < NV; v++) {
     Vec blockSum = load(panel.blockSum + v * lanes);
 #pragma GCC unroll 2
     for (int tile = 0; tile < Tiles; tile++) {
@@ -338,50 +346,68 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
   }
 }
 
-/// O^T += V^T P^T over keys [begin, end) of the block. Summed from zero and then added: one rounding per block instead
-/// of one per key keeps the error flat over long sequences.
-template <int NV>
-FOVEA_INLINE void accumulateOutput(Panel& panel, const Block& block, int64_t begin, int64_t end) {
-  const int64_t dims = roundUp(block.problem->valueDim, tileRows);
-  for (int64_t d = 0; d < dims; d += tileRows) {
-    askAhead(*block.ahead);
-    Vec o[tileRows][NV];
-#pragma GCC unroll 4
-    for (int i = 0; i < tileRows; i++)
+/// `4 * Tiles` dims of O^T += V^T P^T over keys [begin, ..) of the block, of each vector up to its own last key. Summed
+/// from zero and then added: one rounding per block instead of one per key keeps the error flat over long sequences.
+template <int NV, int Tiles>
+FOVEA_INLINE void accumulateTiles(Panel& panel, const Block& block, int64_t begin, const int64_t (&ends)[NV],
+                                  int64_t dim) {
+  constexpr int rows = tileRows * Tiles;
+  askAhead(*block.ahead);
+  Vec o[rows][NV];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) o[i][v] = zero();
-    multiply<NV, tileRows>(block.values + begin * block.valueStride + d / tileRows * block.valueTileStride, 1,
-                           block.valueStride, block.probabilities + begin * NV * lanes, end - begin, o);
-    float* output = panel.output + d * NV * lanes;
-#pragma GCC unroll 4
-    for (int i = 0; i < tileRows; i++)
+    for (int v = 0; v < NV; v++) o[i][v] = zero();
+  const float* values = block.values + dim / tileRows * block.valueTileStride;
+  const auto add = [&]<int First>(int64_t from, int64_t to) __attribute__((always_inline)) {
+    multiply<NV, rows, First>(values + from * block.valueStride, block.valueTileStride, 1, block.valueStride,
+                              block.probabilities + from * NV * lanes, to - from, o);
+  };
+  add.template operator()<0>(begin, ends[0]);
+  if constexpr (NV > 1) add.template operator()<1>(ends[0], ends[1]);
+  if constexpr (NV > 2) add.template operator()<2>(ends[1], ends[2]);
+  float* output = panel.output + dim * NV * lanes;
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; v++) {
-        float* at = output + (i * NV + v) * lanes;
-        store(at, load(at) + o[i][v]);
-      }
-  }
+    for (int v = 0; v < NV; v++) {
+      float* at = output + (i * NV + v) * lanes;
+      store(at, load(at) + o[i][v]);
+    }
 }
 
-/// One panel against keys [begin, end) of the block; those in [innerBegin, innerEnd) are seen by every row.
+template <int NV>
+FOVEA_INLINE void accumulateOutput(Panel& panel, const Block& block, int64_t begin, const int64_t (&ends)[NV]) {
+  constexpr int tiles = tilesTogether(NV), step = tileRows * tiles;
+  const int64_t dims = roundUp(block.problem->valueDim, tileRows);
+  int64_t d = 0;
+  for (; d + step <= dims; d += step) accumulateTiles<NV, tiles>(panel, block, begin, ends, d);
+  if constexpr (tiles > 1)
+    if (d < dims) accumulateTiles<NV, 1>(panel, block, begin, ends, d);
+}
+
+/// One panel against keys [begin, end) of the block; those in [innerBegin, innerEnd) are seen by every row. `ends`:
+/// where the keys end that the vectors up to this one see.
 template <int NV, bool online>
 FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64_t end, int64_t innerBegin,
                           int64_t innerEnd) {
-  constexpr int tiles = NV == 1 ? 2 : 1, step = tileRows * tiles;
   const int64_t stop = roundUp(end, tileRows);
+  int64_t ends[NV];
+  for (int v = 0; v < NV; v++) ends[v] = end;
   int64_t key = begin;
-  const auto walk = [&]<Edge edge>(int64_t to) __attribute__((always_inline)) {
+  const auto walk = [&]<Edge edge, int First = 0>(int64_t to) __attribute__((always_inline)) {
+    constexpr int tiles = tilesTogether(NV - First), step = tileRows * tiles;
     // The first scores set the references, by four keys.
     if constexpr (tiles > 1 && online)
       if (panel.allUnset && key + tileRows <= to)
-        scoreTile<NV, 1, edge, online>(panel, block, key, begin), key += tileRows;
+        scoreTile<NV, First, 1, edge, online>(panel, block, key, begin), key += tileRows;
     // Two tiles at a time are neighbours.
     for (const int64_t last = tiles > 1 ? least(to, block.tail) : to; key + step <= last; key += step) {
       askAhead(*block.ahead);
-      scoreTile<NV, tiles, edge, online>(panel, block, key, begin);
+      scoreTile<NV, First, tiles, edge, online>(panel, block, key, begin);
     }
     if constexpr (tiles > 1)
-      for (; key + tileRows <= to; key += tileRows) scoreTile<NV, 1, edge, online>(panel, block, key, begin);
+      for (; key + tileRows <= to; key += tileRows) scoreTile<NV, First, 1, edge, online>(panel, block, key, begin);
   };
   if (block.modifier && block.maskAlone) {
     walk.template operator()<Edge::mask>(stop);
@@ -394,7 +420,15 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
         walk.template operator()<bounded>(inner < begin ? begin : inner);
         walk.template operator()<everywhere>(innerEnd);
       }
-      walk.template operator()<bounded>(stop);
+      // Causality takes vectors away one by one. The second visit's weights are 0 where a row sees nothing.
+      if constexpr (online) {
+        for (int v = 0; v < NV - 1; v++) ends[v] = clamp(roundUp(panel.ends[v] - block.begin, tileRows), key, end);
+        walk.template operator()<bounded>(roundUp(ends[0], tileRows));
+        if constexpr (NV > 1) walk.template operator()<bounded, 1>(roundUp(ends[1], tileRows));
+        if constexpr (NV > 2) walk.template operator()<bounded, 2>(stop);
+      } else {
+        walk.template operator()<bounded>(stop);
+      }
     };
     if (block.alibi)
       walkRanges.template operator()<Edge::alibi, Edge::alibiBounds>();
@@ -408,7 +442,7 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
       store(sum, load(sum) + load(blockSum));
       store(blockSum, zero());
     }
-    accumulateOutput<NV>(panel, block, begin, end);
+    accumulateOutput<NV>(panel, block, begin, ends);
   }
 }
 

@@ -79,6 +79,7 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
       panel.keyBegin = least(panel.keyBegin, panel.begin[lane]);
       panel.keyEnd = most(panel.keyEnd, panel.end[lane]);
     }
+    panel.ends[lane / lanes] = panel.keyEnd;
     panel.innerBegin = most(panel.innerBegin, panel.begin[lane]);
     panel.innerEnd = least(panel.innerEnd, panel.end[lane]);
     panel.minusReference[lane] = panel.sum[lane] = panel.blockSum[lane] = 0;
@@ -393,9 +394,10 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
     for (int64_t p = 0; p < panelCount; p++) {
       const Panel& panel = scratch.panels[p];
       const int64_t keys = least(panel.keyEnd, end) - most(panel.keyBegin, begin);
-      if (keys > 0)
-        steps += keys / (panel.width == lanes ? 2 * tileRows : tileRows) + (online ? problem.valueDim / tileRows : 0);
+      const int64_t together = tileRows * tilesTogether(int(panel.width / lanes));
+      if (keys > 0) steps += keys / together + (online ? problem.valueDim / together : 0);
     }
+    block.begin = begin;
     planAhead(task, {firstKey, lastKey}, {begin, end}, scratch.panels[0].rowBegin + scratch.panels[0].rows, steps,
               online, ahead);
     for (int64_t p = 0; p < panelCount; p++) {
