@@ -318,11 +318,13 @@ describe.skipIf(onCuda)("order", () => {
 
   test("a small call overtakes a large one that runs, and those that wait", async () => {
     const batcher = new AttentionBatcher();
-    const running = batcher.attention(...inputs(4096, { heads: 8, headDim: 64 }));
+    // Making them takes as long as computing them does.
+    const [first, second, third] = [inputs(4096, { heads: 8, headDim: 64 }), large(), inputs(64)];
+    const running = batcher.attention(...first);
     await turn();
-    const waiting = batcher.attention(...large());
+    const waiting = batcher.attention(...second);
     await turn();
-    const small = batcher.attention(...inputs(64));
+    const small = batcher.attention(...third);
     expect((await settledOrder({ running, waiting, small }))[0]).toBe("small");
   });
 
