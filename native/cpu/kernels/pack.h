@@ -92,12 +92,40 @@ FOVEA_INLINE void transposeQuads(Vec& a, Vec& b, Vec& c, Vec& d) {
   c = pick<0, 1, 4, 5>(ab1, cd1), d = pick<2, 3, 6, 7>(ab1, cd1);
 }
 
+/// Whether rows are transposed a whole vector at a time: addresses of 16 rows fit no registers, so each is to be used
+/// for more than four floats.
+constexpr bool wideTranspose = lanes == 16;
+
+/// A transpose of 16 vectors of 16 lanes.
+FOVEA_INLINE void transposeLanes([[maybe_unused]] Vec (&v)[lanes]) {
+#if defined(__AVX512F__)
+#pragma GCC unroll 4
+  for (int q = 0; q < 16; q += 4) transposeQuads(v[q], v[q + 1], v[q + 2], v[q + 3]);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {  // quads p of v[4 q + i] go to quads q of v[4 p + i]
+    const Vec low01 = _mm512_shuffle_f32x4(v[i], v[4 + i], 0x44), high01 = _mm512_shuffle_f32x4(v[i], v[4 + i], 0xee);
+    const Vec low23 = _mm512_shuffle_f32x4(v[8 + i], v[12 + i], 0x44);
+    const Vec high23 = _mm512_shuffle_f32x4(v[8 + i], v[12 + i], 0xee);
+    v[i] = _mm512_shuffle_f32x4(low01, low23, 0x88), v[4 + i] = _mm512_shuffle_f32x4(low01, low23, 0xdd);
+    v[8 + i] = _mm512_shuffle_f32x4(high01, high23, 0x88), v[12 + i] = _mm512_shuffle_f32x4(high01, high23, 0xdd);
+  }
+#endif
+}
+
 /// `lanes` rows of `count` floats become [count][stride], each row in its own column of `to`, changed on the way. Of
 /// one dimension four are transposed at a time, of rows `lanes`: row 4 q + i goes as quad q of vector i.
 template <class Change>
 FOVEA_INLINE void interleaveChanged(const float* const rows[lanes], int64_t count, float* to, int64_t stride,
                                     const Change& change) {
   int64_t i = 0;
+  for (; wideTranspose && i + lanes <= count; i += lanes) {
+    Vec v[lanes];
+#pragma GCC unroll 16
+    for (int row = 0; row < lanes; row++) v[row] = load(rows[row] + i);
+    transposeLanes(v);
+#pragma GCC unroll 16
+    for (int d = 0; d < lanes; d++) store(to + (i + d) * stride, change(v[d]));
+  }
   for (; i + 4 <= count; i += 4) {
     Vec a = loadQuads(rows, i), b = loadQuads(rows + 1, i), c = loadQuads(rows + 2, i), d = loadQuads(rows + 3, i);
     transposeQuads(a, b, c, d);
@@ -122,6 +150,14 @@ static inline void interleaveRows(const float* const rows[lanes], int64_t count,
 static inline void separateRows(const float* from, int64_t count, int64_t stride, float* const rows[lanes],
                                 Vec factors) {
   int64_t i = 0;
+  for (; wideTranspose && i + lanes <= count; i += lanes) {
+    Vec v[lanes];
+#pragma GCC unroll 16
+    for (int d = 0; d < lanes; d++) v[d] = load(from + (i + d) * stride) * factors;
+    transposeLanes(v);
+#pragma GCC unroll 16
+    for (int row = 0; row < lanes; row++) store(rows[row] + i, v[row]);
+  }
   for (; i + 4 <= count; i += 4) {
     Vec a = load(from + i * stride) * factors, b = load(from + (i + 1) * stride) * factors;
     Vec c = load(from + (i + 2) * stride) * factors, d = load(from + (i + 3) * stride) * factors;
