@@ -37,7 +37,7 @@ constexpr int64_t maxSplits = 32;
 constexpr int64_t maxHeadBlock = 16;
 /// Rows of one task of decode, at most: those of sequences that share its keys. Each row's bits are as if it were
 /// alone.
-constexpr int64_t maxDecodeBlock = 32;
+constexpr int64_t maxDecodeBlock = 64;
 
 /// Rows of cpu.tiled's next panel, of `left`: three vectors; but rather two and two than three and one, which has too
 /// few sums to keep the multiply-adds busy. No row's bits hang on its panel.

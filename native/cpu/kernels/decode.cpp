@@ -31,27 +31,41 @@ struct Rows {
 /// Bytes that are asked for ahead of their turn, and rows beside them: so many values may be read in one strip.
 constexpr int64_t aheadBytes = 4096, aheadRows = 8;
 
-/// scores[row][key] of one key after the other (`inStep` 1), or of four in step, whose loads of queries are shared.
-/// Either way four keys share the sums over lanes.
+/// With more than sixteen registers more sums stay in them: keys and values are read, and converted, less often.
+constexpr bool manyRegisters = lanes == 16;
+
+/// scores[row][key] of one key after the other (`inStep` 1), or of four in step, whose loads of queries are
+/// shared. Either way four keys share the sums over lanes.
 template <DType type, int R, int inStep>
 FOVEA_INLINE void scoreFour(const char* keys, int64_t strideBytes, const float* query, int64_t dims, float* scores,
                             int64_t scoreStride) {
-  Vec sum[4][R] = {};
+  Vec sum[R][4] = {};
 #pragma GCC unroll 4
   for (int first = 0; first < 4; first += inStep)
     for (int64_t d = 0; d < dims; d += lanes) {
       Vec q[R];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int r = 0; r < R; r++) q[r] = load(query + r * dims + d);
 #pragma GCC unroll 4
       for (int i = first; i < first + inStep; i++) {
         const Vec k = loadLanes<type>(keys + i * strideBytes + d * byteSize(type));
-#pragma GCC unroll 4
-        for (int r = 0; r < R; r++) sum[i][r] = fma(k, q[r], sum[i][r]);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) sum[r][i] = fma(k, q[r], sum[r][i]);
       }
     }
+  if constexpr (R % 4 == 0) {
+#pragma GCC unroll 2
+    for (int r = 0; r < R; r += 4) {
+      const Vec four[4][4] = {{sum[r][0], sum[r][1], sum[r][2], sum[r][3]},
+                              {sum[r + 1][0], sum[r + 1][1], sum[r + 1][2], sum[r + 1][3]},
+                              {sum[r + 2][0], sum[r + 2][1], sum[r + 2][2], sum[r + 2][3]},
+                              {sum[r + 3][0], sum[r + 3][1], sum[r + 3][2], sum[r + 3][3]}};
+      storeSums(four, scores + r * scoreStride, scoreStride);
+    }
+  } else {
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) storeAs(scores + r * scoreStride, sumFour(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
+    for (int r = 0; r < R; r++) storeAs(scores + r * scoreStride, sumFour(sum[r][0], sum[r][1], sum[r][2], sum[r][3]));
+  }
 }
 
 /// Whether processors see ahead by themselves: where little is computed for many bytes that lie in order.
@@ -69,7 +83,12 @@ FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int6
                                                           query + row * dims, dims, scores + row * scoreStride + key,
                                                           scoreStride);
     };
-    if constexpr (R == 8) {
+    if constexpr (R == 8 && manyRegisters) {
+      askRows<intoL1>(ahead, 2);
+      score.template operator()<4>(0);
+      askRows<intoL1>(ahead, 2);
+      score.template operator()<4>(4);
+    } else if constexpr (R == 8) {
       askRows<intoL1>(ahead, 2);
       score.template operator()<3>(0);
       askRows<intoL1>(ahead, 2);
@@ -93,17 +112,20 @@ FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int6
 }
 
 /// Keys whose values addValues takes for one strip of dims: the fewer, the more often sums are loaded and stored; the
-/// more, the further a column of them reaches.
-template <DType type, int R>
-constexpr int64_t keysOfStrip = seesAhead(type, R)   ? R
-                                : byteSize(type) < 4 ? 16
-                                                     : 8;
+/// more, the further a column of them reaches. `brought`: rows before these have read the values.
+template <DType type, int R, bool brought>
+constexpr int64_t keysOfStrip = seesAhead(type, R)              ? R
+                                : brought || byteSize(type) < 4 ? 16
+                                                                : 8;
+/// Sums of a strip, which stay in registers. Values that are not brought yet come no faster.
+template <DType type, int R, bool brought>
+constexpr int sumsOfStrip = manyRegisters&& R == 8 && (brought || byteSize(type) < 4) ? 16 : 8;
 
 /// output[row][d] += sum over keys of p[row][key] v[key][d], a strip of dims at a time.
-template <DType type, int R>
+template <DType type, int R, bool brought>
 FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
                               int64_t dims, Ahead& ahead) {
-  constexpr int together = R < rowsTogether ? R : rowsTogether, columns = 8 / together;
+  constexpr int together = R < rowsTogether ? R : rowsTogether, columns = sumsOfStrip<type, R, brought> / together;
   const auto strip = [&]<int C>(int64_t row, int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
     Vec sum[together][C];
 #pragma GCC unroll 8
@@ -146,7 +168,7 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
 #pragma GCC unroll 8
       for (int c = 0; c < C; c++) store(output + (row + r) * dims + d + c * lanes, sum[r][c]);
   };
-  constexpr int64_t atOnce = keysOfStrip<type, R>;
+  constexpr int64_t atOnce = keysOfStrip<type, R, brought>;
   const int64_t strips = R / together * (dims / (columns * lanes));  // whole ones
   for (int64_t key = 0; key < count; key += atOnce) {
     const int64_t stop = least(count, key + atOnce);
@@ -178,11 +200,12 @@ ScoreKeys scoreKeysFor(int64_t rows) {
                      : scoreKeys<type, 8>;
 }
 template <DType type>
-AddValues addValuesFor(int64_t rows) {
-  return rows == 1   ? addValues<type, 1>
-         : rows == 2 ? addValues<type, 2>
-         : rows == 4 ? addValues<type, 4>
-                     : addValues<type, 8>;
+AddValues addValuesFor(int64_t rows, bool brought) {
+  return rows == 1   ? addValues<type, 1, false>
+         : rows == 2 ? addValues<type, 2, false>
+         : rows == 4 ? addValues<type, 4, false>
+         : brought   ? addValues<type, 8, true>
+                     : addValues<type, 8, false>;
 }
 ScoreKeys scoreKeysFor(DType type, int64_t rows) {
   return type == DType::float32   ? scoreKeysFor<DType::float32>(rows)
@@ -190,11 +213,11 @@ ScoreKeys scoreKeysFor(DType type, int64_t rows) {
          : type == DType::int8    ? scoreKeysFor<DType::int8>(rows)
                                   : scoreKeysFor<DType::bfloat16>(rows);
 }
-AddValues addValuesFor(DType type, int64_t rows) {
-  return type == DType::float32   ? addValuesFor<DType::float32>(rows)
-         : type == DType::float16 ? addValuesFor<DType::float16>(rows)
-         : type == DType::int8    ? addValuesFor<DType::int8>(rows)
-                                  : addValuesFor<DType::bfloat16>(rows);
+AddValues addValuesFor(DType type, int64_t rows, bool brought) {
+  return type == DType::float32   ? addValuesFor<DType::float32>(rows, brought)
+         : type == DType::float16 ? addValuesFor<DType::float16>(rows, brought)
+         : type == DType::int8    ? addValuesFor<DType::int8>(rows, brought)
+                                  : addValuesFor<DType::bfloat16>(rows, brought);
 }
 
 struct Scratch {
@@ -419,9 +442,9 @@ void decode(const Task& task, float* base) {
              [&](int64_t head, Rows values, DType type, int64_t first, int64_t number) {
                forGroups([&](int64_t group, int64_t computed) {
                  const int64_t row = head * held + group;
-                 addValuesFor(type, computed)(values, number, scratch.scores + row * keyBlock + (first - begin),
-                                              keyBlock, scratch.blockOutput + row * valueDims, valueDims,
-                                              group == 0 ? ahead : nothing);
+                 addValuesFor(type, computed, group > 0)(
+                     values, number, scratch.scores + row * keyBlock + (first - begin), keyBlock,
+                     scratch.blockOutput + row * valueDims, valueDims, group == 0 ? ahead : nothing);
                });
              });
     for (int64_t i = 0; i < task.kvHeads * held * valueDims; i += lanes)

@@ -239,6 +239,32 @@ FOVEA_INLINE Quad sumFour(Vec a, Vec b, Vec c, Vec d) {
   return Quad{sumLanes(a), sumLanes(b), sumLanes(c), sumLanes(d)};
 #endif
 }
+/// sumFour of four rows of four vectors each, stored `stride` apart: the same sums, in the same order.
+FOVEA_INLINE void storeSums(const Vec (&rows)[4][4], float* to, int64_t stride) {
+#if defined(__AVX512F__)
+  Vec sums[2];  // of rows 0 and 1, 2 and 3: quads of their lower lanes' and of their higher ones'
+#pragma GCC unroll 2
+  for (int pair = 0; pair < 2; pair++) {
+    Vec halves[4], twos[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      const Vec a = rows[2 * pair][i], b = rows[2 * pair + 1][i];
+      halves[i] = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+      twos[i] = pick<0, 2, 4, 6>(halves[2 * i], halves[2 * i + 1]) + pick<1, 3, 5, 7>(halves[2 * i], halves[2 * i + 1]);
+    sums[pair] = pick<0, 2, 4, 6>(twos[0], twos[1]) + pick<1, 3, 5, 7>(twos[0], twos[1]);
+  }
+  const __m512 all = _mm512_shuffle_f32x4(sums[0], sums[1], 0x88) + _mm512_shuffle_f32x4(sums[0], sums[1], 0xdd);
+  storeAs(to, _mm512_castps512_ps128(all)), storeAs(to + stride, _mm512_extractf32x4_ps(all, 1));
+  storeAs(to + 2 * stride, _mm512_extractf32x4_ps(all, 2)), storeAs(to + 3 * stride, _mm512_extractf32x4_ps(all, 3));
+#else
+#pragma GCC unroll 4
+  for (int row = 0; row < 4; row++)
+    storeAs(to + row * stride, sumFour(rows[row][0], rows[row][1], rows[row][2], rows[row][3]));
+#endif
+}
 FOVEA_INLINE float maxLanes(Vec value) {
   float part[lanes];
   store(part, value);
