@@ -24,6 +24,8 @@ struct Ahead {
 };
 
 constexpr int intoL1 = 3, intoL2 = 2;  // __builtin_prefetch's words for caches
+/// Of a page, asked for before the others: processors then see the rest of it coming.
+constexpr int64_t firstBytes = 4 * 64;
 
 /// Keys or values [begin, end) of a kv head.
 void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims,
@@ -93,6 +95,9 @@ FOVEA_NOINLINE void askNext(Ahead& ahead, int64_t rows) {
     } else if (part.inRun == 0) {
       part.run = part.pages ? part.base + *part.pages++ * part.runStride : part.run + part.runStride;
       part.row = part.run, part.inRun = part.runRows;
+      if (part.pages && part.left > part.runRows)
+        for (int64_t at = 0; at < least(firstBytes, part.bytes * part.runRows); at += 64)
+          __builtin_prefetch(part.base + *part.pages * part.runStride + at, 0, intoL2);
     }
   }
 }
