@@ -1,7 +1,7 @@
 // Attention of very few rows against many keys: bound by reading keys and values, so each is read once, asked for ahead
 // of its turn in the order of its use where processors do not see ahead by themselves (over the end of a page, or while
 // they have much to compute for each row), and used for up to 8 rows at a time: the queries of a group share it, and
-// those of sequences with a common prefix, of which a task has up to 32. Where the rows of several heads lie side by
+// those of sequences with a common prefix, of which a task has up to 64. Where the rows of several heads lie side by
 // side, a task takes several heads, a few keys at a time.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim

@@ -25,7 +25,10 @@ template <Name name, class... Arguments, CUresult (*function)(Arguments...)>
 struct Failing<name, function> {
   static CUresult call(Arguments... arguments) {
     Settings& set = settings();
-    if (set.failCall > 0 && set.failingCall == name.text && mustFail(set.failCall)) return set.failedCall;
+    if (set.failCall > 0) {
+      const std::lock_guard lock(set.failingMutex);
+      if (set.failingCall == name.text && mustFail(set.failCall)) return set.failedCall;
+    }
     return function(arguments...);
   }
 };

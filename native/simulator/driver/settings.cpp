@@ -67,7 +67,7 @@ void failCall(Settings& settings, const std::string& text) {
   const size_t colon = text.find(':');
   if (colon == std::string::npos) throw std::invalid_argument("must be function:n:error");
   const auto [count, error] = counted(text.substr(colon + 1));
-  settings.failCall = 0;
+  const std::lock_guard lock(settings.failingMutex);
   settings.failingCall = text.substr(0, colon);
   settings.failedCall = errorOf(error);
   settings.failCall = count;

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,9 +33,12 @@ struct Settings {
   std::atomic<int64_t> hangLaunch{0};
   std::atomic<int64_t> loseDevice{0};  // that launch loses its device for good
   std::atomic<CUresult> lostError{CUDA_ERROR_ECC_UNCORRECTABLE};
-  std::string failingCall;  // a function of the driver, looked at only while the next is not 0
   std::atomic<int64_t> failCall{0};
-  CUresult failedCall = CUDA_SUCCESS;  // what that call returns, having done nothing
+  // A function of the driver and what that call of it returns, having done nothing. Any thread may call it while
+  // another sets them; looked at only while the countdown is not 0, so that calls else stay as unordered as they come.
+  std::mutex failingMutex;
+  std::string failingCall;
+  CUresult failedCall = CUDA_SUCCESS;
 };
 
 // Counts one operation down; true for the one that must fail.
