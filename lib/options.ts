@@ -93,7 +93,7 @@ export interface AttentionOptions {
   pageTable?: TensorInput | undefined;
   /**
    * Whether to return `lse`: ln(sum over j of exp(s)), float32 [batch, heads, queryLength] (thd: [heads, tokens]). "tiled"
-   * counts scores beyond 2.3e38 in size as that. Default false.
+   * counts a bias beyond 2.3e38 in size as that. Default false.
    */
   returnLse?: boolean | undefined;
   /** Whether to return `weights`, the softmax: float32 [batch, heads, queryLength, keyLength]. Not with thd. Default false. */

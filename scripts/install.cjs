@@ -1,14 +1,15 @@
 "use strict";
-// npm install: uses a prebuilt binary when one loads here, else compiles.
+// npm install: uses a prebuilt binary when one loads here, else compiles. A clone compiles what changed: an older build loads, too.
 // npm_config_build_from_source=true npm install   always compiles.
 const { spawnSync } = require("node:child_process");
+const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 
 const root = path.join(__dirname, "..");
 const { name } = require("../package.json");
 const flag = process.env.npm_config_build_from_source;
-const fromSource = flag === "" || flag === "true" || flag === name;
+const fromSource = flag === "" || flag === "true" || flag === name || fs.existsSync(path.join(root, ".git"));
 
 // In a child process: a binary that dies (wrong libc, illegal instruction) must not take the installer with it.
 const load = () =>

@@ -12,7 +12,7 @@ export interface Point {
   bandwidthBound?: boolean;
 }
 
-const lengths = [1024, 2048, 4096, 8192];
+const lengths = [512, 1024, 2048, 4096, 8192];
 
 const square = (name: string, length: number, heads = 8, headDim = 64): Point[] =>
   [false, true].map((causal) => ({
@@ -51,7 +51,7 @@ const batch = (length: number): Point => ({
 });
 
 export const points: Point[] = [
-  ...[512, ...lengths].flatMap((length) => square(`s${length}`, length)),
+  ...lengths.flatMap((length) => square(`s${length}`, length)),
   ...lengths.flatMap((length) => [
     ...square(`h16d64-s${length}`, length, 16, 64),
     ...square(`h8d128-s${length}`, length, 8, 128),

@@ -59,7 +59,12 @@ export async function measureScaling(
       const left = (end - performance.now()) / 1000;
       const reason = memoryReason(options, algorithm, tokens) ?? timeReason(points, algorithm, tokens, left);
       if (reason !== undefined) omitted.push({ algorithm, tokens, reason });
-      else points.push(await measurePoint({ ...options, algorithm, tokens, budget: Math.min(pointBudget, left / 4) }));
+      else {
+        const patience = left / 4;
+        points.push(
+          await measurePoint({ ...options, algorithm, tokens, budget: Math.min(pointBudget, patience), patience }),
+        );
+      }
       progress(++done, "");
     }
   }

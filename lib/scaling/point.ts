@@ -12,6 +12,8 @@ export interface PointTask {
   causal: boolean;
   /** Time for all calls of this point, in seconds. The first call is made in any case. */
   budget: number;
+  /** One more is, too, if the first took no longer than this, in seconds. */
+  patience: number;
 }
 
 export interface Point {
@@ -49,7 +51,7 @@ function resetPeak(): boolean {
   }
 }
 
-function measure({ algorithm, tokens, heads, headDim, causal, budget }: PointTask): Point {
+function measure({ algorithm, tokens, heads, headDim, causal, budget, patience }: PointTask): Point {
   // Filled in place, the output too: resident before the call, and no garbage whose collection would hide the call's memory.
   const noise = (): Tensor<"float32"> => {
     const data = new Float32Array(heads * tokens * headDim);
@@ -72,7 +74,7 @@ function measure({ algorithm, tokens, heads, headDim, causal, budget }: PointTas
   const measuredBytes = before === undefined ? undefined : peakMemory() - before;
 
   // The first call also pays for fresh memory and cold caches: it counts only where there is no time for another.
-  const calls = Math.min(mostCalls, Math.floor((budget - first) / first));
+  const calls = Math.min(mostCalls, Math.max(Math.floor((budget - first) / first), first <= patience ? 1 : 0));
   const times = calls < 1 ? [first] : Array.from({ length: calls }, timed).sort((a, b) => a - b);
   return {
     algorithm,
