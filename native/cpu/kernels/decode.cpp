@@ -113,19 +113,20 @@ FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int6
 
 /// Keys whose values addValues takes for one strip of dims: the fewer, the more often sums are loaded and stored; the
 /// more, the further a column of them reaches. `brought`: rows before these have read the values.
-template <DType type, int R, bool brought>
-constexpr int64_t keysOfStrip = seesAhead(type, R)              ? R
-                                : brought || byteSize(type) < 4 ? 16
-                                                                : 8;
+constexpr int64_t keysOfStrip(DType type, int rows, bool brought) {
+  if (seesAhead(type, rows)) return rows;
+  return (manyRegisters && brought) || byteSize(type) < 4 ? 16 : 8;
+}
 /// Sums of a strip, which stay in registers. Values that are not brought yet come no faster.
-template <DType type, int R, bool brought>
-constexpr int sumsOfStrip = manyRegisters&& R == 8 && (brought || byteSize(type) < 4) ? 16 : 8;
+constexpr int sumsOfStrip(DType type, int rows, bool brought) {
+  return manyRegisters && rows == 8 && (brought || byteSize(type) < 4) ? 16 : 8;
+}
 
 /// output[row][d] += sum over keys of p[row][key] v[key][d], a strip of dims at a time.
 template <DType type, int R, bool brought>
 FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
                               int64_t dims, Ahead& ahead) {
-  constexpr int together = R < rowsTogether ? R : rowsTogether, columns = sumsOfStrip<type, R, brought> / together;
+  constexpr int together = R < rowsTogether ? R : rowsTogether, columns = sumsOfStrip(type, R, brought) / together;
   const auto strip = [&]<int C>(int64_t row, int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
     Vec sum[together][C];
 #pragma GCC unroll 8
@@ -168,7 +169,7 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
 #pragma GCC unroll 8
       for (int c = 0; c < C; c++) store(output + (row + r) * dims + d + c * lanes, sum[r][c]);
   };
-  constexpr int64_t atOnce = keysOfStrip<type, R, brought>;
+  constexpr int64_t atOnce = keysOfStrip(type, R, brought);
   const int64_t strips = R / together * (dims / (columns * lanes));  // whole ones
   for (int64_t key = 0; key < count; key += atOnce) {
     const int64_t stop = least(count, key + atOnce);
