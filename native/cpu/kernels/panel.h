@@ -386,13 +386,12 @@ FOVEA_INLINE void accumulateOutput(Panel& panel, const Block& block, int64_t beg
     if (d < dims) accumulateTiles<NV, 1>(panel, block, begin, ends, d);
 }
 
-/// One panel against keys [begin, end) of the block; those in [innerBegin, innerEnd) are seen by every row. `ends`:
-/// where the keys end that the vectors up to this one see.
+/// One panel against keys [begin, end) of the block; those in [innerBegin, innerEnd) are seen by every row.
 template <int NV, bool online>
 FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64_t end, int64_t innerBegin,
                           int64_t innerEnd) {
   const int64_t stop = roundUp(end, tileRows);
-  int64_t ends[NV];
+  int64_t ends[NV];  // where the keys end that the vectors up to this one see
   for (int v = 0; v < NV; v++) ends[v] = end;
   int64_t key = begin;
   const auto walk = [&]<Edge edge, int First = 0>(int64_t to) __attribute__((always_inline)) {
