@@ -46,8 +46,9 @@ constexpr int64_t tiledKeyBlock =
 constexpr int64_t decodeKeyBlock = 256;
 constexpr int64_t standardRowBlock = 16;
 // Where the rows of one head lie far apart and those of neighbouring heads side by side ([batch, length, heads, dim]),
-// decode reads this many bytes in one go, of several heads. Too many heads leave threads without work.
+// decode reads this many bytes in one go, of several heads; of fewer rows than 4 up to twice as many.
 constexpr int64_t decodeRunBytes = 4096;
+constexpr int64_t decodeTasksPerThread = 4;  // at least, where several heads are taken together
 // Few rows are split over their keys, so that more than one thread can work on them. Their number and the length are
 // constants (not made from the number of threads) for the same bits everywhere; merging costs one output row per split.
 constexpr int64_t decodeSplit = 1024;
@@ -97,10 +98,30 @@ bool takesDecode(const Problem& problem, const Sequence& sequence) {
   return sequence.queryLength * problem.groupSize() <= most && !sequence.weights;
 }
 
-/// Whether decode had better take neighbouring heads together: rows it can read where they lie, which are not compact.
-bool hasHeadsInside(const Problem& problem, const View<const void>& view, int64_t dims, const Target& target) {
-  return problem.pageSize == 0 && view.columnStride == 1 && dims % target.lanes == 0 && !isCompact(view, dims) &&
-         view.headStride >= 0 && view.headStride <= 2 * dims;
+/// Whether decode can read rows where they lie, and those of neighbouring heads follow one another: a page's in turn,
+/// or side by side for each key.
+bool hasHeadsInTurn(const Problem& problem, const View<const void>& view, int64_t dims, const Target& target) {
+  if (view.columnStride != 1 || dims % target.lanes != 0) return false;
+  if (problem.pageSize > 0)
+    return decodeKeyBlock % problem.pageSize == 0 && view.headStride == problem.pageSize * view.rowStride;
+  return !isCompact(view, dims) && view.headStride >= 0 && view.headStride <= 2 * dims;
+}
+
+/// kv heads for a task of decode: of several in turn, memory is read in longer runs. No more than leave each thread
+/// some tasks. Of rows side by side a few heads at least, since the next key's are far away, and no more than fit the
+/// L1 cache with a few keys of each.
+int64_t decodeHeads(const Problem& problem, const Sequence& sequence, const Target& target, const SequencePlan& plan,
+                    int64_t keys) {
+  if (plan.rows > mostDecodeRows || !hasHeadsInTurn(problem, sequence.key, problem.headDim, target) ||
+      !hasHeadsInTurn(problem, sequence.value, problem.valueDim, target))
+    return 1;
+  const double pairs = std::max(double(plan.rows) * double(std::min(keys, plan.keySplit)), 1.0);
+  int64_t heads = int64_t(std::min(target.taskPairs * tasksPerThread / decodeTasksPerThread / pairs, 1e9));
+  if (problem.pageSize == 0) {
+    const int64_t bytes = problem.headDim * byteSize(problem.kvDtype());
+    heads = std::clamp(heads, decodeRunBytes / bytes, (plan.rows < 4 ? 2 : 1) * decodeRunBytes / bytes);
+  }
+  return std::clamp<int64_t>(heads, 1, std::min<int64_t>(problem.kvHeads, maxHeadBlock));
 }
 
 /// Kernel and blocks for `rows` rows of the sequence's kind.
@@ -110,10 +131,6 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const Target& 
   plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
   if (decode) {
     plan.queryBlock = std::clamp(roundUp(plan.rows, decodeRows), decodeRows, maxDecodeBlock);
-    if (hasHeadsInside(problem, sequence.key, problem.headDim, target) &&
-        hasHeadsInside(problem, sequence.value, problem.valueDim, target))
-      plan.headBlock = std::clamp<int64_t>(decodeRunBytes / (problem.headDim * byteSize(problem.kvDtype())), 1,
-                                           std::min<int64_t>(problem.kvHeads, maxHeadBlock));
     return;
   }
   plan.packValues = problem.valueDim > widestInPlace;
@@ -153,7 +170,10 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
   planBlocks(problem, sequence, target, plan);
   if (plan.rows <= mostSplitRows && !sequence.weights && sequence.queryLength > 0) {
     const KeyRange keys = visibleToAny(problem, sequence);
-    planSplits(std::max(keys.begin, keyBegin), keys.end, plan);
+    const int64_t begin = std::max(keys.begin, keyBegin);
+    planSplits(begin, keys.end, plan);
+    if (plan.kernel == Kernel::cpuDecode)
+      plan.headBlock = decodeHeads(problem, sequence, target, plan, keys.end - begin);
   }
   // Short sequences: while one head is computed, the next one's rows are on their way from memory. Not where there are
   // partial results: the kernel writes one head's.
@@ -175,6 +195,9 @@ void planSegments(const Problem& problem, const Target& target, Plan& plan) {
     segment.plan.keySplit = std::max<int64_t>(segment.keyEnd, 1);
     planBlocks(problem, first, target, segment.plan);
     planSplits(segment.plan.keyBegin, segment.keyEnd, segment.plan);
+    if (segment.plan.kernel == Kernel::cpuDecode)
+      segment.plan.headBlock =
+          decodeHeads(problem, first, target, segment.plan, segment.keyEnd - segment.plan.keyBegin);
     const double pairs = double(segment.plan.rows) * double(segment.keyEnd - segment.plan.keyBegin);
     segment.plan.flops = 2.0 * (problem.headDim + problem.valueDim) * pairs * problem.kvHeads;
   }

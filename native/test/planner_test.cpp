@@ -2,6 +2,7 @@
 #include "attention/planner.h"
 
 #include <algorithm>
+#include <functional>
 #include <random>
 #include <vector>
 
@@ -97,6 +98,42 @@ TEST("several short heads make a task, and never so many that a task is long") {
           << part.headBlock << " heads of " << part.rows << " rows, " << threads << " threads";
     }
   }
+}
+
+TEST("a task of decode takes heads in turn where their rows follow one another, and leaves tasks for all threads") {
+  std::vector<int32_t> table(4096);
+  const auto headsOf = [&](int64_t batch, int threads, const std::function<void(Problem&, Sequence&)>& change) {
+    Problem problem;
+    problem.heads = problem.kvHeads = 8;
+    problem.headDim = problem.valueDim = 64;
+    problem.pageSize = 16;
+    Sequence sequence;
+    sequence.queryLength = sequence.queryRows = 1, sequence.keyLength = sequence.keyColumns = 4096;
+    sequence.pageTable = table.data();
+    sequence.key = sequence.value = {nullptr, 16 * 64, 64, 1};
+    change(problem, sequence);
+    const std::vector<Sequence> sequences(size_t(batch), sequence);
+    problem.sequences = sequences.data(), problem.sequenceCount = batch;
+    const Plan plan = planCpu(problem, {8, threads});
+    CHECK(plan.sequences[0].kernel == Kernel::cpuDecode);
+    return plan.sequences[0].headBlock;
+  };
+  const auto sideBySide = [](Problem& problem, Sequence& sequence) {
+    problem.pageSize = 0;
+    sequence.key = sequence.value = {nullptr, 64, 8 * 64, 1};
+  };
+  const auto nothing = [](Problem&, Sequence&) {};
+  // Four splits of the keys and eight heads of each sequence, four tasks for each thread.
+  CHECK(headsOf(1, 1, nothing) == 8);
+  CHECK(headsOf(1, 2, nothing) == 4);
+  CHECK(headsOf(1, 64, nothing) == 1);
+  CHECK(headsOf(8, 16, nothing) == 4);
+  CHECK(headsOf(1, 1, sideBySide) == 8);
+  CHECK(headsOf(1, 64, sideBySide) == 8);
+  CHECK(headsOf(1, 1, [](Problem& problem, Sequence&) { problem.pageSize = 24; }) == 1);  // would end within a page
+  CHECK(headsOf(1, 1, [](Problem&, Sequence& sequence) { sequence.value.headStride = 2 * 16 * 64; }) == 1);
+  CHECK(headsOf(1, 1, [](Problem&, Sequence& sequence) { sequence.key.columnStride = 2; }) == 1);
+  CHECK(headsOf(1, 1, [](Problem& problem, Sequence&) { problem.headDim = 60; }) == 1);
 }
 
 TEST("splits are of the keys that some row sees") {

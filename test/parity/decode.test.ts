@@ -160,4 +160,18 @@ describe.each(backends)("$name", (backend) => {
     { dtype: "float32", pageSize: 1, heads: 1 },
     { dtype: "float16", pageSize: 100, heads: 4, kvHeads: 1, strides: 7, sinks: true, alibi: "bh" },
   ] as const)("%o", async (some) => check({ ...few, ...some }));
+
+  // Work enough for tasks of several heads, whose pages begin and end within blocks and windows.
+  const many = { queries: Array(20).fill(1), keys: Array.from({ length: 20 }, (_, i) => (37 * i) % 300), lse: true };
+  test.each([
+    { pageSize: 16 },
+    { pageSize: 4, dtype: "float16", window: { left: 50 } },
+    { pageSize: 64, dtype: "bfloat16", kvHeads: 2 },
+    { pageSize: 32, headDim: 32, window: { left: 70 }, sinks: true },
+    { layout: "bshd" },
+    { layout: "bshd", dtype: "float16", headDim: 64, kvHeads: 2 },
+    { layout: "bshd", headDim: 512, valueDim: 256, kvHeads: 4 },
+  ] as const)("many sequences of many heads, %o", async (some) => {
+    await check({ dtype: "float32", heads: 8, headDim: 16, valueDim: 32, ...many, ...some });
+  });
 });

@@ -1,8 +1,7 @@
 // Attention of very few rows against many keys: bound by reading keys and values, so each is read once, asked for ahead
-// of its turn in the order of its use where processors do not see ahead by themselves (over the end of a page, or while
-// they have much to compute for each row), and used for up to 8 rows at a time: the queries of a group share it, and
-// those of sequences with a common prefix, of which a task has up to 64. Where the rows of several heads lie side by
-// side, a task takes several heads, a few keys at a time.
+// of its turn in the order of its use, and used for up to 8 rows at a time: the queries of a group share it, and those
+// of sequences with a common prefix, of which a task has up to 64. A task takes several heads where their rows follow
+// one another: a page at a time, or, where they lie side by side, a few keys at a time.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
 //                             online softmax per row, lanes along keys
@@ -18,9 +17,8 @@
 namespace fovea::cpu::FOVEA_ISA {
 namespace {
 
-constexpr int64_t rowGroup = 8;                        // at most, of one visit of a key
-constexpr int rowsTogether = 4;                        // whose sums stay in registers
-constexpr int64_t keysTogether = lanes == 16 ? 2 : 8;  // whose rows are read before the next head's; as measured
+constexpr int64_t rowGroup = 8;  // at most, of one visit of a key
+constexpr int rowsTogether = 4;  // whose sums stay in registers
 
 /// Rows of keys or values as whole vectors of a dtype, or staged as float32 when they are not.
 struct Rows {
@@ -29,92 +27,112 @@ struct Rows {
 };
 
 /// Bytes that are asked for ahead of their turn, and rows beside them: so many values may be read in one strip.
-constexpr int64_t aheadBytes = 4096, aheadRows = 8;
+constexpr int64_t aheadBytes = 6144, aheadRows = 8;
 
 /// With more than sixteen registers more sums stay in them: keys and values are read, and converted, less often.
 constexpr bool manyRegisters = lanes == 16;
 
-/// scores[row][key] of one key after the other (`inStep` 1), or of four in step, whose loads of queries are
-/// shared. Either way four keys share the sums over lanes.
-template <DType type, int R, int inStep>
-FOVEA_INLINE void scoreFour(const char* keys, int64_t strideBytes, const float* query, int64_t dims, float* scores,
-                            int64_t scoreStride) {
-  Vec sum[R][4] = {};
-#pragma GCC unroll 4
-  for (int first = 0; first < 4; first += inStep)
-    for (int64_t d = 0; d < dims; d += lanes) {
-      Vec q[R];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; r++) q[r] = load(query + r * dims + d);
-#pragma GCC unroll 4
-      for (int i = first; i < first + inStep; i++) {
-        const Vec k = loadLanes<type>(keys + i * strideBytes + d * byteSize(type));
-#pragma GCC unroll 8
-        for (int r = 0; r < R; r++) sum[r][i] = fma(k, q[r], sum[r][i]);
-      }
-    }
-  if constexpr (R % 4 == 0) {
+/// scores[row][key] of R rows and K keys: the sums over lanes of their products, four at a time.
+template <int R, int K>
+FOVEA_INLINE void storeScores(const Vec (&sum)[R][K], float* scores, int64_t stride) {
+  if constexpr (K == 4 && R % 4 == 0) {
 #pragma GCC unroll 2
     for (int r = 0; r < R; r += 4) {
       const Vec four[4][4] = {{sum[r][0], sum[r][1], sum[r][2], sum[r][3]},
                               {sum[r + 1][0], sum[r + 1][1], sum[r + 1][2], sum[r + 1][3]},
                               {sum[r + 2][0], sum[r + 2][1], sum[r + 2][2], sum[r + 2][3]},
                               {sum[r + 3][0], sum[r + 3][1], sum[r + 3][2], sum[r + 3][3]}};
-      storeSums(four, scores + r * scoreStride, scoreStride);
+      storeSums(four, scores + r * stride, stride);
     }
-  } else {
+  } else if constexpr (K == 4) {
 #pragma GCC unroll 4
-    for (int r = 0; r < R; r++) storeAs(scores + r * scoreStride, sumFour(sum[r][0], sum[r][1], sum[r][2], sum[r][3]));
+    for (int r = 0; r < R; r++) storeAs(scores + r * stride, sumFour(sum[r][0], sum[r][1], sum[r][2], sum[r][3]));
+  } else {
+    const auto at = [&](int i) __attribute__((always_inline)) { return i < R * K ? sum[i / K][i % K] : zero(); };
+#pragma GCC unroll 8
+    for (int first = 0; first < R * K; first += 4) {
+      const Quad sums = sumFour(at(first), at(first + 1), at(first + 2), at(first + 3));
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++)
+        if (first + i < R * K) scores[(first + i) / K * stride + (first + i) % K] = sums[i];
+    }
   }
 }
 
-/// Whether processors see ahead by themselves: where little is computed for many bytes that lie in order.
-constexpr bool seesAhead(DType type, int64_t rows) { return type == DType::float32 && rows < rowsTogether; }
+/// Whether keys are read one after the other, as processors like it best. With more rows a few are read in step, which
+/// share the loads of queries.
+constexpr bool inTurn(int rows) { return rows < rowsTogether; }
 
-/// scores[row][key] for `count` keys; rows are whole vectors, queries pre-scaled. Up to 12 sums for 7 loads. Keys in
-/// step take twice as long from memory where they are not asked for.
+/// scores[row][key] of R rows and K keys. Asks for `asked` rows meanwhile, one by one: of lines that are asked for in
+/// their order processors see the next ones coming, and many at a time would have to wait.
+template <DType type, int R, int K, bool oneByOne, int asked>
+FOVEA_INLINE void scoreTile(Rows keys, const float* query, int64_t dims, float* scores, int64_t stride, Ahead& ahead) {
+  Vec sum[R][K] = {};
+  const auto add = [&](int first, int last, int64_t d) __attribute__((always_inline)) {
+    Vec q[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) q[r] = load(query + r * dims + d);
+#pragma GCC unroll 4
+    for (int i = first; i < last; i++) {
+      const Vec k = loadLanes<type>(keys.data + i * keys.strideBytes + d * byteSize(type));
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) sum[r][i] = fma(k, q[r], sum[r][i]);
+    }
+  };
+  if constexpr (oneByOne) {
+    static_assert(asked == K);
+#pragma GCC unroll 4
+    for (int i = 0; i < K; i++) {
+      askRows<intoL1>(ahead, 1);
+      int64_t d = 0;
+      for (; d + 4 * lanes <= dims; d += 4 * lanes)  // a branch that is foreseen wrongly costs what is under way
+#pragma GCC unroll 4
+        for (int step = 0; step < 4; step++) add(i, i + 1, d + step * lanes);
+      for (; d < dims; d += lanes) add(i, i + 1, d);
+    }
+  } else {
+    const int64_t piece = asked > 1 ? roundUp(dims / asked, lanes) : dims;
+    int64_t due = asked;
+    for (int64_t begin = 0; begin < dims; begin += piece) {
+      if (due > 0) askRows<intoL1>(ahead, 1), due--;
+      for (int64_t d = begin; d < least(begin + piece, dims); d += lanes) add(0, K, d);
+    }
+    if (due > 0) askRows<intoL1>(ahead, due);
+  }
+  storeScores(sum, scores, stride);
+}
+
+/// Number `part` of `parts` about equal shares.
+constexpr int shareOf(int number, int part, int parts) { return number * (part + 1) / parts - number * part / parts; }
+
+/// scores[row][key] of R rows for `count` keys; rows are whole vectors, queries pre-scaled.
 template <DType type, int R>
-FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores,
-                              int64_t scoreStride, Ahead& ahead) {
+FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores, int64_t stride,
+                              Ahead& ahead) {
+  // As many rows at a time as there are registers for their sums.
+  constexpr int parts = R < rowsTogether ? 1 : R == 8 && !manyRegisters ? 3 : 2, rows = (R + parts - 1) / parts;
   int64_t key = 0;
-  for (; key + 4 <= count; key += 4) {
-    const auto score = [&]<int number>(int row) __attribute__((always_inline)) {
-      scoreFour<type, number, seesAhead(type, R) ? 1 : 4>(keys.data + key * keys.strideBytes, keys.strideBytes,
-                                                          query + row * dims, dims, scores + row * scoreStride + key,
-                                                          scoreStride);
+  const auto score = [&]<int K>() __attribute__((always_inline)) {
+    const auto scorePart = [&]<int part>() __attribute__((always_inline)) {
+      constexpr int first = part * rows, number = R - first < rows ? R - first : rows;
+      scoreTile<type, number, K, inTurn(R), shareOf(K, part, parts)>(
+          {keys.data + key * keys.strideBytes, keys.strideBytes}, query + first * dims, dims,
+          scores + first * stride + key, stride, ahead);
     };
-    if constexpr (R == 8 && manyRegisters) {
-      askRows<intoL1>(ahead, 2);
-      score.template operator()<4>(0);
-      askRows<intoL1>(ahead, 2);
-      score.template operator()<4>(4);
-    } else if constexpr (R == 8) {
-      askRows<intoL1>(ahead, 2);
-      score.template operator()<3>(0);
-      askRows<intoL1>(ahead, 2);
-      score.template operator()<3>(3), score.template operator()<2>(6);
-    } else {
-      askRows<intoL1>(ahead, 4);
-      score.template operator()<R == 1 ? 1 : 2>(0);
-      if constexpr (R == 4) score.template operator()<2>(2);
-    }
-  }
-  for (; key < count; key++) {
-    askRows<intoL1>(ahead, 1);
-    for (int r = 0; r < R; r++) {
-      Vec sum = zero();
-      for (int64_t d = 0; d < dims; d += lanes)
-        sum = fma(loadLanes<type>(keys.data + key * keys.strideBytes + d * byteSize(type)), load(query + r * dims + d),
-                  sum);
-      scores[r * scoreStride + key] = sumFour(sum, zero(), zero(), zero())[0];
-    }
-  }
+    scorePart.template operator()<0>();
+    if constexpr (parts > 1) scorePart.template operator()<1>();
+    if constexpr (parts > 2) scorePart.template operator()<2>();
+    key += K;
+  };
+  while (key + 4 <= count) score.template operator()<4>();
+  if (key + 2 <= count) score.template operator()<2>();
+  if (key < count) score.template operator()<1>();
 }
 
 /// Keys whose values addValues takes for one strip of dims: the fewer, the more often sums are loaded and stored; the
 /// more, the further a column of them reaches. `brought`: rows before these have read the values.
 constexpr int64_t keysOfStrip(DType type, int rows, bool brought) {
-  if (seesAhead(type, rows)) return rows;
+  if (inTurn(rows) && type == DType::float32) return rows;
   return (manyRegisters && brought) || byteSize(type) < 4 ? 16 : 8;
 }
 /// Sums of a strip, which stay in registers. Values that are not brought yet come no faster.
@@ -227,6 +245,13 @@ struct Scratch {
   float *staging, *modifier;
 };
 
+/// Floats from one row's scores to the next one's: not a power of two, or those of many rows would meet in few of the
+/// L1 cache's sets.
+int64_t scoresOfRow(const SequencePlan& plan) { return plan.keyBlock + 16; }
+
+/// Rows that a visit computes for `count` of them: kernels exist for 1, 2, 4 and 8.
+int64_t computedRows(int64_t count) { return count <= 2 ? count : count <= 4 ? 4 : rowGroup; }
+
 int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Scratch& scratch) {
   const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
   int64_t used = 0;
@@ -239,10 +264,19 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
   scratch.query = take(rows * headDims);
   scratch.output = take(rows * valueDims);
   scratch.blockOutput = take(rows * valueDims);
-  scratch.scores = take(rows * plan.keyBlock);
+  scratch.scores = take(rows * scoresOfRow(plan));
   scratch.modifier = take(plan.keyBlock);
   scratch.staging = take(plan.keyBlock * most(headDims, valueDims));
   return used;
+}
+
+/// Keys whose rows are read before the next head's, where those of all heads lie side by side: few enough for the L1
+/// cache, and the fewer, the more processors see ahead; but more where a visit costs much beside its bytes.
+int64_t keysTogether(const Task& task, int64_t dims) {
+  const int64_t size = byteSize(task.problem->kvDtype()), rows = computedRows(task.rowEnd - task.rowBegin);
+  const int64_t bytes = (rows < 2 * size ? 16 : 32) << 10;
+  const int64_t keys = bytes / (task.kvHeads * dims * size);
+  return keys < 2 ? 1 : keys < 4 ? 2 : roundDown(keys, 4);
 }
 
 /// Calls use(rows, dtype, first, count) for runs of keys [begin, end) that lie at one stride: all of them, or a page's.
@@ -268,57 +302,56 @@ void forRuns(const Task& task, const View<const void>& view, int64_t pageStride,
   }
 }
 
-/// Numbers of `rows` rows, for keys [begin, end), times the scales of those keys (int8 pages).
-void multiplyByScales(const Task& task, const float* scales, int64_t begin, int64_t end, int64_t rows, int64_t stride,
-                      float* numbers) {
+/// Numbers of `rows` rows of a head, for keys [begin, end), times the scales of those keys (int8 pages).
+void multiplyByScales(const Task& task, int64_t kvHead, const float* scales, int64_t begin, int64_t end, int64_t rows,
+                      int64_t stride, float* numbers) {
   const Problem& problem = *task.problem;
   for (int64_t key = begin, next; key < end; key = next) {
     next = least(end, roundDown(key, problem.pageSize) + problem.pageSize);
-    const float* scale = keyScale(problem, *task.sequence, scales, task.kvHead, key);
+    const float* scale = keyScale(problem, *task.sequence, scales, kvHead, key);
     for (int64_t r = 0; r < rows; r++)
       for (int64_t i = 0; i < next - key; i++) numbers[r * stride + (key - begin) + i] *= scale[i];
   }
 }
 
 /// Calls use(head, rows, type, first, count) for keys [begin, end) of every head of the task, each head's rows as
-/// forRuns has them, in the order in which they lie in memory.
+/// forRuns has them: page by page, or a few keys at a time, of all heads.
 template <class Use>
 void forHeads(const Task& task, const View<const void>& view, int64_t pageStride, int64_t dims, int64_t begin,
               int64_t end, float* staging, Use use) {
   forRuns(task, view, pageStride, dims, begin, end, staging, [&](Rows rows, DType type, int64_t first, int64_t count) {
-    if (task.kvHeads == 1) return use(0, rows, type, first, count);
-    for (int64_t key = 0; key < count; key += keysTogether)  // the plan has several heads where rows are in place
+    const int64_t atOnce = task.kvHeads == 1 || task.problem->pageSize > 0 ? count : keysTogether(task, dims);
+    for (int64_t key = 0; key < count; key += atOnce)
       for (int64_t head = 0; head < task.kvHeads; head++) {
         const char* data = rows.data + key * rows.strideBytes + head * view.headStride * byteSize(type);
-        const Rows own{data, rows.strideBytes};
-        // The processor does not see a pattern in runs of many heads, a few keys each.
-        const int64_t stop = least(2 * keysTogether, count - key);
-        for (int64_t next = keysTogether; next < stop; next++)
-          for (int64_t at = 0; at < dims * byteSize(type); at += 64)
-            __builtin_prefetch(own.data + next * own.strideBytes + at, 0, intoL2);
-        use(head, own, type, first + key, least(keysTogether, count - key));
+        use(head, Rows{data, rows.strideBytes}, type, first + key, least(atOnce, count - key));
       }
   });
 }
 
-/// Plans what to ask for during block [begin, end) of keys [.., last): one row with each key that is scored and one
-/// with each that is added, `lead` rows ahead. Before the first block that many are asked for at once.
-void planAhead(const Task& task, int64_t begin, int64_t end, int64_t last, int64_t keyBlock, bool first, Ahead& ahead) {
+/// Plans what to ask for during block [begin, end) of keys [.., last), in the order of its use: one row for each row
+/// that is scored or added, always the same number of rows ahead. Before the first block that many are asked for.
+void planAhead(const Task& task, int64_t begin, int64_t end, int64_t last, bool first, Ahead& ahead) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
-  const int64_t bytes = most(problem.headDim, problem.valueDim) * byteSize(problem.kvDtype());
-  const int64_t lead = aheadRows + aheadBytes / bytes;
-  const auto leading = [&](int64_t from) {
-    return least(from + lead, least(roundDown(from, keyBlock) + keyBlock, last));
+  const auto addKeyRows = [&](int64_t from, int64_t to) {
+    addKeys(ahead, task, sequence.key, sequence.keyPageStride, problem.headDim, task.kvHead, task.kvHeads, from, to);
   };
-  const auto add = [&](const View<const void>& view, int64_t pageStride, int64_t dims, int64_t from, int64_t to) {
-    addKeys(ahead, task, view, pageStride, dims, task.kvHead, from, to);
-  };
-  ahead.count = ahead.current = 0;
-  add(sequence.key, sequence.keyPageStride, problem.headDim, first ? begin : leading(begin), end);
-  add(sequence.value, sequence.valuePageStride, problem.valueDim, begin, end);
-  if (end < last) add(sequence.key, sequence.keyPageStride, problem.headDim, end, leading(end));
-  if (first) askRows<intoL1>(ahead, lead);
+  if (first) {
+    ahead.count = ahead.current = 0;
+    addKeyRows(begin, end);
+  } else {
+    dropAsked(ahead);
+  }
+  addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, task.kvHead, task.kvHeads, begin,
+          end);
+  if (end < last) addKeyRows(end, least(end + task.plan->keyBlock, last));
+  if (first) {
+    const int64_t dims = most(problem.headDim, problem.valueDim);
+    // Rows side by side are asked for key by key, and used a few keys of each head at a time.
+    const int64_t sideBySide = task.kvHeads > 1 && problem.pageSize == 0 ? keysTogether(task, dims) * task.kvHeads : 0;
+    askRows<intoL1>(ahead, sideBySide + aheadRows + aheadBytes / (dims * byteSize(problem.kvDtype())));
+  }
 }
 
 /// scores[0, count) of one row become probabilities; its reference, sum and output follow a new maximum.
@@ -378,15 +411,12 @@ void decode(const Task& task, float* base) {
   Scratch scratch;
   layOut(problem, *task.plan, base, scratch);
   const int64_t rows = task.rowEnd - task.rowBegin;
-  const int64_t held = task.plan->queryBlock;
+  const int64_t held = rows <= rowGroup ? computedRows(rows) : roundUp(rows, rowGroup);
   const auto forGroups = [&](auto use) {
-    for (int64_t first = 0; first < rows; first += rowGroup) {
-      const int64_t count = rows - first;
-      use(first, count <= 2 ? count : count <= 4 ? 4 : rowGroup);  // kernels exist for 1, 2, 4 and 8 rows
-    }
+    for (int64_t first = 0; first < rows; first += rowGroup) use(first, computedRows(least(rows - first, rowGroup)));
   };
   const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
-  const int64_t keyBlock = task.plan->keyBlock, groupSize = problem.groupSize();
+  const int64_t keyBlock = task.plan->keyBlock, scoreStride = scoresOfRow(*task.plan), groupSize = problem.groupSize();
 
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
   std::memset(scratch.query, 0, sizeof(float) * size_t(task.kvHeads * held * headDims));
@@ -411,32 +441,35 @@ void decode(const Task& task, float* base) {
     if (end > begin) firstKey = least(firstKey, begin), lastKey = most(lastKey, end);
   }
 
-  const bool asks = task.kvHeads == 1 && (problem.pageSize > 0 || !seesAhead(problem.kvDtype(), rows));
   Ahead ahead, nothing;
   for (int64_t block = roundDown(firstKey, keyBlock); block < lastKey; block += keyBlock) {
     if (isCancelled(task)) return;
     const int64_t begin = most(block, firstKey), end = least(block + keyBlock, lastKey), count = end - begin;
-    if (asks) planAhead(task, begin, end, lastKey, keyBlock, begin == firstKey, ahead);
+    planAhead(task, begin, end, lastKey, begin == firstKey, ahead);
     forHeads(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
              [&](int64_t head, Rows keys, DType type, int64_t first, int64_t number) {
                forGroups([&](int64_t group, int64_t computed) {
                  const int64_t row = head * held + group;
                  scoreKeysFor(type, computed)(keys, number, scratch.query + row * headDims, headDims,
-                                              scratch.scores + row * keyBlock + (first - begin), keyBlock,
+                                              scratch.scores + row * scoreStride + (first - begin), scoreStride,
                                               group == 0 ? ahead : nothing);
                });
              });
-    // Scales are of pages, whose rows are no neighbours of other heads': one head.
-    if (problem.keyScales) multiplyByScales(task, problem.keyScales, begin, end, rows, keyBlock, scratch.scores);
+    const auto scale = [&](const float* scales) {
+      for (int64_t head = 0; scales && head < task.kvHeads; head++)
+        multiplyByScales(task, task.kvHead + head, scales, begin, end, rows, scoreStride,
+                         scratch.scores + head * held * scoreStride);
+    };
+    scale(problem.keyScales);
     const bool plain = !hasModifiers(sequence) && problem.softcap == 0 && begin >= innerBegin && end <= innerEnd;
     for (int64_t head = 0; head < task.kvHeads; head++)
       for (int64_t r = 0; r < rows; r++) {
-        float* scores = scratch.scores + (head * held + r) * keyBlock;
+        float* scores = scratch.scores + (head * held + r) * scoreStride;
         if (!plain) modifyScores(ofHead(task, head), task.rowBegin + r, begin, count, scratch.modifier, scores);
         softmaxBlock(scores, count, reference[head][r], sum[head][r], scratch.output + (head * held + r) * valueDims,
                      valueDims);
       }
-    if (problem.valueScales) multiplyByScales(task, problem.valueScales, begin, end, rows, keyBlock, scratch.scores);
+    scale(problem.valueScales);
     // Summed from zero and then added: the error of many keys would grow with their number.
     std::memset(scratch.blockOutput, 0, sizeof(float) * size_t(task.kvHeads * held * valueDims));
     forHeads(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
@@ -444,7 +477,7 @@ void decode(const Task& task, float* base) {
                forGroups([&](int64_t group, int64_t computed) {
                  const int64_t row = head * held + group;
                  addValuesFor(type, computed, group > 0)(
-                     values, number, scratch.scores + row * keyBlock + (first - begin), keyBlock,
+                     values, number, scratch.scores + row * scoreStride + (first - begin), scoreStride,
                      scratch.blockOutput + row * valueDims, valueDims, group == 0 ? ahead : nothing);
                });
              });

@@ -200,8 +200,8 @@ void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t firstEnd,
     if (task.kvHeads > 1) addRows(ahead, task, sequence.query, problem.headDim, ++kvHead), begin = all.begin;
   }
   const int64_t end = least(roundDown(begin, keyBlock) + keyBlock, all.end);
-  addKeys(ahead, task, sequence.key, sequence.keyPageStride, problem.headDim, kvHead, begin, end);
-  if (online) addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, kvHead, begin, end);
+  addKeys(ahead, task, sequence.key, sequence.keyPageStride, problem.headDim, kvHead, 1, begin, end);
+  if (online) addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, kvHead, 1, begin, end);
   if (kvHead == task.kvHead) addPanels(task.rowBegin, firstEnd, begin, end);
   spreadAhead(ahead, steps);
 }
