@@ -31,9 +31,10 @@ namespace {
 int64_t roundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// Up to this many rows per kv head are the decode kernel's. Against keys of a single block, which a cache holds, only
-// those that visit each key once: with 16 rows and keys the tiled one is 1.5 times as fast.
-constexpr int64_t mostDecodeRows = 16;
+// Up to this many rows per kv head are the decode kernel's: half a panel of the tiled one, or two thirds. Against keys
+// of a single block, which a cache holds, only those that visit each key once: with 16 rows and keys the tiled one
+// is 1.5 times as fast.
+constexpr int64_t mostDecodeRows(int lanes) { return lanes == 16 ? 24 : 16; }
 constexpr int64_t decodeRows = 8;  // of one visit of a key
 // Rows that share one visit of the keys. Where keys or values are converted or packed on the way that takes up to 18 %
 // of the time at 192 rows: so more of them there, as long as their queries and sums fit a cache and each thread has
@@ -92,9 +93,9 @@ KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
 
 /// By the sequence's own rows and keys: whoever else shares a segment must not change its kernel. With tiled for all
 /// segments, a sequence that has one alone took 2 to 4 times as long.
-bool takesDecode(const Problem& problem, const Sequence& sequence) {
+bool takesDecode(const Problem& problem, const Sequence& sequence, const Target& target) {
   // weights take a second visit, which the tiled kernel has
-  const int64_t most = sequence.keyLength <= tiledKeyBlock ? decodeRows : mostDecodeRows;
+  const int64_t most = sequence.keyLength <= tiledKeyBlock ? decodeRows : mostDecodeRows(target.lanes);
   return sequence.queryLength * problem.groupSize() <= most && !sequence.weights;
 }
 
@@ -112,7 +113,7 @@ bool hasHeadsInTurn(const Problem& problem, const View<const void>& view, int64_
 /// L1 cache with a few keys of each.
 int64_t decodeHeads(const Problem& problem, const Sequence& sequence, const Target& target, const SequencePlan& plan,
                     int64_t keys) {
-  if (plan.rows > mostDecodeRows || !hasHeadsInTurn(problem, sequence.key, problem.headDim, target) ||
+  if (plan.rows > mostDecodeRows(target.lanes) || !hasHeadsInTurn(problem, sequence.key, problem.headDim, target) ||
       !hasHeadsInTurn(problem, sequence.value, problem.valueDim, target))
     return 1;
   const double pairs = std::max(double(plan.rows) * double(std::min(keys, plan.keySplit)), 1.0);
@@ -126,7 +127,7 @@ int64_t decodeHeads(const Problem& problem, const Sequence& sequence, const Targ
 
 /// Kernel and blocks for `rows` rows of the sequence's kind.
 void planBlocks(const Problem& problem, const Sequence& sequence, const Target& target, SequencePlan& plan) {
-  const bool decode = takesDecode(problem, sequence);
+  const bool decode = takesDecode(problem, sequence, target);
   plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
   plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
   if (decode) {
@@ -330,7 +331,8 @@ Plan planCpu(const Problem& problem, const CpuTarget& cpu) {
   plan.sequences.reserve(size_t(problem.sequenceCount));
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     const Sequence& sequence = problem.sequences[i];
-    const int64_t keyBegin = cut ? addSegments(problem, i, takesDecode(problem, sequence), known, plan, anybody) : 0;
+    const int64_t keyBegin =
+        cut ? addSegments(problem, i, takesDecode(problem, sequence, target), known, plan, anybody) : 0;
     SequencePlan part = planSequence(problem, sequence, target, plan.algorithm, keyBegin);
     part.flops = executedFlops(problem, sequence, part, target);
     plan.usefulFlops += 2.0 * (problem.headDim + problem.valueDim) * problem.heads * visiblePairs(problem, sequence);
