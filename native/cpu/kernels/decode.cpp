@@ -91,13 +91,21 @@ FOVEA_INLINE void scoreTile(Rows keys, const float* query, int64_t dims, float* 
       for (; d < dims; d += lanes) add(i, i + 1, d);
     }
   } else {
-    const int64_t piece = asked > 1 ? roundUp(dims / asked, lanes) : dims;
-    int64_t due = asked;
-    for (int64_t begin = 0; begin < dims; begin += piece) {
-      if (due > 0) askRows<intoL1>(ahead, 1), due--;
-      for (int64_t d = begin; d < least(begin + piece, dims); d += lanes) add(0, K, d);
+    if constexpr (asked == 0) {
+      int64_t d = 0;
+      for (; d + 4 * lanes <= dims; d += 4 * lanes)
+#pragma GCC unroll 4
+        for (int step = 0; step < 4; step++) add(0, K, d + step * lanes);
+      for (; d < dims; d += lanes) add(0, K, d);
+    } else {
+      const int64_t piece = asked > 1 ? roundUp(dims / asked, lanes) : dims;
+      int64_t due = asked;
+      for (int64_t begin = 0; begin < dims; begin += piece) {
+        if (due > 0) askRows<intoL1>(ahead, 1), due--;
+        for (int64_t d = begin; d < least(begin + piece, dims); d += lanes) add(0, K, d);
+      }
+      if (due > 0) askRows<intoL1>(ahead, due);
     }
-    if (due > 0) askRows<intoL1>(ahead, due);
   }
   storeScores(sum, scores, stride);
 }
@@ -106,7 +114,7 @@ FOVEA_INLINE void scoreTile(Rows keys, const float* query, int64_t dims, float* 
 constexpr int shareOf(int number, int part, int parts) { return number * (part + 1) / parts - number * part / parts; }
 
 /// scores[row][key] of R rows for `count` keys; rows are whole vectors, queries pre-scaled.
-template <DType type, int R>
+template <DType type, int R, bool brought>
 FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores, int64_t stride,
                               Ahead& ahead) {
   // As many rows at a time as there are registers for their sums.
@@ -115,7 +123,7 @@ FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int6
   const auto score = [&]<int K>() __attribute__((always_inline)) {
     const auto scorePart = [&]<int part>() __attribute__((always_inline)) {
       constexpr int first = part * rows, number = R - first < rows ? R - first : rows;
-      scoreTile<type, number, K, inTurn(R), shareOf(K, part, parts)>(
+      scoreTile<type, number, K, inTurn(R), brought ? 0 : shareOf(K, part, parts)>(
           {keys.data + key * keys.strideBytes, keys.strideBytes}, query + first * dims, dims,
           scores + first * stride + key, stride, ahead);
     };
@@ -212,11 +220,12 @@ using ScoreKeys = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t
 using AddValues = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t, Ahead&);
 
 template <DType type>
-ScoreKeys scoreKeysFor(int64_t rows) {
-  return rows == 1   ? scoreKeys<type, 1>
-         : rows == 2 ? scoreKeys<type, 2>
-         : rows == 4 ? scoreKeys<type, 4>
-                     : scoreKeys<type, 8>;
+ScoreKeys scoreKeysFor(int64_t rows, bool brought) {
+  return rows == 1   ? scoreKeys<type, 1, false>
+         : rows == 2 ? scoreKeys<type, 2, false>
+         : rows == 4 ? scoreKeys<type, 4, false>
+         : brought   ? scoreKeys<type, 8, true>
+                     : scoreKeys<type, 8, false>;
 }
 template <DType type>
 AddValues addValuesFor(int64_t rows, bool brought) {
@@ -226,11 +235,11 @@ AddValues addValuesFor(int64_t rows, bool brought) {
          : brought   ? addValues<type, 8, true>
                      : addValues<type, 8, false>;
 }
-ScoreKeys scoreKeysFor(DType type, int64_t rows) {
-  return type == DType::float32   ? scoreKeysFor<DType::float32>(rows)
-         : type == DType::float16 ? scoreKeysFor<DType::float16>(rows)
-         : type == DType::int8    ? scoreKeysFor<DType::int8>(rows)
-                                  : scoreKeysFor<DType::bfloat16>(rows);
+ScoreKeys scoreKeysFor(DType type, int64_t rows, bool brought) {
+  return type == DType::float32   ? scoreKeysFor<DType::float32>(rows, brought)
+         : type == DType::float16 ? scoreKeysFor<DType::float16>(rows, brought)
+         : type == DType::int8    ? scoreKeysFor<DType::int8>(rows, brought)
+                                  : scoreKeysFor<DType::bfloat16>(rows, brought);
 }
 AddValues addValuesFor(DType type, int64_t rows, bool brought) {
   return type == DType::float32   ? addValuesFor<DType::float32>(rows, brought)
@@ -450,9 +459,9 @@ void decode(const Task& task, float* base) {
              [&](int64_t head, Rows keys, DType type, int64_t first, int64_t number) {
                forGroups([&](int64_t group, int64_t computed) {
                  const int64_t row = head * held + group;
-                 scoreKeysFor(type, computed)(keys, number, scratch.query + row * headDims, headDims,
-                                              scratch.scores + row * scoreStride + (first - begin), scoreStride,
-                                              group == 0 ? ahead : nothing);
+                 scoreKeysFor(type, computed, group > 0)(keys, number, scratch.query + row * headDims, headDims,
+                                                         scratch.scores + row * scoreStride + (first - begin),
+                                                         scoreStride, group == 0 ? ahead : nothing);
                });
              });
     const auto scale = [&](const float* scales) {
