@@ -209,15 +209,22 @@ double executedFlops(const Problem& problem, const Sequence& sequence, const Seq
   const double perPair = 2.0 * (problem.headDim + problem.valueDim);
   if (plan.kernel == Kernel::cpuStandard)
     return perPair * problem.heads * double(sequence.queryLength) * double(sequence.keyLength);
+  const bool decode = plan.kernel == Kernel::cpuDecode;
+  // What takes keys from rows one by one is looked at for a panel's rows together.
+  const bool ends = !decode && !sequence.mask && !sequence.bias && problem.softcap == 0;
   const int64_t group = problem.groupSize();
   double pairs = 0;
   for (int64_t row = 0, rows = 0; row < plan.rows; row += rows) {
     const int64_t left = plan.queryBlock - row % plan.queryBlock, rest = std::min(left, plan.rows - row);
-    rows = plan.kernel == Kernel::cpuDecode ? rest : rowsOfPanel(rest, target.lanes);
-    const KeyRange keys = visibleKeysOfRows(problem, sequence, row / group, (row + rows - 1) / group);
-    const int64_t begin = std::max(keys.begin, plan.keyBegin) / 4 * 4;
-    const int64_t lanes = plan.kernel == Kernel::cpuDecode ? rows : roundUp(rows, target.lanes);
-    if (keys.end > begin) pairs += double(lanes) * double(roundUp(keys.end - begin, 4));
+    rows = decode ? rest : rowsOfPanel(rest, target.lanes);
+    const auto keysTo = [&](int64_t last) { return visibleKeysOfRows(problem, sequence, row / group, last / group); };
+    const KeyRange keys = keysTo(row + rows - 1);
+    const int64_t begin = std::max(keys.begin, plan.keyBegin) / 4 * 4, together = decode ? rows : target.lanes;
+    // A vector's keys end where those of its rows and of the ones before do.
+    for (int64_t first = 0; first < rows; first += together) {
+      const int64_t end = ends ? keysTo(row + std::min(first + together, rows) - 1).end : keys.end;
+      if (end > begin) pairs += double(together) * double(roundUp(end - begin, 4));
+    }
   }
   return perPair * pairs * problem.kvHeads;
 }

@@ -12,22 +12,29 @@ using namespace fovea;
 
 namespace {
 
-/// Pairs that tiles of rows and keys compute for one kv head, from the keys that each row sees.
+/// Pairs that tiles of rows and keys compute for one kv head, from the keys that each row sees. A vector of rows takes
+/// part until all of its rows and of those before it have seen all they see, unless scores are modified.
 double executedPairs(const Problem& problem, const Sequence& sequence, const SequencePlan& plan, int lanes) {
   const bool decode = plan.kernel == Kernel::cpuDecode;
+  const bool whole = decode || sequence.mask || sequence.bias || problem.softcap > 0;
   double pairs = 0;
   for (int64_t first = 0, rows = 0; first < plan.rows; first += rows) {
     const int64_t left = std::min(plan.rows, first / plan.queryBlock * plan.queryBlock + plan.queryBlock) - first;
     rows = decode ? left : rowsOfPanel(left, lanes);
     int64_t begin = sequence.keyLength, end = 0;
+    std::vector<int64_t> ends;  // of each vector
     for (int64_t row = first; row < first + rows; row++) {
       const KeyRange keys = visibleKeys(problem, sequence, row / problem.groupSize());
-      if (keys.end <= keys.begin) continue;
-      begin = std::min(begin, std::max(keys.begin, plan.keyBegin) / 4 * 4);
-      end = std::max(end, keys.end);
+      if (keys.end > keys.begin) {
+        begin = std::min(begin, std::max(keys.begin, plan.keyBegin) / 4 * 4);
+        end = std::max(end, keys.end);
+      }
+      if (row == first + rows - 1 || (!decode && (row - first + 1) % lanes == 0)) ends.push_back(end);
     }
-    const int64_t computed = decode ? rows : (rows + lanes - 1) / lanes * lanes;
-    if (end > begin) pairs += double(computed) * double((end - begin + 3) / 4 * 4);
+    for (const int64_t own : ends) {
+      const int64_t last = whole ? end : own;
+      if (last > begin) pairs += double(decode ? rows : lanes) * double((last - begin + 3) / 4 * 4);
+    }
   }
   return pairs;
 }
@@ -55,6 +62,7 @@ TEST("what a plan executes is what its rows see") {
     problem.headDim = problem.valueDim = 16;
     problem.causal = upTo(1) == 0;
     problem.windowLeft = upTo(2) == 0 ? upTo(90) : -1, problem.windowRight = upTo(2) == 0 ? upTo(90) : -1;
+    problem.softcap = upTo(3) == 0 ? 5 : 0;
     Sequence sequence;
     sequence.queryLength = sequence.queryRows = upTo(3) == 0 ? upTo(6) : upTo(300);
     sequence.keyLength = sequence.keyColumns = upTo(300);
