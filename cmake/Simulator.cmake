@@ -18,7 +18,7 @@ function(fovea_add_simulator root)
   # Registers hold bits of any type, so rows are read as what the instruction says; products and sums must not be fused.
   target_compile_options(fovea-cudasim PRIVATE -O3 -fno-strict-aliasing -ffp-contract=off -fno-math-errno
                          -fno-trapping-math -fvisibility=hidden -Wall -Wextra
-                         -Wno-restrict)  # g++ 12 warns about std::string's own code
+                         $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # g++ 12 warns about std::string's own code
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     target_compile_options(fovea-cudasim PRIVATE -march=x86-64-v3)
   endif()
@@ -50,7 +50,7 @@ function(fovea_add_simulator_tests root)
   target_compile_features(fovea-simulator-test PRIVATE cxx_std_20)
   set_target_properties(fovea-simulator-test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   target_compile_definitions(fovea-simulator-test PRIVATE FOVEA_SIMULATOR_LIBRARY="$<TARGET_FILE:fovea-cudasim>")
-  target_compile_options(fovea-simulator-test PRIVATE -O1 -Wall -Wextra -Wno-restrict)
+  target_compile_options(fovea-simulator-test PRIVATE -O1 -Wall -Wextra $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
   target_link_libraries(fovea-simulator-test PRIVATE ${CMAKE_DL_LIBS})
   add_dependencies(fovea-simulator-test fovea-cudasim)
 endfunction()

@@ -1,23 +1,16 @@
 // PagedKVCache: sharing, bits, errors, quantised pages, rotation. (Random programs: cache-program.test.ts.)
 import { afterAll, describe, expect, it } from "vitest";
-import {
-  FoveaError,
-  PagedKVCache,
-  setThreads,
-  Tensor,
-  type AttendOptions,
-  type PagedKVCacheOptions,
-} from "../lib/index.js";
+import { FoveaError, PagedKVCache, setThreads, Tensor, type AttendOptions } from "../lib/index.js";
 import { native } from "../lib/native.js";
 import { randomNumbers } from "../lib/random.js";
-import { CacheModel, relativeError, rotated } from "./support/cache-model.js";
+import { CacheModel, relativeError, rotated, type ModelOptions } from "./support/cache-model.js";
 
 const sizes = { layers: 1, kvHeads: 2, headDim: 16, pageSize: 16, pages: 1000 } as const;
 const smallest = { layers: 1, kvHeads: 1, headDim: 1 } as const;
 const slim = { ...sizes, kvHeads: 1, headDim: 8, heads: 2 } as const;
 
 /** A prefix of 1300 tokens, three continuations, and two of the last of those. */
-async function family(options: Partial<PagedKVCacheOptions> = {}) {
+async function family(options: Partial<ModelOptions> = {}) {
   const model = new CacheModel({ ...slim, ...options });
   const root = model.create();
   await model.append([root], [1300]);
@@ -70,6 +63,34 @@ describe("shared prefixes", () => {
   }
 
   afterAll(() => setThreads(native().cpu().cores));
+
+  // With one thread a task of decode has all these heads: of splits of a shared prefix (if it has up to 8 rows), of what each
+  // sequence has for itself, and in int8 with scales of each head. With many threads it has one head, or a few.
+  it.each(["float32", "int8"] as const)("give the same bits with a task for several heads: %s", async (dtype) => {
+    const { model, all } = await family({ kvHeads: 8, headDim: 32, valueDim: 64, heads: 16, dtype });
+    for (const some of [all, all.slice(0, 3)]) {
+      const each = some.map(() => 1);
+      const query = model.queries(each);
+      const sequences = some.map(({ sequence }) => sequence);
+      const tasks = (count: number) => {
+        setThreads(count);
+        return model.cache.explain({ shape: [some.length, 16, 32], dtype: "float32" }, sequences, { layer: 0 }).tasks;
+      };
+      expect(tasks(1)).toBeLessThan(tasks(64));
+      for (const options of [{}, { window: { left: 700 } }, { softcap: 2 }]) {
+        const attend = (count: number) => {
+          setThreads(count);
+          return model.attend(some, each, query, 0, options);
+        };
+        const [several, one] = [await attend(1), await attend(64)];
+        expect(several.output).toEqual(one.output);
+        expect(several.lse).toEqual(one.lse);
+        const expected = model.expected(some, each, query, 0, options);
+        expect(relativeError(several.output, expected.output)).toBeLessThan(dtype === "int8" ? 1.5e-2 : 2e-6);
+      }
+    }
+    model.cache.dispose();
+  });
 
   // A segment is whole pages: of 3 tokens 129, of 5 130, where the kernels' tiles of keys have 4.
   it.each([1, 3, 5])("end within a tile of keys: pages of %d tokens", async (pageSize) => {

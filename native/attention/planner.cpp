@@ -31,9 +31,9 @@ namespace {
 int64_t roundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// Up to this many rows per kv head are the decode kernel's: half a panel of the tiled one, or two thirds. Against keys
-// of a single block, which a cache holds, only those that visit each key once: with 16 rows and keys the tiled one
-// is 1.5 times as fast.
+// Up to this many rows per kv head are the decode kernel's: where the tiled one would compute a good part of its panel
+// in vain (24 rows of 48 from memory: decode is 1.4 to 2 times as fast). Against keys of a single block, which a cache
+// holds, only those that visit each key once: with 16 rows and keys the tiled one is 1.5 times as fast.
 constexpr int64_t mostDecodeRows(int lanes) { return lanes == 16 ? 24 : 16; }
 constexpr int64_t decodeRows = 8;  // of one visit of a key
 // Rows that share one visit of the keys. Where keys or values are converted or packed on the way that takes up to 18 %
@@ -47,7 +47,7 @@ constexpr int64_t tiledKeyBlock =
 constexpr int64_t decodeKeyBlock = 256;
 constexpr int64_t standardRowBlock = 16;
 // Where the rows of one head lie far apart and those of neighbouring heads side by side ([batch, length, heads, dim]),
-// decode reads this many bytes in one go, of several heads; of fewer rows than 4 up to twice as many.
+// decode reads this many bytes in one go, of several heads; of one or two rows up to twice as many.
 constexpr int64_t decodeRunBytes = 4096;
 constexpr int64_t decodeTasksPerThread = 4;  // at least, where several heads are taken together
 // Few rows are split over their keys, so that more than one thread can work on them. Their number and the length are
@@ -113,14 +113,16 @@ bool hasHeadsInTurn(const Problem& problem, const View<const void>& view, int64_
 /// L1 cache with a few keys of each.
 int64_t decodeHeads(const Problem& problem, const Sequence& sequence, const Target& target, const SequencePlan& plan,
                     int64_t keys) {
-  if (plan.rows > mostDecodeRows(target.lanes) || !hasHeadsInTurn(problem, sequence.key, problem.headDim, target) ||
+  // Queries and sums of more rows, of all heads, would leave the L1 cache at each page.
+  const int64_t mostRows = problem.pageSize > 0 ? decodeRows : mostDecodeRows(target.lanes);
+  if (plan.rows > mostRows || !hasHeadsInTurn(problem, sequence.key, problem.headDim, target) ||
       !hasHeadsInTurn(problem, sequence.value, problem.valueDim, target))
     return 1;
   const double pairs = std::max(double(plan.rows) * double(std::min(keys, plan.keySplit)), 1.0);
   int64_t heads = int64_t(std::min(target.taskPairs * tasksPerThread / decodeTasksPerThread / pairs, 1e9));
   if (problem.pageSize == 0) {
     const int64_t bytes = problem.headDim * byteSize(problem.kvDtype());
-    heads = std::clamp(heads, decodeRunBytes / bytes, (plan.rows < 4 ? 2 : 1) * decodeRunBytes / bytes);
+    heads = std::clamp(heads, decodeRunBytes / bytes, (plan.rows <= 2 ? 2 : 1) * decodeRunBytes / bytes);
   }
   return std::clamp<int64_t>(heads, 1, std::min<int64_t>(problem.kvHeads, maxHeadBlock));
 }
@@ -146,13 +148,15 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const Target& 
   plan.queryBlock = std::max(roundUp(ceilDiv(plan.rows, blocks), panel), panel);
 }
 
-/// Splits keys [begin, end), by their number alone.
-void planSplits(int64_t begin, int64_t end, SequencePlan& plan) {
+/// Splits keys [begin, end), by their number alone; and how many heads decode takes of each split.
+void planSplits(const Problem& problem, const Sequence& sequence, const Target& target, int64_t begin, int64_t end,
+                SequencePlan& plan) {
   const bool decode = plan.kernel == Kernel::cpuDecode;
   const int64_t shortest = decode ? decodeSplit : tiledSplit, most = decode ? maxSplits : maxTiledSplits;
   const int64_t split = std::max(shortest, roundUp(ceilDiv(end - begin, most - 1), shortest));
   const int64_t splits = end > begin ? ceilDiv(end, split) - begin / split : 1;
   if (splits > 1) plan.keySplit = split, plan.splits = splits, plan.firstSplit = begin / split;
+  if (decode) plan.headBlock = decodeHeads(problem, sequence, target, plan, end - begin);
 }
 
 SequencePlan planSequence(const Problem& problem, const Sequence& sequence, const Target& target, Algorithm algorithm,
@@ -171,10 +175,7 @@ SequencePlan planSequence(const Problem& problem, const Sequence& sequence, cons
   planBlocks(problem, sequence, target, plan);
   if (plan.rows <= mostSplitRows && !sequence.weights && sequence.queryLength > 0) {
     const KeyRange keys = visibleToAny(problem, sequence);
-    const int64_t begin = std::max(keys.begin, keyBegin);
-    planSplits(begin, keys.end, plan);
-    if (plan.kernel == Kernel::cpuDecode)
-      plan.headBlock = decodeHeads(problem, sequence, target, plan, keys.end - begin);
+    planSplits(problem, sequence, target, std::max(keys.begin, keyBegin), keys.end, plan);
   }
   // Short sequences: while one head is computed, the next one's rows are on their way from memory. Not where there are
   // partial results: the kernel writes one head's.
@@ -195,10 +196,7 @@ void planSegments(const Problem& problem, const Target& target, Plan& plan) {
       segment.plan.rows += problem.sequences[index].queryLength * problem.groupSize();
     segment.plan.keySplit = std::max<int64_t>(segment.keyEnd, 1);
     planBlocks(problem, first, target, segment.plan);
-    planSplits(segment.plan.keyBegin, segment.keyEnd, segment.plan);
-    if (segment.plan.kernel == Kernel::cpuDecode)
-      segment.plan.headBlock =
-          decodeHeads(problem, first, target, segment.plan, segment.keyEnd - segment.plan.keyBegin);
+    planSplits(problem, first, target, segment.plan.keyBegin, segment.keyEnd, segment.plan);
     const double pairs = double(segment.plan.rows) * double(segment.keyEnd - segment.plan.keyBegin);
     segment.plan.flops = 2.0 * (problem.headDim + problem.valueDim) * pairs * problem.kvHeads;
   }

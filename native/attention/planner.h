@@ -1,6 +1,6 @@
 // Chooses how to compute a Problem. Pure functions of the Problem and the target. Whatever decides a bit of a
 // sequence's result (the kernel, where its keys are cut) is planned by that sequence alone: it gives the same bits
-// alone or in any batch, on any number of threads. How many of its rows a task has decides none.
+// alone or in any batch, on any number of threads. How many of its rows and heads a task has decides none.
 #pragma once
 #include <functional>
 #include <map>

@@ -1,6 +1,7 @@
 // Few queries against many keys, which are split: extremes first, as every split and its merge must stand them, then layouts.
-import { describe, expect, test } from "vitest";
-import { devices, explain, Tensor, type AttentionOptions, type FloatDType } from "../../lib/index.js";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { devices, explain, setThreads, Tensor, type AttentionOptions, type FloatDType } from "../../lib/index.js";
+import { native } from "../../lib/native.js";
 import { referenceAttentionFloat64 } from "../../lib/reference.js";
 import { backends, onCuda, run } from "../support/backends.js";
 import { check } from "../support/check.js";
@@ -174,6 +175,8 @@ describe.each(backends)("$name", (backend) => {
     { layout: "bshd", dtype: "float16", headDim: 64, kvHeads: 2 },
     { layout: "bshd", headDim: 512, valueDim: 256, kvHeads: 4 },
   ] as const)("many sequences of many heads, %o", async (some) => {
+    setThreads(1); // each thread is to have some tasks
+    onTestFinished(() => setThreads(native().cpu().cores));
     await check({ dtype: "float32", heads: 8, headDim: 16, valueDim: 32, ...many, ...some });
   });
 });

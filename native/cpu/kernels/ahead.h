@@ -14,7 +14,7 @@ struct RowsAhead {
   const char *run, *row;
   int64_t stride, runStride, headStride;
   int64_t pageSize, runRows;  // rows of a whole run, and of this one
-  int64_t heads, head;        // of a page, and this run's
+  int64_t heads = 1, head;    // of a page, and this run's
   int64_t inRun, left;        // rows still to be asked for
   int64_t bytes;              // of a row
 };
@@ -39,7 +39,7 @@ void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64
   RowsAhead& part = ahead.parts[ahead.count++];
   part = {};
   part.run = part.row = (const char*)keyRow(problem, *task.sequence, view, pageStride, kvHead, begin);
-  part.stride = size * view.rowStride, part.headStride = size * view.headStride, part.heads = 1;
+  part.stride = size * view.rowStride, part.headStride = size * view.headStride;
   part.inRun = part.left = (end - begin) * heads, part.bytes = size * dims;
   if (pageSize > 0) {
     part.base = (const char*)view.data + size * first, part.pages = task.sequence->pageTable + begin / pageSize + 1;
@@ -62,7 +62,7 @@ FOVEA_INLINE void addRows(Ahead& ahead, const Task& task, const View<Element>& v
   part = {};
   part.run = part.row = (const char*)view.data + size * (kvHead * group * view.headStride + begin * view.rowStride);
   part.stride = size * view.rowStride, part.runStride = size * view.headStride, part.bytes = size * dims;
-  part.inRun = part.runRows = part.pageSize = rows, part.left = rows * group, part.heads = 1;
+  part.inRun = part.runRows = part.pageSize = rows, part.left = rows * group;
 }
 
 /// Columns [begin, end) of a bias or mask for the task's rows [rowBegin, rowEnd): query by query, head by head of the
@@ -79,7 +79,7 @@ FOVEA_INLINE void addModifiers(Ahead& ahead, const Task& task, const View<Elemen
   part.run = part.row =
       (const char*)view.data + size * (task.kvHead * group * view.headStride + first * view.rowStride + begin);
   part.stride = size * view.headStride, part.runStride = size * view.rowStride, part.bytes = size * (end - begin);
-  part.inRun = part.runRows = heads, part.left = queries * heads, part.heads = 1;
+  part.inRun = part.runRows = heads, part.left = queries * heads;
   if (heads == 1) part.stride = part.runStride, part.inRun = part.runRows = queries;
   part.pageSize = part.runRows;
 }
@@ -117,22 +117,15 @@ FOVEA_NOINLINE void nextRun(Ahead& ahead) {
   part.row = part.run, part.inRun = part.runRows;
 }
 
-/// The next row that is to be asked for, if there is one.
-FOVEA_INLINE const char* nextRow(Ahead& ahead, const char* otherwise) {
-  if (ahead.current == ahead.count) return otherwise;
-  RowsAhead& part = ahead.parts[ahead.current];
-  const char* row = part.row;
-  part.row += part.stride, part.left--;
-  if (--part.inRun == 0) nextRun(ahead);
-  return row;
-}
-
 template <int cache>
 FOVEA_NOINLINE void askNext(Ahead& ahead, int64_t rows) {
-  for (; rows > 0 && ahead.current < ahead.count; rows--) {
-    const int64_t bytes = ahead.parts[ahead.current].bytes;
-    const char* row = nextRow(ahead, nullptr);
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, cache);
+  while (rows > 0 && ahead.current < ahead.count) {
+    RowsAhead& part = ahead.parts[ahead.current];
+    const int64_t number = least(rows, part.inRun);
+    for (int64_t i = 0; i < number; i++, part.row += part.stride)
+      for (int64_t at = 0; at < part.bytes; at += 64) __builtin_prefetch(part.row + at, 0, cache);
+    rows -= number, part.inRun -= number, part.left -= number;
+    if (part.inRun == 0) nextRun(ahead);
   }
 }
 

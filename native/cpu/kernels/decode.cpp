@@ -26,7 +26,7 @@ struct Rows {
   int64_t strideBytes;  // to the next
 };
 
-/// Bytes that are asked for ahead of their turn, and rows beside them: so many values may be read in one strip.
+/// Bytes that are asked for ahead of their turn, and rows beside them: as many values of float32 are read in one strip.
 constexpr int64_t aheadBytes = 6144, aheadRows = 8;
 
 /// With more than sixteen registers more sums stay in them: keys and values are read, and converted, less often.
@@ -79,33 +79,30 @@ FOVEA_INLINE void scoreTile(Rows keys, const float* query, int64_t dims, float* 
       for (int r = 0; r < R; r++) sum[r][i] = fma(k, q[r], sum[r][i]);
     }
   };
+  const auto addAll = [&](int first, int last) __attribute__((always_inline)) {
+    int64_t d = 0;
+    for (; d + 4 * lanes <= dims; d += 4 * lanes)  // a branch that is foreseen wrongly costs what is under way
+#pragma GCC unroll 4
+      for (int step = 0; step < 4; step++) add(first, last, d + step * lanes);
+    for (; d < dims; d += lanes) add(first, last, d);
+  };
   if constexpr (oneByOne) {
     static_assert(asked == K);
 #pragma GCC unroll 4
     for (int i = 0; i < K; i++) {
       askRows<intoL1>(ahead, 1);
-      int64_t d = 0;
-      for (; d + 4 * lanes <= dims; d += 4 * lanes)  // a branch that is foreseen wrongly costs what is under way
-#pragma GCC unroll 4
-        for (int step = 0; step < 4; step++) add(i, i + 1, d + step * lanes);
-      for (; d < dims; d += lanes) add(i, i + 1, d);
+      addAll(i, i + 1);
     }
+  } else if constexpr (asked == 0) {
+    addAll(0, K);
   } else {
-    if constexpr (asked == 0) {
-      int64_t d = 0;
-      for (; d + 4 * lanes <= dims; d += 4 * lanes)
-#pragma GCC unroll 4
-        for (int step = 0; step < 4; step++) add(0, K, d + step * lanes);
-      for (; d < dims; d += lanes) add(0, K, d);
-    } else {
-      const int64_t piece = asked > 1 ? roundUp(dims / asked, lanes) : dims;
-      int64_t due = asked;
-      for (int64_t begin = 0; begin < dims; begin += piece) {
-        if (due > 0) askRows<intoL1>(ahead, 1), due--;
-        for (int64_t d = begin; d < least(begin + piece, dims); d += lanes) add(0, K, d);
-      }
-      if (due > 0) askRows<intoL1>(ahead, due);
+    const int64_t piece = asked > 1 ? roundUp(dims / asked, lanes) : dims;
+    int64_t due = asked;
+    for (int64_t begin = 0; begin < dims; begin += piece) {
+      if (due > 0) askRows<intoL1>(ahead, 1), due--;
+      for (int64_t d = begin; d < least(begin + piece, dims); d += lanes) add(0, K, d);
     }
+    if (due > 0) askRows<intoL1>(ahead, due);
   }
   storeScores(sum, scores, stride);
 }
@@ -356,10 +353,11 @@ void planAhead(const Task& task, int64_t begin, int64_t end, int64_t last, bool 
           end);
   if (end < last) addKeyRows(end, least(end + task.plan->keyBlock, last));
   if (first) {
-    const int64_t dims = most(problem.headDim, problem.valueDim);
-    // Rows side by side are asked for key by key, and used a few keys of each head at a time.
-    const int64_t sideBySide = task.kvHeads > 1 && problem.pageSize == 0 ? keysTogether(task, dims) * task.kvHeads : 0;
-    askRows<intoL1>(ahead, sideBySide + aheadRows + aheadBytes / (dims * byteSize(problem.kvDtype())));
+    // Rows side by side are asked for key by key, and used a few keys of each head at a time: most of the fewer dims.
+    const int64_t keys = keysTogether(task, least(problem.headDim, problem.valueDim));
+    const int64_t sideBySide = task.kvHeads > 1 && problem.pageSize == 0 ? keys * task.kvHeads : 0;
+    const int64_t bytes = most(problem.headDim, problem.valueDim) * byteSize(problem.kvDtype());
+    askRows<intoL1>(ahead, sideBySide + aheadRows + aheadBytes / bytes);
   }
 }
 
