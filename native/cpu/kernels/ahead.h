@@ -13,7 +13,7 @@ struct RowsAhead {
   const int32_t* pages;  // of the runs to come; absent: none
   const char *run, *row;
   int64_t stride, runStride, headStride;
-  int64_t pageSize, runRows;  // rows of a whole run, and of this one
+  int64_t wholeRun, runRows;  // rows of a whole run, and of this one
   int64_t heads = 1, head;    // of a page, and this run's
   int64_t inRun, left;        // rows still to be asked for
   int64_t bytes;              // of a row
@@ -43,11 +43,11 @@ void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64
   part.inRun = part.left = (end - begin) * heads, part.bytes = size * dims;
   if (pageSize > 0) {
     part.base = (const char*)view.data + size * first, part.pages = task.sequence->pageTable + begin / pageSize + 1;
-    part.runStride = size * pageStride, part.pageSize = pageSize, part.heads = heads;
+    part.runStride = size * pageStride, part.wholeRun = pageSize, part.heads = heads;
     part.inRun = part.runRows = least(end - begin, pageSize - begin % pageSize);
   } else if (heads > 1) {
     part.stride = part.headStride, part.runStride = size * view.rowStride;
-    part.inRun = part.runRows = part.pageSize = heads;
+    part.inRun = part.runRows = part.wholeRun = heads;
   }
 }
 
@@ -62,7 +62,7 @@ FOVEA_INLINE void addRows(Ahead& ahead, const Task& task, const View<Element>& v
   part = {};
   part.run = part.row = (const char*)view.data + size * (kvHead * group * view.headStride + begin * view.rowStride);
   part.stride = size * view.rowStride, part.runStride = size * view.headStride, part.bytes = size * dims;
-  part.inRun = part.runRows = part.pageSize = rows, part.left = rows * group;
+  part.inRun = part.runRows = part.wholeRun = rows, part.left = rows * group;
 }
 
 /// Columns [begin, end) of a bias or mask for the task's rows [rowBegin, rowEnd): query by query, head by head of the
@@ -81,7 +81,7 @@ FOVEA_INLINE void addModifiers(Ahead& ahead, const Task& task, const View<Elemen
   part.stride = size * view.headStride, part.runStride = size * view.rowStride, part.bytes = size * (end - begin);
   part.inRun = part.runRows = heads, part.left = queries * heads;
   if (heads == 1) part.stride = part.runStride, part.inRun = part.runRows = queries;
-  part.pageSize = part.runRows;
+  part.wholeRun = part.runRows;
 }
 
 /// Makes room for more behind what is still to be asked for.
@@ -109,7 +109,7 @@ FOVEA_NOINLINE void nextRun(Ahead& ahead) {
   } else {
     part.head = 0;
     part.run = part.pages ? part.base + *part.pages++ * part.runStride : part.run + part.runStride;
-    part.runRows = least(part.pageSize, part.left / part.heads);
+    part.runRows = least(part.wholeRun, part.left / part.heads);
     if (part.pages && part.left > part.runRows * part.heads)
       for (int64_t at = 0; at < least(firstBytes, part.bytes * part.runRows); at += 64)
         __builtin_prefetch(part.base + *part.pages * part.runStride + at, 0, intoL2);
