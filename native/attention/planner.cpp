@@ -40,10 +40,12 @@ constexpr int64_t decodeRows = 8;  // of one visit of a key
 // of the time at 192 rows: so more of them there, as long as their queries and sums fit a cache and each thread has
 // some tasks.
 constexpr int64_t rowsInPlace = 192, rowsStaged = 1152, stagedPanelBytes = 1 << 20, tasksPerThread = 16;
-// A column of values wider than this meets few of the L1 cache's sets: their tiles are packed.
+// P^T of a panel is 128 keys x 24 rows x 4 bytes = 12 KiB, in L1 with its query panel; with AVX-512 24 KiB.
+constexpr int64_t tiledKeyBlock = 128;
+// A column of values wider than this meets few of the L1 cache's sets: their tiles are packed. With AVX-512 so are
+// others of more than one block, since a block's do not fit the cache beside P^T (2 to 4 %; of one block the first
+// reading counts, which products hide).
 constexpr int64_t widestInPlace = 64;
-constexpr int64_t tiledKeyBlock =
-    128;  // P^T of a panel: 128 keys x 24 rows x 4 bytes = 12 KiB, in L1 with its query panel
 constexpr int64_t decodeKeyBlock = 256;
 constexpr int64_t standardRowBlock = 16;
 // Where the rows of one head lie far apart and those of neighbouring heads side by side ([batch, length, heads, dim]),
@@ -136,7 +138,7 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const Target& 
     plan.queryBlock = std::clamp(roundUp(plan.rows, decodeRows), decodeRows, maxDecodeBlock);
     return;
   }
-  plan.packValues = problem.valueDim > widestInPlace;
+  plan.packValues = problem.valueDim > widestInPlace || (target.lanes == 16 && sequence.keyLength > tiledKeyBlock);
   const bool staged = problem.kvDtype() != DType::float32 || problem.pageSize > 0 || plan.packValues ||
                       !isCompact(sequence.key, problem.headDim) || !isCompact(sequence.value, problem.valueDim);
   int64_t most = rowsInPlace;

@@ -96,20 +96,24 @@ FOVEA_INLINE void transposeQuads(Vec& a, Vec& b, Vec& c, Vec& d) {
 /// for more than four floats.
 constexpr bool wideTranspose = lanes == 16;
 
-/// A transpose of 16 vectors of 16 lanes.
-FOVEA_INLINE void transposeLanes([[maybe_unused]] Vec (&v)[lanes]) {
+/// Of four vectors of four quads: quad p of vector q and quad q of vector p change places.
+FOVEA_INLINE void exchangeQuads([[maybe_unused]] Vec& a, [[maybe_unused]] Vec& b, [[maybe_unused]] Vec& c,
+                                [[maybe_unused]] Vec& d) {
 #if defined(__AVX512F__)
-#pragma GCC unroll 4
-  for (int q = 0; q < 16; q += 4) transposeQuads(v[q], v[q + 1], v[q + 2], v[q + 3]);
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {  // quads p of v[4 q + i] go to quads q of v[4 p + i]
-    const Vec low01 = _mm512_shuffle_f32x4(v[i], v[4 + i], 0x44), high01 = _mm512_shuffle_f32x4(v[i], v[4 + i], 0xee);
-    const Vec low23 = _mm512_shuffle_f32x4(v[8 + i], v[12 + i], 0x44);
-    const Vec high23 = _mm512_shuffle_f32x4(v[8 + i], v[12 + i], 0xee);
-    v[i] = _mm512_shuffle_f32x4(low01, low23, 0x88), v[4 + i] = _mm512_shuffle_f32x4(low01, low23, 0xdd);
-    v[8 + i] = _mm512_shuffle_f32x4(high01, high23, 0x88), v[12 + i] = _mm512_shuffle_f32x4(high01, high23, 0xdd);
-  }
+  const Vec lowAb = _mm512_shuffle_f32x4(a, b, 0x44), highAb = _mm512_shuffle_f32x4(a, b, 0xee);
+  const Vec lowCd = _mm512_shuffle_f32x4(c, d, 0x44), highCd = _mm512_shuffle_f32x4(c, d, 0xee);
+  a = _mm512_shuffle_f32x4(lowAb, lowCd, 0x88), b = _mm512_shuffle_f32x4(lowAb, lowCd, 0xdd);
+  c = _mm512_shuffle_f32x4(highAb, highCd, 0x88), d = _mm512_shuffle_f32x4(highAb, highCd, 0xdd);
 #endif
+}
+
+/// A transpose of 16 vectors of 16 lanes.
+FOVEA_INLINE void transposeLanes(Vec (&v)[lanes]) {
+#pragma GCC unroll 4
+  for (int q = 0; q + 4 <= lanes; q += 4) transposeQuads(v[q], v[q + 1], v[q + 2], v[q + 3]);
+  if constexpr (wideTranspose)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) exchangeQuads(v[i], v[4 + i], v[8 + i], v[12 + i]);
 }
 
 /// `lanes` rows of `count` floats become [count][stride], each row in its own column of `to`, changed on the way. Of

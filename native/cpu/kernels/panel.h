@@ -1,7 +1,7 @@
 // The inner half of tiled attention: one panel of rows against one block of keys. What surrounds it is in tiled.cpp.
 #pragma once
 #include "ahead.h"
-#include "microkernel.h"
+#include "exponentials.h"
 #include "modifiers.h"
 #include "rows.h"
 
@@ -88,10 +88,11 @@ FOVEA_NOINLINE void capScores(Vec* scores, int64_t count, float softcap) {
   for (int64_t i = 0; i < count; i++) scores[i] = tanh(scores[i] * inverse) * (softcap * log2e);
 }
 
-/// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference.
+/// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference. Between
+/// the products the exponentials of another tile, as many as there is room for.
 template <int NV, int First, int Tiles, Edge edge>
 FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
-                            Vec (&s)[tileRows * Tiles][NV]) {
+                            Vec (&s)[tileRows * Tiles][NV], Exponentials<NV, First>& others) {
   constexpr int rows = tileRows * Tiles;
 #pragma GCC unroll 3
   for (int v = First; v < NV; v++) {
@@ -111,7 +112,16 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
   int64_t keyStride = block.keyStride;
   if (key >= block.tail) keys = block.tailKeys, keyStride = headDim;
   if (headDim <= chainDims) {
-    multiply<NV, rows, First>(keys, tileRows * keyStride, keyStride, 1, panel.query, headDim, s);
+    int64_t d = 0;
+    const auto products = [&](int64_t dims) __attribute__((always_inline)) {
+      multiply<NV, rows, First>(keys + d, tileRows * keyStride, keyStride, 1, panel.query + d * NV * lanes, dims, s);
+      d += dims;
+    };
+    constexpr int64_t dimsBetween = 4;
+    while (others.done < others.parts && d + tileRows * dimsBetween <= headDim)
+      exponentiatePart(
+          others, [&](int) __attribute__((always_inline)) { products(dimsBetween); });
+    products(headDim - d);
   } else {
     Vec sum[rows][NV];  // s itself is never addressed and stays in registers
 #pragma GCC unroll 8
@@ -174,6 +184,13 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
       for (int i = 0; i < rows; i++) s[i][v] += reference;
     }
   }
+}
+
+template <int NV, int First, int Tiles, Edge edge>
+FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
+                            Vec (&s)[tileRows * Tiles][NV]) {
+  Exponentials<NV, First> none{nullptr};
+  scoreKeys<NV, First, Tiles, edge>(panel, block, key, minusReference, s, none);
 }
 
 /// Where scores are to be rounded before they are compared with the reference; modified ones always are. With ALiBi
@@ -271,11 +288,13 @@ FOVEA_NOINLINE void startReference(Panel& panel, const Block& block, const int32
   }
 }
 
-/// Scores of `4 * Tiles` keys starting at `key` become probabilities. `first` is the first key of this block that the
-/// panel visits: what lies before it in the buffer is not its own. References and sums go by four keys, however many
-/// are computed together: a row may stand in a panel of any width, beside others with whom it shares keys.
+/// Scores of `4 * Tiles` keys starting at `key` become probabilities, those of `exponentials` by the way: what it holds
+/// afterwards still are scores. `first` is the first key of this block that the panel visits: what lies before it in
+/// the buffer is not its own. References and sums go by four keys, however many are computed together: a row may stand
+/// in a panel of any width, beside others with whom it shares keys.
 template <int NV, int First, int Tiles, Edge edge, bool online>
-FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first) {
+FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first,
+                            Exponentials<NV, First>& exponentials) {
   constexpr int rows = tileRows * Tiles;
   Vec s[rows][NV];
   float* probabilities = block.probabilities + key * NV * lanes;
@@ -303,18 +322,21 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
               exp2(s[i][v] + load(after + v * lanes)) * load(panel.factor + v * lanes));
     return;
   }
-  scoreKeys<NV, First, Tiles, edge>(panel, block, key, panel.minusReference, s);
+  scoreKeys<NV, First, Tiles, edge>(panel, block, key, panel.minusReference, s, exponentials);
+  finishExponentials(exponentials);
 
-  Vec top = broadcast(-infinity);
-#pragma GCC unroll 8
-  for (int i = 0; i < rows; i++)
+  Vec top[NV];
 #pragma GCC unroll 3
-    for (int v = First; v < NV; v++)
-      top = max(s[i][v], top);  // in this order a NaN is dropped: it may be another row's
-  if (__builtin_expect(panel.anyUnset || panel.anyLarge || anyTrue(top > headroom), 0)) {
+  for (int v = First; v < NV; v++) {
+    top[v] = broadcast(-infinity);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) top[v] = max(s[i][v], top[v]);  // a NaN is dropped: it may be another row's
+    if (v > First) top[First] = max(top[v], top[First]);
+  }
+  if (__builtin_expect(panel.anyUnset || panel.anyLarge || anyAbove(top[First], broadcast(headroom)), 0)) {
     if constexpr (Tiles > 1) {
       for (int tile = 0; tile < Tiles; tile++)
-        scoreTile<NV, First, 1, edge, online>(panel, block, key + tile * tileRows, first);
+        scoreTile<NV, First, 1, edge, online>(panel, block, key + tile * tileRows, first, exponentials);
       return;
     } else {
       Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
@@ -328,22 +350,13 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
     }
   }
 
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-  for (int v = First; v < NV; v++) {
-    Vec blockSum = load(panel.blockSum + v * lanes);
-#pragma GCC unroll 2
-    for (int tile = 0; tile < Tiles; tile++) {
-      Vec sum = zero();
-#pragma GCC unroll 4
-      for (int i = tile * tileRows; i < (tile + 1) * tileRows; i++) {
-        const Vec p = exp2(s[i][v]);
-        store(probabilities + (i * NV + v) * lanes, p);
-        sum += p;
-      }
-      blockSum += sum;
-    }
-    store(panel.blockSum + v * lanes, blockSum);
-  }
+    for (int v = First; v < NV; v++) store(probabilities + (i * NV + v) * lanes, s[i][v]);
+  exponentials.tile = probabilities, exponentials.parts = Tiles * (NV - First);
+  // Where rows differ in their keys there are few tiles.
+  if (!betweenProducts || hasBounds(edge)) finishExponentials(exponentials);
 }
 
 /// `4 * Tiles` dims of O^T += V^T P^T over keys [begin, ..) of the block, of each vector up to its own last key. Summed
@@ -396,17 +409,20 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
   int64_t key = begin;
   const auto walk = [&]<Edge edge, int First = 0>(int64_t to) __attribute__((always_inline)) {
     constexpr int tiles = tilesTogether(NV - First), step = tileRows * tiles;
+    Exponentials<NV, First> exponentials{panel.blockSum};
     // The first scores set the references, by four keys.
     if constexpr (tiles > 1 && online)
       if (panel.allUnset && key + tileRows <= to)
-        scoreTile<NV, First, 1, edge, online>(panel, block, key, begin), key += tileRows;
+        scoreTile<NV, First, 1, edge, online>(panel, block, key, begin, exponentials), key += tileRows;
     // Two tiles at a time are neighbours.
     for (const int64_t last = tiles > 1 ? least(to, block.tail) : to; key + step <= last; key += step) {
       askAhead(*block.ahead);
-      scoreTile<NV, First, tiles, edge, online>(panel, block, key, begin);
+      scoreTile<NV, First, tiles, edge, online>(panel, block, key, begin, exponentials);
     }
     if constexpr (tiles > 1)
-      for (; key + tileRows <= to; key += tileRows) scoreTile<NV, First, 1, edge, online>(panel, block, key, begin);
+      for (; key + tileRows <= to; key += tileRows)
+        scoreTile<NV, First, 1, edge, online>(panel, block, key, begin, exponentials);
+    finishExponentials(exponentials);
   };
   if (block.modifier && block.maskAlone) {
     walk.template operator()<Edge::mask>(stop);

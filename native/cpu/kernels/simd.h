@@ -78,6 +78,11 @@ FOVEA_INLINE Vec select(IntVec condition, Vec yes, Vec no) {
 }
 FOVEA_INLINE bool anyTrue(IntVec condition) { return _mm512_movepi32_mask((__m512i)condition) != 0; }
 
+/// Of 32 numbers those that the indices' low bits name.
+FOVEA_INLINE IntVec lookUp(const uint32_t* table, IntVec index) {
+  return (IntVec)_mm512_permutex2var_epi32(_mm512_load_si512(table), (__m512i)index, _mm512_load_si512(table + 16));
+}
+
 FOVEA_INLINE Vec loadHalf(const uint16_t* from) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from)); }
 FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
   _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
@@ -93,6 +98,11 @@ FOVEA_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 FOVEA_INLINE Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 FOVEA_INLINE Vec select(IntVec condition, Vec yes, Vec no) { return _mm256_blendv_ps(no, yes, (Vec)condition); }
 FOVEA_INLINE bool anyTrue(IntVec condition) { return _mm256_movemask_ps((Vec)condition) != 0; }
+
+/// Of 8 numbers those that the indices' low bits name.
+FOVEA_INLINE IntVec lookUp(const uint32_t* table, IntVec index) {
+  return (IntVec)_mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i*)table), (__m256i)index);
+}
 
 FOVEA_INLINE Vec loadHalf(const uint16_t* from) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)); }
 FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
@@ -141,6 +151,15 @@ FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
 }
 
 #endif
+
+/// anyTrue(a > b); with AVX-512 comparisons give masks, and a vector in between costs time.
+FOVEA_INLINE bool anyAbove(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0;
+#else
+  return anyTrue(a > b);
+#endif
+}
 
 FOVEA_INLINE Vec loadBfloat(const uint16_t* from) {
 #if defined(__AVX512F__)
@@ -275,20 +294,54 @@ FOVEA_INLINE float maxLanes(Vec value) {
 
 // ---- elementary functions
 
-/// 2^x, within 2.1 ulp; 0 for x <= -127 (exactly, so a masked score needs no further AND), NaN stays NaN. Valid below
-/// 127.5. x = n + f with n to nearest (adding 1.5 * 2^23 rounds), 2^f by a polynomial of degree 5 on [-1/2, 1/2] whose
-/// coefficients are the best float32 ones near the minimax fit. 2^n is made of its bits and multiplied: adding n to the
-/// exponent would make numbers of some NaNs.
+#if defined(__AVX2__)
+constexpr int tableBits = lanes == 16 ? 5 : 3;
+/// 2^(j / 32).
+constexpr float thirtySecondPowers[] = {
+    0x1p0f,        0x1.059b0ep0f, 0x1.0b5586p0f, 0x1.11301ep0f, 0x1.172b84p0f, 0x1.1d4874p0f, 0x1.2387a6p0f,
+    0x1.29e9ep0f,  0x1.306fep0f,  0x1.371a74p0f, 0x1.3dea64p0f, 0x1.44e086p0f, 0x1.4bfdaep0f, 0x1.5342b6p0f,
+    0x1.5ab07ep0f, 0x1.6247ecp0f, 0x1.6a09e6p0f, 0x1.71f75ep0f, 0x1.7a1148p0f, 0x1.82589ap0f, 0x1.8ace54p0f,
+    0x1.93737cp0f, 0x1.9c4918p0f, 0x1.a5503cp0f, 0x1.ae89fap0f, 0x1.b7f77p0f,  0x1.c199bep0f, 0x1.cb720ep0f,
+    0x1.d5818ep0f, 0x1.dfc974p0f, 0x1.ea4afap0f, 0x1.f50766p0f};
+/// For each j the bits that j / 2^tableBits, shifted to the exponent, lacks of 2^(j / 2^tableBits - 127).
+struct PowerTable {
+  alignas(64) uint32_t bits[1 << tableBits];
+};
+constexpr PowerTable powers = [] {
+  PowerTable table{};
+  for (uint32_t j = 0; j < 1 << tableBits; j++)
+    table.bits[j] =
+        __builtin_bit_cast(uint32_t, thirtySecondPowers[j << (5 - tableBits)]) - (127 << 23) - (j << (23 - tableBits));
+  return table;
+}();
+#else
+constexpr int tableBits = 0;
+#endif
+
+/// 2^x, within 2.4 ulp; 0 for x <= -127 (exactly, so a masked score needs no further AND), NaN stays NaN. Valid below
+/// 127.5. Adding a large number rounds x to n + j / 2^tableBits; 2^n 2^(j / 2^tableBits) is put together from bits, and
+/// the rest f gets a polynomial whose coefficients are the best float32 ones near the minimax fit: the finer the table,
+/// the fewer multiply-adds, which are what products need as well. Without a table (there is no instruction for it) 2^n
+/// is multiplied: adding n to the exponent of a polynomial would make numbers of some NaNs.
 FOVEA_INLINE Vec exp2(Vec x) {
-  const Vec magic = broadcast(12582912.f + 127);
+  const Vec magic = broadcast(1.5f * (1 << (23 - tableBits)) + 127);
   x = max(broadcast(-127.f), x);
   const Vec shifted = x + magic, f = x - (shifted - magic);
+  const UintVec exponent = (UintVec)shifted << (23 - tableBits);
+#if defined(__AVX2__)
+  const Vec power = (Vec)((UintVec)lookUp(powers.bits, bits(shifted)) + exponent);
+  Vec r = lanes == 16 ? fma(broadcast(0x1.ebfc02p-3f), f, broadcast(0x1.62e584p-1f))
+                      : fma(broadcast(0x1.c6a004p-5f), f, broadcast(0x1.ec0c32p-3f));
+  if constexpr (lanes == 8) r = fma(r, f, broadcast(0x1.62e432p-1f));
+  return fma(power, r * f, power);
+#else
   Vec r = fma(broadcast(0x1.5c0ba2p-10f), f, broadcast(0x1.3d0bc8p-7f));
   r = fma(r, f, broadcast(0x1.c6b75ep-5f));
   r = fma(r, f, broadcast(0x1.ebf93cp-3f));
   r = fma(r, f, broadcast(0x1.62e424p-1f));
   r = fma(r, f, broadcast(1.f));
-  return r * (Vec)((UintVec)shifted << 23);
+  return r * (Vec)exponent;
+#endif
 }
 
 /// tanh x, within a few ulp: x P(x^2) / Q(x^2), both of degree 4, the best ratio for the relative error up to 9 (2e-8,

@@ -170,7 +170,16 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
     }
     // Four keys at a time fill a cache line of each tile.
     float* line = scratch.values + (key - begin) * tileRows;
-    for (int64_t d = 0; d < whole; d += tileRows, line += block.valueTileStride)
+    int64_t d = 0;
+    for (; wideTranspose && d + lanes <= whole; d += lanes) {
+      Vec v[tileRows];
+#pragma GCC unroll 4
+      for (int i = 0; i < tileRows; i++) v[i] = load(rows[i] + d);
+      exchangeQuads(v[0], v[1], v[2], v[3]);
+#pragma GCC unroll 4
+      for (int i = 0; i < tileRows; i++, line += block.valueTileStride) store(line, v[i]);
+    }
+    for (; d < whole; d += tileRows, line += block.valueTileStride)
       for (int64_t i = 0; i < tileRows; i++) storeAs(line + i * tileRows, loadAs<Quad>(rows[i] + d));
     for (int64_t i = 0; whole < valueDim && i < tileRows; i++) {
       float last[tileRows] = {};
@@ -484,6 +493,8 @@ void clearWeights(const Task& task) {
 void computeHead(const Task& task, const Scratch& scratch) {
   const int64_t dims = roundUp(task.problem->valueDim, tileRows);
   int64_t count = 0;
+  Ahead ahead;  // queries, those of the next panel while one is packed
+  addRows(ahead, task, task.sequence->query, task.problem->headDim, task.kvHead);
   for (int64_t row = task.rowBegin; row < task.rowEnd; row += scratch.panels[count++].rows) {
     Panel& panel = scratch.panels[count];
     panel.rowBegin = row;
@@ -491,6 +502,8 @@ void computeHead(const Task& task, const Scratch& scratch) {
     panel.width = roundUp(panel.rows, lanes);
     panel.query = scratch.query + count * panelWidth * task.problem->headDim;
     panel.output = scratch.output + count * panelWidth * dims;
+    if (panel.rows < task.rowEnd - task.rowBegin)
+      askRows<intoL2>(ahead, row == task.rowBegin ? 2 * panelWidth : panelWidth);
     preparePanel(task, scratch, panel);
   }
   walkKeys<true>(task, scratch, count);
