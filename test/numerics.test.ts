@@ -187,6 +187,28 @@ describe.each(backends)("$name", (backend) => {
     }
   });
 
+  test("exponentials, by themselves: rows of two keys whose scores differ by up to two factors of 2", async () => {
+    const rows = onCuda ? 200 : 4000;
+    const differences = Float32Array.from({ length: rows }, (_, i) => (-2 * Math.LN2 * (i + 0.5)) / rows);
+    const pair = Float32Array.from([0, 1]);
+    const prefill = [
+      Tensor.from(differences, [1, 1, rows, 1]),
+      Tensor.from(pair, [1, 1, 2, 1]),
+      Tensor.from(pair, [1, 1, 2, 1]),
+    ] as const;
+    const pairs = Tensor.from(
+      Float32Array.from({ length: 2 * rows }, (_, i) => i % 2),
+      [rows, 1, 2, 1],
+    );
+    const decode = [Tensor.from(differences, [rows, 1, 1, 1]), pairs, pairs] as const;
+    for (const given of [prefill, decode])
+      for (const algorithm of named.filter((each) => has(each, 1, 1))) {
+        const output = (await run(backend, given, { algorithm, scale: 1 })).output.toNumbers();
+        const off = Array.from(differences, (x, i) => Math.abs(output[i]! * (1 + Math.exp(-x)) - 1));
+        expect(Math.max(...off), algorithm).toBeLessThanOrEqual(5e-7);
+      }
+  });
+
   test.each(halfCases)("$dtype, $example", async ({ dtype, example }) => {
     const { queries, dim, causal = false } = example;
     const given = inputs(example, dtype);
