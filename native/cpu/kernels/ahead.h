@@ -21,7 +21,7 @@ struct RowsAhead {
 
 /// What is to be asked for, and how much of it at a time.
 struct Ahead {
-  RowsAhead parts[6];
+  RowsAhead parts[8];
   int count = 0, current = 0;
   int64_t rowsPerStep = 1;
 };
@@ -51,18 +51,21 @@ void addKeys(Ahead& ahead, const Task& task, const View<const void>& view, int64
   }
 }
 
-/// Rows of queries or outputs of a kv head: head by head of its group.
+/// Rows [rowBegin, rowEnd) of queries or outputs of a kv head: query by query, head by head of the group.
 template <class Element>
-FOVEA_INLINE void addRows(Ahead& ahead, const Task& task, const View<Element>& view, int64_t dims, int64_t kvHead) {
-  if (view.columnStride != 1 || task.owners) return;
+FOVEA_INLINE void addRows(Ahead& ahead, const Task& task, const View<Element>& view, int64_t dims, int64_t kvHead,
+                          int64_t rowBegin, int64_t rowEnd) {
+  if (rowBegin >= rowEnd || view.columnStride != 1 || task.owners) return;
   const Problem& problem = *task.problem;
   const int64_t size = byteSize(problem.dtype), group = problem.groupSize();
-  const int64_t begin = task.rowBegin / group, rows = (task.rowEnd - 1) / group + 1 - begin;
+  const int64_t begin = rowBegin / group, rows = (rowEnd - 1) / group + 1 - begin;
   RowsAhead& part = ahead.parts[ahead.count++];
   part = {};
   part.run = part.row = (const char*)view.data + size * (kvHead * group * view.headStride + begin * view.rowStride);
-  part.stride = size * view.rowStride, part.runStride = size * view.headStride, part.bytes = size * dims;
-  part.inRun = part.runRows = part.wholeRun = rows, part.left = rows * group;
+  part.stride = size * view.headStride, part.runStride = size * view.rowStride, part.bytes = size * dims;
+  part.inRun = part.runRows = group, part.left = rows * group;
+  if (group == 1) part.stride = part.runStride, part.inRun = part.runRows = rows;
+  part.wholeRun = part.runRows;
 }
 
 /// Columns [begin, end) of a bias or mask for the task's rows [rowBegin, rowEnd): query by query, head by head of the

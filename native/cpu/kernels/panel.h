@@ -48,6 +48,7 @@ struct Panel {
   int32_t unset[panelWidth];  // all ones: no score seen yet, reference still 0
   bool anyUnset, anyLarge;    // whether a row is unset, or has a large reference
   bool allUnset;
+  bool packed;  // the query
 };
 
 struct Block {

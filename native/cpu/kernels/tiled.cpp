@@ -12,8 +12,8 @@
 // does help: the accumulators start there), only range: sums overflow for values near 2^(127 - headroom - log2
 // keyLength). Each row decides for itself, so its bits do not depend on its neighbours.
 //
-// Floor per panel and block of 128 keys, D = 64, AVX2: 2 * 128 * 64 * 3 FMAs at two a cycle = 24.6k cycles, plus 128 *
-// 3 exp2 of 11 operations on the same pipes, about 6 %.
+// Floor per panel and block of 128 keys, D = 64: 2 * 128 * 64 * 3 FMAs at two a cycle = 24.6k cycles, plus 128 * 3
+// exp2 of three (AVX-512) or four (AVX2) operations on the same pipes: 2 or 3 %.
 #include "modifiers.h"
 #include "pack.h"
 #include "panel.h"
@@ -61,12 +61,10 @@ bool inPlace(const Problem& problem, const View<const void>& view, int64_t dims)
          isCompact(view, dims);
 }
 
-/// The panel's rows: query packed and scaled, ranges of keys, empty output.
-void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
+/// The panel's rows: ranges of keys, empty output.
+void preparePanel(const Task& task, Panel& panel) {
   const Problem& problem = *task.problem;
   const int64_t dims = roundUp(problem.valueDim, tileRows);
-  const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
-  const int64_t staging = problem.headDim + lanes;
 
   ownersOf(task, panel.rowBegin, panel.rows, panel.owner);
   panel.keyBegin = INT64_MAX, panel.keyEnd = 0, panel.innerBegin = 0, panel.innerEnd = INT64_MAX;
@@ -96,7 +94,17 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
   }
   panel.anyUnset = panel.allUnset = true, panel.anyLarge = false;
   panel.keyBegin = roundDown(least(panel.keyBegin, panel.keyEnd), tileRows);
+  panel.packed = false;
+  std::memset(panel.output, 0, sizeof(float) * size_t(dims * panel.width));
+}
 
+/// The panel's queries, packed and scaled. Late: until then they are asked for.
+void packQueries(const Task& task, const Scratch& scratch, Panel& panel) {
+  if (panel.packed) return;
+  panel.packed = true;
+  const Problem& problem = *task.problem;
+  const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
+  const int64_t staging = problem.headDim + lanes;
   for (int64_t lane = 0; lane < panel.width; lane += lanes) {
     const float* rows[lanes];
     for (int64_t i = 0; i < lanes; i++) {
@@ -112,7 +120,6 @@ void preparePanel(const Task& task, const Scratch& scratch, Panel& panel) {
     }
     interleaveRows(rows, problem.headDim, panel.query + lane, panel.width, factor);
   }
-  std::memset(panel.output, 0, sizeof(float) * size_t(dims * panel.width));
 }
 
 /// Keys [begin, end), rounded up to whole tiles, as float32 rows: in place if they are that, else staged, as is a last
@@ -189,9 +196,10 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   }
 }
 
-/// What to ask for, in so many steps, while `block` of the keys `all` is computed, in the order of its use: bias and
-/// mask of all panels but the first, whose rows end at `firstEnd`; the next block, with bias and mask of the first
-/// panel, or, at the last one, the rows of outputs and what the next kv head begins with.
+/// What to ask for, in so many steps, while `block` of the keys `all` is computed, in the order of its use: at the
+/// first block the queries of all panels but the first, whose rows end at `firstEnd`; their bias and mask; the next
+/// block, with bias and mask of the first panel, or, at the last one, the rows of outputs and what the next kv head
+/// begins with.
 void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t firstEnd, int64_t steps, bool online,
                Ahead& ahead) {
   const Problem& problem = *task.problem;
@@ -202,11 +210,15 @@ void planAhead(const Task& task, KeyRange all, KeyRange block, int64_t firstEnd,
     addModifiers(ahead, task, sequence.bias, byteSize(problem.biasDtype), rowBegin, rowEnd, begin, end);
     addModifiers(ahead, task, sequence.mask, 1, rowBegin, rowEnd, begin, end);
   };
-  addPanels(firstEnd, task.rowEnd, block.begin, block.end);
   int64_t kvHead = task.kvHead, begin = block.end;
+  if (block.begin == all.begin && online)
+    addRows(ahead, task, sequence.query, problem.headDim, kvHead, firstEnd, task.rowEnd);
+  addPanels(firstEnd, task.rowEnd, block.begin, block.end);
   if (begin == all.end && online) {
-    if (!task.partial.output) addRows(ahead, task, sequence.output, problem.valueDim, kvHead);
-    if (task.kvHeads > 1) addRows(ahead, task, sequence.query, problem.headDim, ++kvHead), begin = all.begin;
+    if (!task.partial.output)
+      addRows(ahead, task, sequence.output, problem.valueDim, kvHead, task.rowBegin, task.rowEnd);
+    if (task.kvHeads > 1)
+      addRows(ahead, task, sequence.query, problem.headDim, ++kvHead, task.rowBegin, firstEnd), begin = all.begin;
   }
   const int64_t end = least(roundDown(begin, keyBlock) + keyBlock, all.end);
   addKeys(ahead, task, sequence.key, sequence.keyPageStride, problem.headDim, kvHead, 1, begin, end);
@@ -342,6 +354,7 @@ constexpr int64_t fewKeys = 32;  // whose references have no time to follow anyt
 /// With ALiBi a row's scores grow towards its place, and a reference taken from far keys would have to follow them
 /// again and again: it is that of the four keys around the nearest one instead.
 void startReferences(const Task& task, const Scratch& scratch, Panel& panel, Block& block) {
+  packQueries(task, scratch, panel);
   int64_t tiles[panelWidth];
   for (int64_t lane = 0; lane < panel.width; lane++) {
     const RowOwner& owner = panel.owner[lane];
@@ -413,6 +426,7 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
       Panel& panel = scratch.panels[p];
       const int64_t from = most(panel.keyBegin, begin), to = least(panel.keyEnd, end);
       if (from >= to) continue;
+      packQueries(task, scratch, panel);
 
       const bool everyRow = from >= panel.innerBegin && to <= panel.innerEnd && to % tileRows == 0;
       block.modifier = nullptr;
@@ -493,8 +507,6 @@ void clearWeights(const Task& task) {
 void computeHead(const Task& task, const Scratch& scratch) {
   const int64_t dims = roundUp(task.problem->valueDim, tileRows);
   int64_t count = 0;
-  Ahead ahead;  // queries, those of the next panel while one is packed
-  addRows(ahead, task, task.sequence->query, task.problem->headDim, task.kvHead);
   for (int64_t row = task.rowBegin; row < task.rowEnd; row += scratch.panels[count++].rows) {
     Panel& panel = scratch.panels[count];
     panel.rowBegin = row;
@@ -502,9 +514,7 @@ void computeHead(const Task& task, const Scratch& scratch) {
     panel.width = roundUp(panel.rows, lanes);
     panel.query = scratch.query + count * panelWidth * task.problem->headDim;
     panel.output = scratch.output + count * panelWidth * dims;
-    if (panel.rows < task.rowEnd - task.rowBegin)
-      askRows<intoL2>(ahead, row == task.rowBegin ? 2 * panelWidth : panelWidth);
-    preparePanel(task, scratch, panel);
+    preparePanel(task, panel);
   }
   walkKeys<true>(task, scratch, count);
   if (isCancelled(task)) return;
