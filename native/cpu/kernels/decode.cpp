@@ -1,14 +1,15 @@
 // Attention of very few rows against many keys: bound by reading keys and values, so each is read once, asked for ahead
 // of its turn in the order of its use, and used for up to 8 rows at a time: the queries of a group share it, and those
 // of sequences with a common prefix, of which a task has up to 64. A task takes several heads where their rows follow
-// one another: a page at a time, or, where they lie side by side, a few keys at a time.
+// one another: a page at a time, or, where they lie side by side, a few keys at a time. Scores and sums of values are
+// computed in decode_rows.h.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
 //                             online softmax per row, lanes along keys
 //                             output[row] += p[row][key] v_key, lanes along valueDim
 //
 // Floor: (headDim + valueDim) * keys * element size / memory bandwidth.
-#include "ahead.h"
+#include "decode_rows.h"
 #include "modifiers.h"
 #include "pack.h"
 #include "rows.h"
@@ -16,234 +17,6 @@
 
 namespace fovea::cpu::FOVEA_ISA {
 namespace {
-
-constexpr int64_t rowGroup = 8;  // at most, of one visit of a key
-constexpr int rowsTogether = 4;  // whose sums stay in registers
-
-/// Rows of keys or values as whole vectors of a dtype, or staged as float32 when they are not.
-struct Rows {
-  const char* data;     // first row
-  int64_t strideBytes;  // to the next
-};
-
-/// Bytes that are asked for ahead of their turn, and rows beside them: as many values of float32 are read in one strip.
-constexpr int64_t aheadBytes = 6144, aheadRows = 8;
-
-/// With more than sixteen registers more sums stay in them: keys and values are read, and converted, less often.
-constexpr bool manyRegisters = lanes == 16;
-
-/// scores[row][key] of R rows and K keys: the sums over lanes of their products, four at a time.
-template <int R, int K>
-FOVEA_INLINE void storeScores(const Vec (&sum)[R][K], float* scores, int64_t stride) {
-  if constexpr (K == 4 && R % 4 == 0) {
-#pragma GCC unroll 2
-    for (int r = 0; r < R; r += 4) {
-      const Vec four[4][4] = {{sum[r][0], sum[r][1], sum[r][2], sum[r][3]},
-                              {sum[r + 1][0], sum[r + 1][1], sum[r + 1][2], sum[r + 1][3]},
-                              {sum[r + 2][0], sum[r + 2][1], sum[r + 2][2], sum[r + 2][3]},
-                              {sum[r + 3][0], sum[r + 3][1], sum[r + 3][2], sum[r + 3][3]}};
-      storeSums(four, scores + r * stride, stride);
-    }
-  } else if constexpr (K == 4) {
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) storeAs(scores + r * stride, sumFour(sum[r][0], sum[r][1], sum[r][2], sum[r][3]));
-  } else {
-    const auto at = [&](int i) __attribute__((always_inline)) { return i < R * K ? sum[i / K][i % K] : zero(); };
-#pragma GCC unroll 8
-    for (int first = 0; first < R * K; first += 4) {
-      const Quad sums = sumFour(at(first), at(first + 1), at(first + 2), at(first + 3));
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; i++)
-        if (first + i < R * K) scores[(first + i) / K * stride + (first + i) % K] = sums[i];
-    }
-  }
-}
-
-/// Whether keys are read one after the other, as processors like it best. With more rows a few are read in step, which
-/// share the loads of queries.
-constexpr bool inTurn(int rows) { return rows < rowsTogether; }
-
-/// scores[row][key] of R rows and K keys. Asks for `asked` rows meanwhile, one by one: of lines that are asked for in
-/// their order processors see the next ones coming, and many at a time would have to wait.
-template <DType type, int R, int K, bool oneByOne, int asked>
-FOVEA_INLINE void scoreTile(Rows keys, const float* query, int64_t dims, float* scores, int64_t stride, Ahead& ahead) {
-  Vec sum[R][K] = {};
-  const auto add = [&](int first, int last, int64_t d) __attribute__((always_inline)) {
-    Vec q[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) q[r] = load(query + r * dims + d);
-#pragma GCC unroll 4
-    for (int i = first; i < last; i++) {
-      const Vec k = loadLanes<type>(keys.data + i * keys.strideBytes + d * byteSize(type));
-#pragma GCC unroll 8
-      for (int r = 0; r < R; r++) sum[r][i] = fma(k, q[r], sum[r][i]);
-    }
-  };
-  const auto addAll = [&](int first, int last) __attribute__((always_inline)) {
-    int64_t d = 0;
-    for (; d + 4 * lanes <= dims; d += 4 * lanes)  // a branch that is foreseen wrongly costs what is under way
-#pragma GCC unroll 4
-      for (int step = 0; step < 4; step++) add(first, last, d + step * lanes);
-    for (; d < dims; d += lanes) add(first, last, d);
-  };
-  if constexpr (oneByOne) {
-    static_assert(asked == K);
-#pragma GCC unroll 4
-    for (int i = 0; i < K; i++) {
-      askRows<intoL1>(ahead, 1);
-      addAll(i, i + 1);
-    }
-  } else if constexpr (asked == 0) {
-    addAll(0, K);
-  } else {
-    const int64_t piece = asked > 1 ? roundUp(dims / asked, lanes) : dims;
-    int64_t due = asked;
-    for (int64_t begin = 0; begin < dims; begin += piece) {
-      if (due > 0) askRows<intoL1>(ahead, 1), due--;
-      for (int64_t d = begin; d < least(begin + piece, dims); d += lanes) add(0, K, d);
-    }
-    if (due > 0) askRows<intoL1>(ahead, due);
-  }
-  storeScores(sum, scores, stride);
-}
-
-/// Number `part` of `parts` about equal shares.
-constexpr int shareOf(int number, int part, int parts) { return number * (part + 1) / parts - number * part / parts; }
-
-/// scores[row][key] of R rows for `count` keys; rows are whole vectors, queries pre-scaled.
-template <DType type, int R, bool brought>
-FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores, int64_t stride,
-                              Ahead& ahead) {
-  // As many rows at a time as there are registers for their sums.
-  constexpr int parts = R < rowsTogether ? 1 : R == 8 && !manyRegisters ? 3 : 2, rows = (R + parts - 1) / parts;
-  int64_t key = 0;
-  const auto score = [&]<int K>() __attribute__((always_inline)) {
-    const auto scorePart = [&]<int part>() __attribute__((always_inline)) {
-      constexpr int first = part * rows, number = R - first < rows ? R - first : rows;
-      scoreTile<type, number, K, inTurn(R), brought ? 0 : shareOf(K, part, parts)>(
-          {keys.data + key * keys.strideBytes, keys.strideBytes}, query + first * dims, dims,
-          scores + first * stride + key, stride, ahead);
-    };
-    scorePart.template operator()<0>();
-    if constexpr (parts > 1) scorePart.template operator()<1>();
-    if constexpr (parts > 2) scorePart.template operator()<2>();
-    key += K;
-  };
-  while (key + 4 <= count) score.template operator()<4>();
-  if (key + 2 <= count) score.template operator()<2>();
-  if (key < count) score.template operator()<1>();
-}
-
-/// Keys whose values addValues takes for one strip of dims: the fewer, the more often sums are loaded and stored; the
-/// more, the further a column of them reaches. `brought`: rows before these have read the values.
-constexpr int64_t keysOfStrip(DType type, int rows, bool brought) {
-  if (inTurn(rows) && type == DType::float32) return rows;
-  return (manyRegisters && brought) || byteSize(type) < 4 ? 16 : 8;
-}
-/// Sums of a strip, which stay in registers. Values that are not brought yet come no faster.
-constexpr int sumsOfStrip(DType type, int rows, bool brought) {
-  return manyRegisters && rows == 8 && (brought || byteSize(type) < 4) ? 16 : 8;
-}
-
-/// output[row][d] += sum over keys of p[row][key] v[key][d], a strip of dims at a time.
-template <DType type, int R, bool brought>
-FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
-                              int64_t dims, Ahead& ahead) {
-  constexpr int together = R < rowsTogether ? R : rowsTogether, columns = sumsOfStrip(type, R, brought) / together;
-  const auto strip = [&]<int C>(int64_t row, int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
-    Vec sum[together][C];
-#pragma GCC unroll 8
-    for (int r = 0; r < together; r++)
-#pragma GCC unroll 8
-      for (int c = 0; c < C; c++) sum[r][c] = load(output + (row + r) * dims + d + c * lanes);
-    for (; key < stop; key++) {
-      const char* at = values.data + key * values.strideBytes + d * byteSize(type);
-      const auto p = [&](int r) __attribute__((always_inline)) {
-        return broadcast(probabilities[(row + r) * stride + key]);
-      };
-      const auto v = [&](int c) __attribute__((always_inline)) {
-        return loadLanes<type>(at + c * lanes * byteSize(type));
-      };
-      // All of the fewer ones are held: the others pass by.
-      if constexpr (C > together) {
-        Vec held[together];
-#pragma GCC unroll 8
-        for (int r = 0; r < together; r++) held[r] = p(r);
-#pragma GCC unroll 8
-        for (int c = 0; c < C; c++) {
-          const Vec value = v(c);
-#pragma GCC unroll 8
-          for (int r = 0; r < together; r++) sum[r][c] = fma(value, held[r], sum[r][c]);
-        }
-      } else {
-        Vec held[C];
-#pragma GCC unroll 8
-        for (int c = 0; c < C; c++) held[c] = v(c);
-#pragma GCC unroll 8
-        for (int r = 0; r < together; r++) {
-          const Vec probability = p(r);
-#pragma GCC unroll 8
-          for (int c = 0; c < C; c++) sum[r][c] = fma(held[c], probability, sum[r][c]);
-        }
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < together; r++)
-#pragma GCC unroll 8
-      for (int c = 0; c < C; c++) store(output + (row + r) * dims + d + c * lanes, sum[r][c]);
-  };
-  constexpr int64_t atOnce = keysOfStrip(type, R, brought);
-  const int64_t strips = R / together * (dims / (columns * lanes));  // whole ones
-  for (int64_t key = 0; key < count; key += atOnce) {
-    const int64_t stop = least(count, key + atOnce);
-    int64_t asked = key, done = 0;
-    for (int64_t row = 0; row < R; row += together) {
-      int64_t d = 0;
-      for (; d + columns * lanes <= dims; d += columns * lanes) {
-        strip.template operator()<columns>(row, key, stop, d);
-        if constexpr (atOnce > rowsTogether) {  // evenly: a burst would fill the processor's queue of misses
-          done += stop - key;
-          const int64_t due = least(stop, key + done / strips);
-          if (due > asked) askRows<intoL1>(ahead, due - asked), asked = due;
-        }
-      }
-      for (; d < dims; d += lanes) strip.template operator()<1>(row, key, stop, d);
-    }
-    askRows<intoL1>(ahead, stop - asked);
-  }
-}
-
-using ScoreKeys = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t, Ahead&);
-using AddValues = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t, Ahead&);
-
-template <DType type>
-ScoreKeys scoreKeysFor(int64_t rows, bool brought) {
-  return rows == 1   ? scoreKeys<type, 1, false>
-         : rows == 2 ? scoreKeys<type, 2, false>
-         : rows == 4 ? scoreKeys<type, 4, false>
-         : brought   ? scoreKeys<type, 8, true>
-                     : scoreKeys<type, 8, false>;
-}
-template <DType type>
-AddValues addValuesFor(int64_t rows, bool brought) {
-  return rows == 1   ? addValues<type, 1, false>
-         : rows == 2 ? addValues<type, 2, false>
-         : rows == 4 ? addValues<type, 4, false>
-         : brought   ? addValues<type, 8, true>
-                     : addValues<type, 8, false>;
-}
-ScoreKeys scoreKeysFor(DType type, int64_t rows, bool brought) {
-  return type == DType::float32   ? scoreKeysFor<DType::float32>(rows, brought)
-         : type == DType::float16 ? scoreKeysFor<DType::float16>(rows, brought)
-         : type == DType::int8    ? scoreKeysFor<DType::int8>(rows, brought)
-                                  : scoreKeysFor<DType::bfloat16>(rows, brought);
-}
-AddValues addValuesFor(DType type, int64_t rows, bool brought) {
-  return type == DType::float32   ? addValuesFor<DType::float32>(rows, brought)
-         : type == DType::float16 ? addValuesFor<DType::float16>(rows, brought)
-         : type == DType::int8    ? addValuesFor<DType::int8>(rows, brought)
-                                  : addValuesFor<DType::bfloat16>(rows, brought);
-}
 
 struct Scratch {
   float *query, *output, *scores;  // [head][row][...]
@@ -254,9 +27,6 @@ struct Scratch {
 /// Floats from one row's scores to the next one's: not a power of two, or those of many rows would meet in few of the
 /// L1 cache's sets.
 int64_t scoresOfRow(const SequencePlan& plan) { return plan.keyBlock + 16; }
-
-/// Rows that a visit computes for `count` of them: kernels exist for 1, 2, 4 and 8.
-int64_t computedRows(int64_t count) { return count <= 2 ? count : count <= 4 ? 4 : rowGroup; }
 
 int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Scratch& scratch) {
   const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
