@@ -50,8 +50,9 @@ describe("plans", () => {
 
   test("follows strides, and names no kernel where there is nothing to do", () => {
     const heads = { shape: [1, 8, 4096, 64], dtype: "float32" } as const;
-    const inside = { ...heads, strides: [4096 * 512, 64, 512, 1] };
-    expect(explain(heads, inside, inside).queryBlock).toBeGreaterThan(explain(heads, heads, heads).queryBlock);
+    const few = { ...heads, shape: [1, 8, 128, 64] } as const; // of more keys AVX-512 packs the values in any case
+    const inside = { ...few, strides: [128 * 512, 64, 512, 1] };
+    expect(explain(heads, inside, inside).queryBlock).toBeGreaterThan(explain(heads, few, few).queryBlock);
     expect(explain({ ...heads, shape: [1, 8, 0, 64] }, heads, heads)).toMatchObject({ kernel: "none", tasks: 0 });
   });
 
