@@ -56,7 +56,9 @@ export function checkShape(name: string, shape: unknown): asserts shape is reado
   }
   for (const size of shape as unknown[]) {
     if (!Number.isSafeInteger(size) || (size as number) < 0) {
-      throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected sizes that are integers >= 0, got ${showList(shape)}`);
+      const isLarge = typeof size === "number" && size > Number.MAX_SAFE_INTEGER;
+      const wanted = isLarge ? "sizes below 2^53" : "sizes that are integers >= 0";
+      throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected ${wanted}, got ${showList(shape)}`);
     }
   }
 }

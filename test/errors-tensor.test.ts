@@ -18,6 +18,7 @@ const wrongUses: [() => unknown, string, string | RegExp][] = [
     "shape: expected sizes that are integers >= 0, got [1.5]",
   ],
   [() => Tensor.from(new Float32Array(2), 2 as never), "SHAPE", "shape: expected a shape, an array of sizes, got 2"],
+  [() => Tensor.empty([2 ** 60, 1]), "SHAPE", "shape: expected sizes below 2^53, got [1152921504606847000, 1]"],
   [() => Tensor.from(new Uint16Array(2) as never, [2]), "DTYPE", /"float16" or "bfloat16"/],
   [() => Tensor.from(new Uint8Array(2) as never, [2]), "DTYPE", 'data: Uint8Array(2) needs a dtype: expected "bool"'],
   [
