@@ -11,30 +11,6 @@
 #include "launch_parts.h"
 
 namespace fovea::cuda {
-namespace {
-
-KernelImage tableKernel(bool large) {
-  return {images::table, large ? "fovea_write_table_large" : "fovea_write_table_small", 0};
-}
-
-void loadTables(Device& device) {
-  for (const bool large : {false, true}) device.function(tableKernel(large));
-}
-
-template <int bytes>
-void writePiece(Device& device, CUstream stream, CUdeviceptr to, const char* from, size_t size) {
-  TablePiece<bytes> piece;
-  piece.destination = devicePointer<uint4>(to);
-  piece.granules = int32_t(size / sizeof(uint4));
-  piece.unused = 0;
-  std::memcpy(piece.content, from, size);
-  std::memset(reinterpret_cast<char*>(piece.content) + size, 0, bytes - size);
-  launchKernel(device, stream, tableKernel(bytes == largeTablePiece), ceilDivide(piece.granules, standardThreads),
-               standardThreads, &piece);
-}
-
-}  // namespace
-
 const char* suffix(DType type) {
   switch (type) {
     case DType::float32:
@@ -61,20 +37,6 @@ void launchKernel(Device& device, CUstream stream, const KernelImage& kernel, in
   device.check(driver().cuLaunchKernel(device.function(kernel), unsigned(blocks), 1, 1, unsigned(threads), 1, 1,
                                        unsigned(kernel.sharedBytes), stream, parameters, nullptr),
                ("launching " + kernel.function).c_str());
-}
-
-void writeTable(Device& device, CUstream stream, const void* table, size_t bytes, CUdeviceptr to) {
-  for (const char* from = static_cast<const char*>(table); bytes > 0;) {
-    const bool large = bytes > smallTablePiece;
-    const size_t size = std::min(bytes, size_t(large ? largeTablePiece : smallTablePiece));
-    if (large)
-      writePiece<largeTablePiece>(device, stream, to, from, size);
-    else
-      writePiece<smallTablePiece>(device, stream, to, from, size);
-    from += size;
-    to += size;
-    bytes -= size;
-  }
 }
 
 namespace {
@@ -137,7 +99,7 @@ void addShared(Launches& launches, const Problem& problem, const Pieces& pieces,
     }
     call.add(piece.sequence, {Kernel::cudaTiled}, target);
   }
-  launches.addTable(owners, memory.owners);
+  launches.tables.add(owners, memory.owners);
   addTiled(launches, call.problem, call.plan, call.targets, memory.shared, 0);  // nobody wants weights of segments
 }
 
@@ -160,16 +122,9 @@ PieceMemory::PieceMemory(const Pieces& pieces, int64_t tiledBytes, CUdeviceptr w
   weightRows = workspace;
 }
 
-Launches::Launches(Device& on, CUstream stream, CUdeviceptr begin, CUdeviceptr end)
-    : device(on), stream_(stream), begin_(begin), tables_(size_t(end - begin)) {}
-
-void Launches::addTable(const void* from, size_t bytes, CUdeviceptr to) {
-  std::memcpy(tables_.data() + (to - begin_), from, bytes);
-}
-
 void Launches::enqueue() {
   if (kernels_.empty()) return;
-  writeTable(device, stream_, tables_.data(), tables_.size(), begin_);
+  tables.write(device, stream_);
   for (const auto& kernel : kernels_) kernel();
 }
 
@@ -197,7 +152,7 @@ void launch(Device& device, CUstream stream, const Problem& problem, const Plan&
   const int64_t tiledBytes =
       tiledTableBytes(whole + int64_t(pieces.tiled.size())) + sm90WorkspaceBytes(sm90Sequences(plan));
   const PieceMemory memory(pieces, tiledBytes, workspace);
-  Launches launches(device, stream, workspace, memory.results);
+  Launches launches(device, stream);
   addDecode(launches, problem, pieces, memory);
   addDecodeSm90(launches, problem, pieces, memory);
   addShared(launches, problem, pieces, memory);

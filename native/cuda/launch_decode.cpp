@@ -57,7 +57,7 @@ void addDecode(Launches& launches, const Problem& problem, const Pieces& pieces,
     tasks += piece.splits.count * problem.kvHeads;
   }
   if (table.empty()) return;
-  launches.addTable(table, memory.decode);
+  launches.tables.add(table, memory.decode);
   DecodeArguments arguments{ruleArguments(problem), devicePointer<const DecodeSequence>(memory.decode)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());
@@ -86,8 +86,8 @@ void addMergeSplits(Launches& launches, const Problem& problem, const Pieces& pi
     tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);
   }
   if (table.empty()) return;
-  launches.addTable(table, memory.merge);
-  launches.addTable(runs, memory.runs);
+  launches.tables.add(table, memory.merge);
+  launches.tables.add(runs, memory.runs);
   MergeSplitsArguments arguments{problem, devicePointer<const MergeSequence>(memory.merge)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());
@@ -99,7 +99,9 @@ void loadMerge(Device& device, const Merge& merge) { device.function(mergeKernel
 void launchMerge(Device& device, CUstream stream, const Merge& merge, CUdeviceptr workspace) {
   if (merge.rowCount() / decodeWarps >= (int64_t{1} << 31))
     throw std::invalid_argument("parts: " + std::to_string(merge.rowCount()) + " rows, more than a launch can hold");
-  writeTable(device, stream, merge.parts, size_t(merge.partCount) * sizeof(MergePart), workspace);
+  Tables table;
+  table.add(merge.parts, size_t(merge.partCount), workspace);
+  table.write(device, stream);
   const BatchView<void>& output = merge.output;
   bool aligned = isAligned({output.data, output.batchStride, output.headStride, output.rowStride, output.columnStride},
                            merge.dtype);

@@ -53,7 +53,7 @@ void addDecodeSm90(Launches& launches, const Problem& problem, const Pieces& pie
     describe(encoder, problem, piece.sequence, entry);
     tasks += piece.splits.count * problem.kvHeads;
   }
-  launches.addTable(table, memory.decodeSm90);
+  launches.tables.add(table, memory.decodeSm90);
   DecodeSm90Arguments arguments{ruleArguments(problem), devicePointer<const DecodeSm90Sequence>(memory.decodeSm90)};
   arguments.problem.sequences = nullptr;
   arguments.problem.sequenceCount = int64_t(table.size());

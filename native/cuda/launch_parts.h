@@ -7,6 +7,7 @@
 #include "../attention/merge.h"
 #include "../attention/pieces_cuda.h"
 #include "devices.h"
+#include "tables.h"
 
 namespace fovea::cuda {
 
@@ -25,20 +26,13 @@ struct PieceMemory {
 void launchKernel(Device& device, CUstream stream, const KernelImage& kernel, int64_t blocks, int threads,
                   void* arguments);
 
-/// The launches of a call, and the tables that they read. Writing a table is a launch too, so all are written
-/// by one, or by as few as hold them.
+/// The launches of a call, and the tables that they read.
 class Launches {
  public:
-  /// Tables lie in [begin, end) of the workspace.
-  Launches(Device& device, CUstream stream, CUdeviceptr begin, CUdeviceptr end);
+  Launches(Device& on, CUstream stream) : device(on), stream_(stream) {}
   Launches(const Launches&) = delete;
   Launches& operator=(const Launches&) = delete;
 
-  void addTable(const void* from, size_t bytes, CUdeviceptr to);
-  template <class Entry>
-  void addTable(const std::vector<Entry>& entries, CUdeviceptr to) {
-    addTable(entries.data(), entries.size() * sizeof(Entry), to);
-  }
   template <class Arguments>
   void add(const KernelImage& kernel, int64_t blocks, int threads, Arguments arguments) {
     if (blocks == 0) return;
@@ -46,15 +40,14 @@ class Launches {
       launchKernel(device, stream_, kernel, blocks, threads, &arguments);
     });
   }
-  /// Enqueues the writing and, in their order, the kernels.
+  /// Enqueues the writing of the tables and, in their order, the kernels.
   void enqueue();
 
   Device& device;
+  Tables tables;
 
  private:
   const CUstream stream_;
-  const CUdeviceptr begin_;
-  std::vector<std::byte> tables_;
   std::vector<std::function<void()>> kernels_;
 };
 
@@ -87,8 +80,5 @@ template <class Pointer>
 Pointer* devicePointer(CUdeviceptr pointer) {
   return reinterpret_cast<Pointer*>(static_cast<uintptr_t>(pointer));
 }
-
-/// Enqueues writing `bytes` (a multiple of 16) of a table to the workspace; nothing is kept of `from`.
-void writeTable(Device& device, CUstream stream, const void* from, size_t bytes, CUdeviceptr to);
 
 }  // namespace fovea::cuda

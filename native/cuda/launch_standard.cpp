@@ -67,7 +67,9 @@ void loadStandard(Device& device, const Problem& problem) {
 void launchStandard(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace) {
   const StandardTable table = makeTable(problem, workspace);
   if (table.outputTasks == 0) return;  // no query row anywhere
-  writeTable(device, stream, table.entries.data(), table.entries.size() * sizeof(StandardSequence), workspace);
+  Tables tables;
+  tables.add(table.entries, workspace);
+  tables.write(device, stream);
   StandardArguments arguments{problem, float(problem.scale), float(problem.softcap),
                               devicePointer<const StandardSequence>(workspace)};
   arguments.problem.sequences = nullptr;

@@ -101,7 +101,7 @@ void addTiled(Launches& launches, const Problem& problem, const Plan& plan, cons
               CUdeviceptr tables, CUdeviceptr weightRows) {
   const TiledTable table = makeTable(problem, plan, targets, weightRows, launches.device.info().l2Bytes);
   if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
-  launches.addTable(table.entries, tables);
+  launches.tables.add(table.entries, tables);
   TiledArguments arguments{ruleArguments(problem), devicePointer<const TiledSequence>(tables)};
   arguments.problem.sequences = nullptr;
   if (table.sm90Tasks > 0)  // after the table: what describes its sequences to the copy engine

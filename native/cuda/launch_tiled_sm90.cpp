@@ -1,7 +1,6 @@
 #include "launch_tiled_sm90.h"
 
 #include <algorithm>
-#include <cstring>
 #include <tuple>
 #include <vector>
 
@@ -50,20 +49,23 @@ void addTiledSm90(Launches& launches, const Problem& problem, const TiledSequenc
   const Sm90Shape shape = sm90Shape(problem, ruled);
   const Problem packed = packedProblem(problem);
   const MapEncoder encoder(launches.device, problem.dtype);
-  std::vector<std::byte> region(size_t(sm90WorkspaceBytes(int64_t(entries.size()))));
-  for (size_t i = 0; i < entries.size(); i++) {
-    const TensorMaps described = mapsOf(encoder, problem, packed, shape, entries[i].sequence);
-    std::memcpy(region.data() + i * sizeof described, &described, sizeof described);
-  }
-  launches.addTable(region, maps);  // the counter of tasks after the maps: 0
+  std::vector<TensorMaps> described;
+  described.reserve(entries.size());
+  for (const TiledSequence& entry : entries)
+    described.push_back(mapsOf(encoder, problem, packed, shape, entry.sequence));
+  launches.tables.add(described, maps);
 
   TiledSm90Arguments arguments{{ruleArguments(packed), table},
                                devicePointer<const TensorMaps>(maps),
                                nullptr,
                                int32_t(tasks),
                                packed.kvHeads / problem.kvHeads};
-  if (tasksDiffer)
-    arguments.counter = devicePointer<TaskCounter>(maps + CUdeviceptr(entries.size() * sizeof(TensorMaps)));
+  if (tasksDiffer) {
+    const CUdeviceptr counter = maps + CUdeviceptr(entries.size() * sizeof(TensorMaps));
+    const TaskCounter none{};
+    launches.tables.add(&none, 1, counter);
+    arguments.counter = devicePointer<TaskCounter>(counter);
+  }
   arguments.tiled.problem.sequenceCount = int64_t(entries.size());
   const int64_t blocks = std::min<int64_t>(tasks, launches.device.info().multiprocessors);
   launches.add(kernelOf(problem, shape, ruled), blocks, shape.threads(), arguments);

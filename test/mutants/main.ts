@@ -60,6 +60,11 @@ function run(command: string, args: readonly string[], env: Record<string, strin
   });
 }
 
+/** How often its text stands in its file: it should once. */
+function timesFound({ file, find }: Mutant): number {
+  return readFileSync(join(root, "native/cuda/kernels", file), "utf8").split(find).length - 1;
+}
+
 /** Of the many instances of Hopper's kernel those that its mutants' tests run, a line each. */
 function keepInstances(path: string): void {
   const source = readFileSync(path, "utf8");
@@ -170,9 +175,7 @@ async function runAll(work: readonly (() => Promise<Outcome>)[]): Promise<Outcom
   return outcomes;
 }
 
-const parts = process.argv.slice(2);
-const isWanted = ({ name }: Mutant) => parts.length === 0 || parts.some((part) => name.includes(part));
-const mutants = [
+const all: readonly Mutant[] = [
   ...scoresMutants,
   ...outputMutants,
   ...tileMutants,
@@ -185,7 +188,9 @@ const mutants = [
   ...farMutants,
   ...hopperMutants,
   ...decodeSm90Mutants,
-].filter(isWanted);
+];
+const parts = process.argv.slice(2);
+const mutants = all.filter(({ name }) => parts.length === 0 || parts.some((part) => name.includes(part)));
 const images = new Map<string, { of: Image; tests: string[] }>();
 for (const mutant of mutants) {
   const key = `${mutant.image} ${mutant.kernels}`;
@@ -198,6 +203,10 @@ const outcomes = await runAll([
         tryUnchanged(of, tests),
   ),
   ...mutants.map((mutant) => () => tryMutant(mutant)),
+  // The others' texts age when kernels change.
+  ...all
+    .filter((mutant) => !mutants.includes(mutant) && timesFound(mutant) !== 1)
+    .map((mutant) => () => tryMutant(mutant)),
 ]);
 
 const table = textTable([

@@ -40,8 +40,8 @@ export const scoresMutants: readonly Mutant[] = [
   {
     ...scores,
     name: "scores: past the last column no group is counted",
-    find: "if (column >= problem.headDim) return ptx::commitCopies();",
-    replace: "if (column >= problem.headDim) return;",
+    find: "if (column >= problem.headDim || keyLength == 0) return ptx::commitCopies();",
+    replace: "if (column >= problem.headDim || keyLength == 0) return;",
     tests: ["parity: standard float16 dims 128, 128"],
     caughtBy: ["copy-in-flight"],
   },

@@ -8,8 +8,9 @@ namespace fovea::cuda {
 /// One entry of the table, with the copy engine's view of the sequence. Boxes are panels wide; their rows are all of a
 /// kv head (query), and sm90BoxKeys() keys (key, value).
 struct alignas(128) DecodeSm90Sequence : DecodeSequence {
-  TensorMap query;       // [columns, heads of the group, queries, kvHeads]
-  TensorMap key, value;  // [columns, keys (of a page), kvHeads, pages]; one page where there are none
+  uint32_t unused[20] = {};  // maps are aligned: this is the same in all entries
+  TensorMap query;           // [columns, heads of the group, queries, kvHeads]
+  TensorMap key, value;      // [columns, keys (of a page), kvHeads, pages]; one page where there are none
   DecodeSm90Sequence() = default;
   explicit DecodeSm90Sequence(const DecodeSequence& entry) : DecodeSequence(entry), query(), key(), value() {}
 };

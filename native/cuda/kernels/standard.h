@@ -1,8 +1,5 @@
-// What the standard kernels are given: one Problem by value and a table of sequences in device memory.
-//
-// The table lies at the start of the call's workspace and is written there by writeTable (table.cu), which carries it
-// as kernel parameters: they are copied when the launch is recorded, so a launch, and a CUDA graph made of it, depends
-// on no host memory, allocates nothing and waits for nothing, for one sequence as for thousands.
+// What the standard kernels are given: one Problem by value and a table of sequences in device memory, at the start of
+// the call's workspace (table.h says how it gets there).
 #pragma once
 #include <vector_types.h>
 
@@ -44,16 +41,5 @@ constexpr int outputSharedBytes(int columns) {
   const int rows = standardQueryTile * int(sizeof(float2));
   return 2 * (panel + values + rows) + 3 * rows;
 }
-
-/// Largest table pieces: kernel parameters may hold 4 KiB everywhere and 32,764 bytes since CUDA 12.1.
-constexpr int smallTablePiece = 4080;
-constexpr int largeTablePiece = 32640;
-
-template <int bytes>
-struct TablePiece {
-  uint4* destination;
-  int32_t granules, unused;  // of 16 bytes
-  uint4 content[bytes / 16];
-};
 
 }  // namespace fovea::cuda

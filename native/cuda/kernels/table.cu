@@ -1,30 +1,47 @@
-// writeTable: copies its own parameters to device memory (see standard.h for why).
+// Writes tables from its parameters to device memory (table.h says why, and what the parameters are).
 //
-// Floor: 32 KiB written are 21 ns of an A100's 1.55 TB/s, so what counts is the launch, a few microseconds; and that a warp
-// reads the 128 words of its granules one at a time, 1,024 cycles for the eight warps of a thread block.
+// Floor: tables of 256 sequences are 225 KB, 0.15 microseconds of an A100's 1.55 TB/s, so what counts is the launch, a
+// few microseconds; and that a warp reads 32 places of its parameters one at a time, some hundred cycles.
 #include "ptx_sm90.cuh"
 #include "standard.h"
+#include "table.h"
 
 namespace fovea::cuda {
 
-static_assert(sizeof(TablePiece<smallTablePiece>) <= 4096 && sizeof(TablePiece<largeTablePiece>) <= 32764);
-
-/// A granule per thread: parameters of different places are read one after the other by the lanes of a warp, so a large
-/// piece is for several multiprocessors.
-template <int bytes>
-FOVEA_DEVICE void writePiece(const TablePiece<bytes>& piece) {
-  if (const int i = int(blockIdx.x * blockDim.x + threadIdx.x); i < piece.granules)
-    piece.destination[i] = piece.content[i];
+/// A word per thread, of all runs one after the other.
+template <int words>
+FOVEA_DEVICE void writePiece(const TablePiece<words>& piece) {
+  int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+#pragma unroll 1
+  for (int i = 0; i < int(piece.runCount); i++) {
+    const TableRun& run = piece.runs[i];
+    const int64_t size = int64_t(run.entries) * run.words;
+    if (index >= size) {
+      index -= size;
+      continue;
+    }
+    const int entry = int(index) / run.words, word = int(index) - entry * run.words;
+    uint32_t value = piece.content[run.first + word];
+#pragma unroll 1
+    for (int c = 0; c < run.columnCount; c++) {
+      const uint32_t* column = piece.content + run.columns + c * columnWords;
+      if (int(column[0]) != word) continue;
+      const int values = int(column[2]);
+      value = values < 0 ? value + column[1] * uint32_t(entry) : piece.content[values + entry];
+    }
+    run.destination[index] = value;
+    break;
+  }
   ptx::releaseMaps();  // which a table may hold
 }
 
 extern "C" __global__ void __launch_bounds__(standardThreads)
-    fovea_write_table_small(const __grid_constant__ TablePiece<smallTablePiece> piece) {
+    fovea_write_table_small(const __grid_constant__ TablePiece<smallTableWords> piece) {
   writePiece(piece);
 }
 
 extern "C" __global__ void __launch_bounds__(standardThreads)
-    fovea_write_table_large(const __grid_constant__ TablePiece<largeTablePiece> piece) {
+    fovea_write_table_large(const __grid_constant__ TablePiece<largeTableWords> piece) {
   writePiece(piece);
 }
 

@@ -1,5 +1,5 @@
 // What the tiled kernels are given: one Problem by value and a table of sequences in device memory, as the standard
-// ones (standard.h says how the table gets there).
+// ones (table.h says how the table gets there).
 #pragma once
 #include <vector_types.h>
 

@@ -34,6 +34,8 @@ void addBoundsTests(std::vector<Test>& tests);
 /// Tests of tensors whose elements lie further apart than 32 bits count.
 void addFarTests(std::vector<Test>& tests);
 void addBackendTests(std::vector<Test>& tests);
+/// Tests of how tables of sequences get to the device.
+void addTableTests(std::vector<Test>& tests);
 /// Tests of CUDA graphs, captured from launches.
 void addGraphTests(std::vector<Test>& tests);
 void addCopyTests(std::vector<Test>& tests);

@@ -37,6 +37,7 @@ std::vector<Test> allTests() {
   addPagesTests(tests);
   addBoundsTests(tests);
   addFarTests(tests);
+  addTableTests(tests);
   addGraphTests(tests);
   addSimulatorTests(tests);
   addCounterTests(tests);
