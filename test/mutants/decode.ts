@@ -65,7 +65,7 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...merge,
     name: "merge: the first 32 parts alone",
-    find: "chunk < parts.count; chunk += 32",
+    find: "chunk < partCount; chunk += 32",
     replace: "chunk < 32; chunk += 32",
     tests: ["merge: float32"],
     caughtBy: ["numbers"],
@@ -81,8 +81,8 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...merge,
     name: "merge: parts whose weight is 0 by underflow are not read",
-    find: "if (!row || column >= dims) continue;",
-    replace: "if (weight == 0 || column >= dims) continue;",
+    find: "if (column >= dims) rows[i] = nullptr;",
+    replace: "if (column >= dims || weights[i] == 0) rows[i] = nullptr;",
     tests: ["merge: float32"],
     caughtBy: ["numbers"],
   },
@@ -177,8 +177,8 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...merge,
     name: "merge: the weight of the part before",
-    find: "const float weight = __shfl_sync(0xffffffff, mine, i);",
-    replace: "const float weight = __shfl_sync(0xffffffff, mine, i ^ 1);",
+    find: "weights[i] = __shfl_sync(0xffffffff, mine, part + i);",
+    replace: "weights[i] = __shfl_sync(0xffffffff, mine, part + i ^ 1);",
     tests: ["merge: float32"],
     caughtBy: ["numbers"],
   },

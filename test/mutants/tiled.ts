@@ -251,6 +251,42 @@ const rows: readonly Mutant[] = [
   },
 ];
 
+/** Which elements of biases and masks are read in pairs. */
+const pairs: readonly Mutant[] = [
+  {
+    ...rules,
+    name: "tiled: pairs of keys that a row does not see",
+    find: "seesAll && hasPairs(view)",
+    replace: "hasPairs(view)",
+    tests: bounds("bias and mask, rows of pairs"),
+    caughtBy: ["out-of-bounds-global"],
+  },
+  {
+    ...rules,
+    name: "tiled: pairs at odd places",
+    find: "(place | view.headStride | view.rowStride) % 2 == 0",
+    replace: "true",
+    tests: parity("bias and mask at odd places"),
+    caughtBy: ["misaligned"],
+  },
+  {
+    ...rules,
+    name: "tiled: pairs of what are no neighbours",
+    find: "view.columnStride == 1 && (place",
+    replace: "(place",
+    tests: parity("bias per row float16"),
+    caughtBy: ["numbers", "uninitialized-branch"],
+  },
+  {
+    ...rules,
+    name: "tiled: the first of each pair twice",
+    find: "action(tile.at(i, j + 1), pairs[j / 2].second);",
+    replace: "action(tile.at(i, j + 1), pairs[j / 2].first);",
+    tests: parity("bias and mask at even places"),
+    caughtBy: ["numbers"],
+  },
+];
+
 /** The kernel that recomputes weights. */
 const recomputed: readonly Mutant[] = [
   {
@@ -295,4 +331,4 @@ const recomputed: readonly Mutant[] = [
   },
 ];
 
-export const tiledMutants: readonly Mutant[] = [...splits, ...ring, ...rows, ...recomputed];
+export const tiledMutants: readonly Mutant[] = [...splits, ...ring, ...rows, ...pairs, ...recomputed];

@@ -49,19 +49,11 @@ FOVEA_DEVICE void produce(const Problem& problem, const DecodeSm90Sequence& entr
   const int lane = laneIndex(), keyLength = int(sequence.keyLength);
   const int boxKeys = sm90BoxKeys(problem.pageSize), firstRow = lane * boxKeys;
   const bool loads = firstRow < shape.keys;
-  ptx::acquireMap(&entry.query);
-  ptx::acquireMap(&entry.key);
-  ptx::acquireMap(&entry.value);
   const auto load = [&](auto& to, int row, const TensorMap& map, uint32_t barrier, int y, int z, int w) {
 #pragma unroll
     for (int panel = 0; panel < to.panels; panel++)
       ptx::loadBox(to.panel[panel].address(row, 0), &map, barrier, panel * to.panelColumns, y, z, w);
   };
-  if (lane == 0) {
-    const uint32_t barrier = RingPlace<1>{0}.filled(shared.queries);
-    ptx::arriveExpecting(barrier, int(sequence.queryLength) * problem.groupSize() * shape.dims * 2);
-    load(shared.query, 0, entry.query, barrier, 0, 0, kvHead);
-  }
   struct Box {
     int page, key;  // and the first key in it
   };
@@ -72,7 +64,16 @@ FOVEA_DEVICE void produce(const Problem& problem, const DecodeSm90Sequence& entr
     const int index = key / problem.pageSize;
     return {sequence.pageTable[index], key - index * problem.pageSize};
   };
-  Box next = boxOf(0);
+  Box next = boxOf(0);  // looked up while the maps are fetched
+  if (tiles.count == 0) return;
+  ptx::acquireMap(&entry.query);
+  ptx::acquireMap(&entry.key);
+  ptx::acquireMap(&entry.value);
+  if (lane == 0) {
+    const uint32_t barrier = RingPlace<1>{0}.filled(shared.queries);
+    ptx::arriveExpecting(barrier, int(sequence.queryLength) * problem.groupSize() * shape.dims * 2);
+    load(shared.query, 0, entry.query, barrier, 0, 0, kvHead);
+  }
 #pragma unroll 1
   for (RingPlace<shape.stages> place{0}; int(place.count) < tiles.count; place.count++) {
     const Box box = next;

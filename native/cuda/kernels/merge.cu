@@ -63,40 +63,56 @@ FOVEA_DEVICE void storeFour(Element* to, int64_t stride, int column, int end, bo
     if (column + i < end) to[(column + i) * stride] = Element{static_cast<uint16_t>(words[i / 2] >> i % 2 * 16)};
 }
 
+constexpr int together = 8;  // parts of a row that are on their way at once
+
 /// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has `count`,
 /// reference(i), weight(i, t), sum(i), row(i) (null: saw no key), values(row, column), finish(t, l). All lanes of a warp
 /// take part: each finds the rows of its parts for all.
 template <class Parts, class Store>
 FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
-  const int lane = laneIndex();
+  const int lane = laneIndex(), partCount = __shfl_sync(0xffffffff, parts.count, 0);  // which the compiler sees is one
   float top = negativeInfinity(), sum = 0;
 #pragma unroll 1
-  for (int i = lane; i < parts.count; i += 32) top = fmaxf(top, parts.reference(i));
+  for (int i = lane; i < partCount; i += 32) top = fmaxf(top, parts.reference(i));
 #pragma unroll
   for (int lanes = 1; lanes < 32; lanes *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, lanes));
 #pragma unroll 1
-  for (int i = lane; i < parts.count; i += 32) sum += parts.weight(i, top) * parts.sum(i);
+  for (int i = lane; i < partCount; i += 32) sum += parts.weight(i, top) * parts.sum(i);
   const RowResult result = parts.finish(top, rowTotal<32>(sum));
 #pragma unroll 1
   for (int first = 0; first < dims; first += 128) {
     const int column = first + lane * 4;
     float4 total{0, 0, 0, 0};
 #pragma unroll 1
-    for (int chunk = 0; chunk < parts.count; chunk += 32) {
-      const bool exists = chunk + lane < parts.count;
+    for (int chunk = 0; chunk < partCount; chunk += 32) {
+      const bool exists = chunk + lane < partCount;
       const float mine = exists ? parts.weight(chunk + lane, top) : 0.f;
       const auto myRow = reinterpret_cast<uintptr_t>(exists ? parts.row(chunk + lane) : nullptr);
-      const int count = min(32, parts.count - chunk);
-#pragma unroll 4
-      for (int i = 0; i < count; i++) {
-        const float weight = __shfl_sync(0xffffffff, mine, i);
-        const auto* row = reinterpret_cast<decltype(parts.row(0))>(__shfl_sync(0xffffffff, myRow, i));
-        if (!row || column >= dims) continue;
-        const float4 values = parts.values(row, column);
-        total.x = fmaf(weight, values.x, total.x);
-        total.y = fmaf(weight, values.y, total.y);
-        total.z = fmaf(weight, values.z, total.z);
-        total.w = fmaf(weight, values.w, total.w);
+      const int count = min(32, partCount - chunk);
+#pragma unroll 1
+      for (int part = 0; part < count; part += together) {
+        using Row = decltype(parts.row(0));
+        float weights[together];
+        Row rows[together];  // past the last one there are none
+        float4 values[together];
+#pragma unroll
+        for (int i = 0; i < together; i++) {
+          weights[i] = __shfl_sync(0xffffffff, mine, part + i);
+          rows[i] = reinterpret_cast<Row>(__shfl_sync(0xffffffff, myRow, part + i));
+          if (column >= dims) rows[i] = nullptr;
+        }
+        // All loads before the first sum: else each part waits for its own.
+#pragma unroll
+        for (int i = 0; i < together; i++)
+          if (rows[i]) values[i] = parts.values(rows[i], column);
+#pragma unroll
+        for (int i = 0; i < together; i++) {
+          if (!rows[i]) continue;
+          total.x = fmaf(weights[i], values[i].x, total.x);
+          total.y = fmaf(weights[i], values[i].y, total.y);
+          total.z = fmaf(weights[i], values[i].z, total.z);
+          total.w = fmaf(weights[i], values[i].w, total.w);
+        }
       }
     }
     const float factor = result.factor;

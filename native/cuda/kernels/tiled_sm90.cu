@@ -74,8 +74,8 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
   const int queries = warpgroupQueries(problem);
   RingPlace<shape.stages> place{0};  // of keys; values follow one behind
   int acquired = -1;
-  uint32_t count = 0;
-  for (int task = int(blockIdx.x);; count++, task = nextTask(arguments, task)) {
+  int task = int(blockIdx.x);
+  for (uint32_t count = 0;; count++) {
     const RingPlace<2> workPlace{count};
     const RingPlace<1> queryPlace{count};
     const Work work = workOf<shape>(arguments, task);
@@ -121,6 +121,7 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       const RingPlace<shape.stages> before{place.count - 1};
       if (tile < work.tiles) load(shared.keys, shared.key, maps.key, place, tile), place.count++;
       if (tile == 0) loadQueries();
+      if (tile == work.tiles) task = nextTask(arguments, task);  // while there is no place for the last values
       if (tile > 0) load(shared.values, shared.value, maps.value, before, tile - 1);
     }
   }
@@ -242,9 +243,8 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       place.count++;
     };
 
-    queryPlace.waitFilled(shared.queries);
     int tile = work.firstTile, ownEnd;
-    {
+    {  // while the first boxes are on their way
       const Sequence& sequence = entry().sequence;
       const TileRange own = sm90KeyTiles(problem, sequence, shape, firstQuery(), warpgroupQueries(problem));
       ownEnd = int(own.end);
@@ -258,6 +258,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       if (firstLane) plainKeys = {int(plain.begin), modified ? -1 : int(plain.end) - shape.keys};
       __syncwarp();
     }
+    queryPlace.waitFilled(shared.queries);
     if (ruled && tile < ownEnd) {  // rules take the registers that probabilities in flight would
       bool begun = false;          // a product that adds to the output
 #pragma unroll 1

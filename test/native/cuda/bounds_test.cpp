@@ -110,7 +110,7 @@ std::vector<Case> casesOf(Algorithm algorithm, DType dtype) {
   base.algorithm = algorithm;
   base.dtype = base.biasDtype = dtype;
   base.queryLengths = {33}, base.keyLengths = {65};
-  std::vector<Case> cases(6, base);
+  std::vector<Case> cases(7, base);
   cases[0].name = "aligned rows";
   cases[0].headDim = 72, cases[0].valueDim = 40;
   cases[1].name = "rows that are not aligned";
@@ -126,6 +126,9 @@ std::vector<Case> casesOf(Algorithm algorithm, DType dtype) {
   cases[4].kvHeads = cases[4].heads = 2, cases[4].pageSize = 16, cases[4].queryLengths = {1};
   cases[5].name = "several tiles";
   cases[5].queryLengths = {140}, cases[5].keyLengths = {200}, cases[5].valueDim = 136;
+  cases[6].name = "bias and mask, rows of pairs";
+  cases[6].bias = Case::Bias::full, cases[6].mask = true;
+  cases[6].queryLengths = {64}, cases[6].keyLengths = {130};
   if (algorithm != Algorithm::tiled) return cases;
   for (const int i : {0, 1, 3, 4}) {  // the same by the decode kernel
     Case decode = cases[size_t(i)];

@@ -114,13 +114,15 @@ Tensors::Tensors(const Case& about) : about_(about) {
     }
     if (about.bias != Case::Bias::none) {
       const bool full = about.bias == Case::Bias::full, perKey = about.bias == Case::Bias::perKey;
-      const int64_t biasHeads = perKey ? 1 : heads, biasRows = full ? rows : 1, size = biasHeads * biasRows * columns;
+      const bool perRow = about.bias == Case::Bias::perRow;
+      const int64_t biasHeads = perKey ? 1 : heads, biasRows = full || perRow ? rows : 1;
+      const int64_t biasColumns = perRow ? 2 : columns, size = biasHeads * biasRows * biasColumns;
       void* values = reserve(size, about.biasDtype);
       for (int64_t at = 0; at < size; at++)
         store(about.biasDtype, values, at, random.uniform() < 0.1 ? -INFINITY : 2 * random.normal());
       for (int64_t at = 0; about.faintValue && at < size; at++)
         store(about.biasDtype, values, at, at % columns % 64 < 16 ? -200 : 0);
-      sequence.bias = {values, perKey ? 0 : biasRows * columns, full ? columns : 0, 1};
+      sequence.bias = {values, perKey ? 0 : biasRows * biasColumns, full || perRow ? biasColumns : 0, perRow ? 0 : 1};
     }
     sequence.output = output<void>({heads, rows, about.valueDim}, about.dtype);
     if (about.lse) sequence.lse = output<float>({heads, rows, 1}, DType::float32);

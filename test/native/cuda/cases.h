@@ -20,7 +20,7 @@ struct Case {
   int64_t windowLeft = -1, windowRight = -1;
   std::optional<int64_t> queryOffset;  // default: keyLength - queryLength
   bool mask = false, alibi = false, sinks = false;
-  enum class Bias { none, full, perHead, perKey } bias = Bias::none;
+  enum class Bias { none, full, perHead, perKey, perRow } bias = Bias::none;  // perRow: two elements apart
   DType biasDtype = DType::float32;
   bool lse = true, weights = false;
   ScoreStage scoreStage = ScoreStage::none;

@@ -112,13 +112,20 @@ std::vector<Case> casesOf(DType dtype) {
     c.heads = 2, c.mask = true;
     lengths(c, 50, 140);
   });
-  for (const auto& [name, bias] :
-       {std::pair{"full", Case::Bias::full}, {"per head", Case::Bias::perHead}, {"per key", Case::Bias::perKey}})
+  for (const auto& [name, bias] : {std::pair{"full", Case::Bias::full},
+                                   {"per head", Case::Bias::perHead},
+                                   {"per key", Case::Bias::perKey},
+                                   {"per row", Case::Bias::perRow}})
     for (const DType biasDtype : {DType::float32, DType::float16, DType::bfloat16})
       add(std::string("bias ") + name + " " + nameOf(biasDtype), [&](Case& c) {
         c.heads = 2, c.bias = bias, c.biasDtype = biasDtype;
         lengths(c, 20, 80);
       });
+  for (const int shift : {0, 1})
+    add(std::string("bias and mask at ") + (shift == 0 ? "even" : "odd") + " places", [&](Case& c) {
+      c.heads = 2, c.bias = Case::Bias::full, c.mask = true, c.shift = shift;
+      lengths(c, 70, 202);
+    });
   add("alibi", [&](Case& c) {
     c.heads = 2, c.alibi = true, c.causal = true;
     lengths(c, 60, 150);
