@@ -67,7 +67,7 @@ export const scoresMutants: readonly Mutant[] = [
     find: "load(stage, column + 2 * depth);",
     replace: "load(stage, column + depth);",
     tests: ["parity: standard float16 dims 320, 512"],
-    caughtBy: ["copy-in-flight", "numbers"],
+    caughtBy: ["copy-in-flight", "race-shared", "numbers"],
   },
   {
     ...scores,
