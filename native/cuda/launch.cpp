@@ -1,7 +1,5 @@
 #include "launch.h"
 
-#include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "../attention/plan_cuda.h"

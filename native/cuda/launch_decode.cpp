@@ -71,7 +71,7 @@ void addMergeSplits(Launches& launches, const Problem& problem, const Pieces& pi
   for (const ResultRun& run : pieces.runs)
     runs.push_back({devicePointer<const float>(memory.results + CUdeviceptr(run.results)),
                     devicePointer<const float2>(memory.results + CUdeviceptr(run.statistics)), run.headStep,
-                    run.splitStep, run.splits, run.firstRow});
+                    run.splitStep, run.splits, run.firstRow, {}});
   for (const MergedSequence& merged : pieces.merged) {
     const Sequence& sequence = problem.sequences[merged.sequence];
     MergeSequence& entry = table.emplace_back();

@@ -1,5 +1,6 @@
 // Tables of a call, from the host's entries to what writes them on the device (kernels/table.h).
 #pragma once
+#include <type_traits>
 #include <vector>
 
 #include "devices.h"
@@ -13,10 +14,10 @@ void loadTables(Device& device);
 /// Tables that are written by one launch, or by as few as hold them.
 class Tables {
  public:
-  /// Entries of words of 32 bits. Nothing is kept of them.
+  /// Entries of words of 32 bits, without padding, in which anything might differ. Nothing is kept of them.
   template <class Entry>
   void add(const Entry* entries, size_t count, CUdeviceptr to) {
-    static_assert(sizeof(Entry) % sizeof(uint32_t) == 0);
+    static_assert(sizeof(Entry) % sizeof(uint32_t) == 0 && std::has_unique_object_representations_v<Entry>);
     add(reinterpret_cast<const char*>(entries), int(sizeof(Entry) / sizeof(uint32_t)), int64_t(count), to);
   }
   template <class Entry>

@@ -62,6 +62,25 @@ describe.each(backends)("$name", (backend) => {
       }));
     }
 
+    // Kernels read a bias by pairs where its rows begin at even places.
+    test.each([NaN, Infinity].flatMap((bias) => [0, 1].map((offset) => [bias, offset] as const)))(
+      "a bias of %d where the score is -Infinity by itself: NaN, also %d elements further",
+      async (number, offset) => {
+        const [queryLength, keyLength] = [20, 128];
+        const { value } = inputs(queryLength, keyLength);
+        const query = floats([1, heads, queryLength, headDim], (i) => (i % headDim === 0 ? 1e30 : 0));
+        const far = 5 * headDim;
+        const key = floats([1, heads, keyLength, headDim], (i) => (i % (keyLength * headDim) === far ? -1e30 : 0));
+        const stride = keyLength + 2;
+        const data = new Float32Array(queryLength * stride + 1);
+        for (let i = 0; i < queryLength; i++) data[offset + i * stride + 5] = number;
+        const bias = { data, shape: [1, 1, queryLength, keyLength], strides: [0, 0, stride, 1], offset };
+        for (const { output, lse } of await compute({ query, key, value }, { bias, scale: 1 })) {
+          expect([...output, ...lse].every(Number.isNaN)).toBe(true);
+        }
+      },
+    );
+
     /** As the reference has it, to `tolerance` relative to the values (of size 1), and lse to the contract's. */
     async function expectReference(given: Inputs, options: AttentionOptions, tolerance = 1e-4, clean = given) {
       const { query, key, value } = clean;

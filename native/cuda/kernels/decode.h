@@ -10,14 +10,16 @@ struct alignas(16) DecodeSequence {
   Sequence sequence;  // with device pointers; its keys may be a part of a longer one's
 
   int64_t firstTask;  // of this sequence's splits x kv heads
-  int32_t splitKeys, firstSplit, splits;
-  int32_t queryAligned, keyAligned, valueAligned;  // whether 16-byte copies may be used
-  int32_t resultFloats;                            // from one row of results to the next
 
   // In the workspace, [kvHeads][splits][rows]: for each row of a split the sum over its keys of 2^(s - reference) v
   // [resultFloats], and {reference in base 2, the same sum without v}. A sum of 0: no key was visible.
   float* results;
   float2* statistics;
+
+  int32_t splitKeys, firstSplit, splits;
+  int32_t queryAligned, keyAligned, valueAligned;  // whether 16-byte copies may be used
+  int32_t resultFloats;                            // from one row of results to the next
+  int32_t unused[3];
 };
 
 static_assert(sizeof(DecodeSequence) == decodeEntryBytes);
@@ -28,7 +30,7 @@ struct alignas(16) MergeRun {
   const float* results;
   const float2* statistics;
   int64_t headStep, splitStep;
-  int32_t splits, firstRow;
+  int32_t splits, firstRow, unused[2];
 };
 
 static_assert(sizeof(MergeRun) == runEntryBytes);
@@ -39,7 +41,7 @@ struct alignas(16) MergeSequence {
   int64_t firstTask;     // of its rows of output
   const MergeRun* runs;  // in order of the keys
   int32_t splits;        // of all runs
-  int32_t outputAligned, resultFloats;
+  int32_t outputAligned, resultFloats, unused;
 };
 
 static_assert(sizeof(MergeSequence) == mergeEntryBytes);

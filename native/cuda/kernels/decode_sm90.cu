@@ -65,7 +65,7 @@ FOVEA_DEVICE void produce(const Problem& problem, const DecodeSm90Sequence& entr
     return {sequence.pageTable[index], key - index * problem.pageSize};
   };
   Box next = boxOf(0);  // looked up while the maps are fetched
-  if (tiles.count == 0) return;
+  if (tiles.count <= 0) return;
   ptx::acquireMap(&entry.query);
   ptx::acquireMap(&entry.key);
   ptx::acquireMap(&entry.value);

@@ -63,9 +63,8 @@ FOVEA_DEVICE void storeFour(Element* to, int64_t stride, int column, int end, bo
     if (column + i < end) to[(column + i) * stride] = Element{static_cast<uint16_t>(words[i / 2] >> i % 2 * 16)};
 }
 
-constexpr int together = 8;  // parts of a row that are on their way at once
-
-/// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has `count`,
+/// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has `together`
+/// (how many are to be on their way at once), `count`,
 /// reference(i), weight(i, t), sum(i), row(i) (null: saw no key), values(row, column), finish(t, l). All lanes of a warp
 /// take part: each finds the rows of its parts for all.
 template <class Parts, class Store>
@@ -89,7 +88,8 @@ FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
       const float mine = exists ? parts.weight(chunk + lane, top) : 0.f;
       const auto myRow = reinterpret_cast<uintptr_t>(exists ? parts.row(chunk + lane) : nullptr);
       const int count = min(32, partCount - chunk);
-#pragma unroll 1
+      constexpr int together = Parts::together;
+#pragma unroll(together == 1 ? 4 : 1)
       for (int part = 0; part < count; part += together) {
         using Row = decltype(parts.row(0));
         float weights[together];
@@ -124,6 +124,7 @@ FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
 
 /// One row's results of all splits (decode.h).
 struct SplitParts {
+  static constexpr int together = 8;
   const MergeRun* runs;
   int count, kvHead, rowInHead, resultFloats;
   float sink;
@@ -191,6 +192,7 @@ FOVEA_DEVICE void mergeSplits(const MergeSplitsArguments& arguments) {
 /// One row of what mergeAttention is given.
 template <class Element>
 struct AttentionParts {
+  static constexpr int together = 1;  // they are few, and take many registers: columns may be anywhere, and are converted
   const MergePart* parts;
   int count, dims;
   MergeRow place;

@@ -17,6 +17,7 @@ struct alignas(16) StandardSequence {
   int32_t tileRows;                                // stored of a query tile: 32, 64, 96 or 128, enough for queryRows
   int32_t weightTiles;                             // of the weights kernel
   int32_t queryAligned, keyAligned, valueAligned;  // whether 16-byte copies may be used
+  int32_t unused;
 
   // In the workspace. A tile has two blocks of 64 keys, and block [head][queryTile][keyTile - first visited][0 | 1] has
   //   probabilities exp(score - the row's maximum in the block) [tileRows x 64], stored as products.cuh says,

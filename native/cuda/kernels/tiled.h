@@ -34,6 +34,7 @@ struct alignas(16) TiledSequence {
   float2* statistics;
   int32_t splits, splitTiles;  // how many, and key tiles of each (splitTiles())
   const RowOwner* owners;      // of each query, where they are several sequences'
+  int64_t unused;
 };
 
 static_assert(sizeof(TiledSequence) == tiledEntryBytes);

@@ -50,6 +50,21 @@ FOVEA_DEVICE float limitBias(float bias) {
   return fabsf(bias) > limit && fabsf(bias) <= largestFloat ? copysignf(limit, bias) : bias;
 }
 
+/// The columns of a tile that a thread's row sees: [begin, end), counted from the thread's first one, which is `firstKey`.
+struct SeenColumns {
+  int begin, end;
+  FOVEA_DEVICE SeenColumns(int2 keys, int firstKey) : begin(keys.x - firstKey), end(keys.y - firstKey) {}
+  template <class Tile>
+  FOVEA_DEVICE bool has(int j) const {
+    const int column = Tile::column(j) - Tile::column(0);  // a constant
+    return column >= begin && column < end;
+  }
+  template <class Tile>
+  FOVEA_DEVICE bool hasAll() const {
+    return begin <= 0 && has<Tile>(Tile::columnsPerThread - 1);
+  }
+};
+
 /// Two neighbouring elements, which one load brings.
 template <class Element>
 struct alignas(2 * sizeof(Element)) ElementPair {
@@ -63,13 +78,13 @@ FOVEA_DEVICE bool hasPairs(const View<const Element>& view) {
   return view.columnStride == 1 && (place | view.headStride | view.rowStride) % 2 == 0;
 }
 
-/// Calls action(score, element) for row i of the tile and what `view` has for it. All are asked for before one is
-/// looked at: one by one, a tile would wait for memory 64 times. By pairs where every row of the warp sees all keys of
-/// the tile (`seesAll`): half the loads, and half of what they ask of the L1 cache. Elsewhere none is read where ranges
-/// hid the score, and 1 takes its place.
-template <class Element, class Tile, class Action>
+/// Calls action(score, element) for row i of the tile and what `view` has for it. All are asked for before one is looked
+/// at: one by one, a tile would wait for memory 64 times. By pairs where all lanes' rows i see the whole tile (`seesAll`):
+/// half the loads, and half of what they ask of the L1 cache. Elsewhere none is read of columns that the row does not see,
+/// of which seenBy(row) tells, and 1 takes its place.
+template <class Element, class Tile, class SeenBy, class Action>
 FOVEA_DEVICE void withElements(const RuleArguments& arguments, const View<const Element>& view, const ScorePlace& place,
-                               Tile& tile, int i, bool seesAll, Action action) {
+                               Tile& tile, int i, bool seesAll, SeenBy seenBy, Action action) {
   const PackedRow row = packedRow(arguments, place.kvHead, place.row + tile.row(i));
   const int64_t stride = view.columnStride;
   const Element* from = view.data + (row.head * view.headStride + row.query * view.rowStride) +
@@ -89,12 +104,13 @@ FOVEA_DEVICE void withElements(const RuleArguments& arguments, const View<const 
       return;
     }
   }
+  const SeenColumns seen = seenBy(tile.row(i));
   Element elements[Tile::columnsPerThread];
 #pragma unroll
   for (int j = 0; j < Tile::columnsPerThread; j++) {
     if (j > 0) from += (tile.column(j) - tile.column(j - 1)) * stride;
     elements[j] = Element{1};
-    if (tile.at(i, j) != negativeInfinity()) elements[j] = *from;
+    if (seen.template has<Tile>(j)) elements[j] = *from;
   }
 #pragma unroll
   for (int j = 0; j < Tile::columnsPerThread; j++) action(tile.at(i, j), elements[j]);
@@ -102,31 +118,31 @@ FOVEA_DEVICE void withElements(const RuleArguments& arguments, const View<const 
 }
 
 /// Adds the bias to the keys that the ranges left.
-template <class Element, class Tile>
+template <class Element, class Tile, class SeenBy>
 FOVEA_DEVICE void addBias(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place, Tile& tile,
-                          uint32_t seeAll) {
+                          uint32_t seeAll, SeenBy seenBy) {
   const View<const void>& any = sequence.bias;
   const View<const Element> view{static_cast<const Element*>(any.data), any.headStride, any.rowStride,
                                  any.columnStride};
 #pragma unroll
   for (int i = 0; i < Tile::rowsPerThread; i++)
-    withElements(arguments, view, place, tile, i, seeAll >> i & 1, [](float& score, Element element) {
+    withElements(arguments, view, place, tile, i, seeAll >> i & 1, seenBy, [](float& score, Element element) {
       const float bias = ptx::toFloat(element);
       const float finite = std::is_same_v<Element, Half> ? bias : limitBias(bias);
       score = bias == negativeInfinity() ? bias : fmaf(finite, log2e, score);  // even where the score is NaN
     });
 }
 
-template <class Tile>
+template <class Tile, class SeenBy>
 FOVEA_DEVICE void addBias(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place, Tile& tile,
-                          uint32_t seeAll) {
+                          uint32_t seeAll, SeenBy seenBy) {
   switch (arguments.problem.biasDtype) {
     case DType::float32:
-      return addBias<float>(arguments, sequence, place, tile, seeAll);
+      return addBias<float>(arguments, sequence, place, tile, seeAll, seenBy);
     case DType::float16:
-      return addBias<Half>(arguments, sequence, place, tile, seeAll);
+      return addBias<Half>(arguments, sequence, place, tile, seeAll, seenBy);
     default:
-      return addBias<BFloat>(arguments, sequence, place, tile, seeAll);
+      return addBias<BFloat>(arguments, sequence, place, tile, seeAll, seenBy);
   }
 }
 
@@ -146,13 +162,13 @@ FOVEA_DEVICE void addDistances(const RuleArguments& arguments, const Sequence& s
   }
 }
 
-template <class Tile>
+template <class Tile, class SeenBy>
 FOVEA_DEVICE void applyMask(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
-                            Tile& tile, uint32_t seeAll) {
+                            Tile& tile, uint32_t seeAll, SeenBy seenBy) {
   const View<const uint8_t> mask = sequence.mask;  // read once
 #pragma unroll
   for (int i = 0; i < Tile::rowsPerThread; i++)
-    withElements(arguments, mask, place, tile, i, seeAll >> i & 1, [](float& score, uint8_t allowed) {
+    withElements(arguments, mask, place, tile, i, seeAll >> i & 1, seenBy, [](float& score, uint8_t allowed) {
       if (!allowed) score = negativeInfinity();
     });
 }
@@ -165,28 +181,24 @@ FOVEA_DEVICE int2 keysOfRow(const RuleArguments& arguments, const Sequence& sequ
   return {int(keys.begin), int(keys.end)};
 }
 
-/// Hides the keys that a row does not see; keysAt(row) are those that row `row` of the tile sees. Returns a bit for each
-/// row of this thread: whether it sees all of them.
-template <class Tile, class KeysAt>
-FOVEA_DEVICE uint32_t hideRanges(int firstKey, Tile& tile, KeysAt keysAt) {
+/// Hides the keys that a row does not see; seenBy(row) tells the columns that it does. Returns a bit for each row of this
+/// thread: whether it sees all of them.
+template <class Tile, class SeenBy>
+FOVEA_DEVICE uint32_t hideRanges(Tile& tile, SeenBy seenBy) {
   uint32_t seeAll = 0;
 #pragma unroll
   for (int i = 0; i < Tile::rowsPerThread; i++) {
-    const int2 keys = keysAt(tile.row(i));
-    const int begin = keys.x - firstKey - tile.column(0), end = keys.y - firstKey - tile.column(0);
-    const int last = tile.column(Tile::columnsPerThread - 1) - tile.column(0);  // a constant
-    seeAll |= uint32_t(begin <= 0 && end > last) << i;
+    const SeenColumns seen = seenBy(tile.row(i));
+    seeAll |= uint32_t(seen.template hasAll<Tile>()) << i;
 #pragma unroll
-    for (int j = 0; j < Tile::columnsPerThread; j++) {
-      const int column = tile.column(j) - tile.column(0);  // a constant
-      if (column < begin || column >= end) tile.at(i, j) = negativeInfinity();
-    }
+    for (int j = 0; j < Tile::columnsPerThread; j++)
+      if (!seen.template has<Tile>(j)) tile.at(i, j) = negativeInfinity();
   }
   return seeAll;
 }
 
 /// Products to scores, -inf where masked. Returns what a score is to be multiplied with to be in base 2: the scale is
-/// left to the exponentials where nothing but ranges of keys came between. keysAt: as in hideRanges().
+/// left to the exponentials where nothing but ranges of keys came between. keysAt(row): those that row `row` of the tile sees.
 template <class Tile, class KeysAt>
 FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
                               Tile& tile, KeysAt keysAt) {
@@ -199,10 +211,11 @@ FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& se
     forEach(tile, [&](float& score, int, int) { score *= scale * log2e; });
   }
   if (sequence.alibiSlopes) addDistances(arguments, sequence, place, tile);  // to all: -inf + inf would be NaN
-  const uint32_t seeAll = hideRanges(place.key, tile, keysAt);
+  const auto seenBy = [&](int row) { return SeenColumns(keysAt(row), place.key + tile.column(0)); };
+  const uint32_t seeAll = hideRanges(tile, seenBy);
   if (!modified) return scale * log2e;
-  if (sequence.bias) addBias(arguments, sequence, place, tile, seeAll);
-  if (sequence.mask) applyMask(arguments, sequence, place, tile, seeAll);
+  if (sequence.bias) addBias(arguments, sequence, place, tile, seeAll, seenBy);
+  if (sequence.mask) applyMask(arguments, sequence, place, tile, seeAll, seenBy);
   return 1;
 }
 

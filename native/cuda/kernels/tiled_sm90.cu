@@ -226,7 +226,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
           const ScorePlace at{work.group, rowsOfWarp(problem, firstQuery()).first, key};
           unit = applyRules(arguments.tiled, entry().sequence, at, scores, keysAt);
         } else {
-          hideRanges(key, scores, keysAt);
+          hideRanges(scores, [&](int row) { return SeenColumns(keysAt(row), key + Scores::column(0)); });
         }
       }
       const bool moved = moveReferences(scores, states, factors, unit);

@@ -76,9 +76,8 @@ void checkOccupancy() {
     checkTiledAndDecode(dtype, dtype);
     checkTiledAndDecode(dtype, DType::int8);
     expectBlocks("fovea_tiled_weights_" + type, cuda::standardThreads, cuda::weightSharedBytes, 1);
-    // A warp has 4 KiB on their way, or, of 16-bit parts, 2.
-    expectBlocks("fovea_merge_splits_" + type, cuda::decodeThreads, 0, 6);
-    expectBlocks("fovea_merge_attention_" + type, cuda::decodeThreads, 0, 4);
+    expectBlocks("fovea_merge_splits_" + type, cuda::decodeThreads, 0, 6);  // a warp has 4 KiB on their way
+    expectBlocks("fovea_merge_attention_" + type, cuda::decodeThreads, 0, 8);
     expectBlocks("fovea_standard_scores_" + type, cuda::standardThreads, cuda::scoresSharedBytes, 2);
     expectBlocks("fovea_standard_output_" + type + "_64", cuda::standardThreads, cuda::outputSharedBytes(64), 2);
     // Float32 has twice the accumulators and their factors.
