@@ -70,8 +70,12 @@ void addMergeSplits(Launches& launches, const Problem& problem, const Pieces& pi
   int64_t tasks = 0;
   for (const ResultRun& run : pieces.runs)
     runs.push_back({devicePointer<const float>(memory.results + CUdeviceptr(run.results)),
-                    devicePointer<const float2>(memory.results + CUdeviceptr(run.statistics)), run.headStep,
-                    run.splitStep, run.splits, run.firstRow, {}});
+                    devicePointer<const float2>(memory.results + CUdeviceptr(run.statistics)),
+                    run.headStep,
+                    run.splitStep,
+                    run.splits,
+                    run.firstRow,
+                    {}});
   for (const MergedSequence& merged : pieces.merged) {
     const Sequence& sequence = problem.sequences[merged.sequence];
     MergeSequence& entry = table.emplace_back();

@@ -121,8 +121,8 @@ const visits: readonly Mutant[] = [
   {
     ...rules,
     name: "tiled: one key past the last that a row sees",
-    find: "column >= end) tile.at(i, j)",
-    replace: "column > end) tile.at(i, j)",
+    find: "column < end;",
+    replace: "column <= end;",
     tests: parity("lengths 127 x 129"),
     caughtBy: ["numbers"],
   },
@@ -157,7 +157,7 @@ const scores: readonly Mutant[] = [
   {
     ...rules,
     name: "tiled: a mask is read where no key is",
-    find: "if (tile.at(i, j) != negativeInfinity()) elements[j] = *from;",
+    find: "if (seen.template has<Tile>(j)) elements[j] = *from;",
     replace: "elements[j] = *from;",
     tests: parity("mask"),
     caughtBy: ["uninitialized", "uninitialized-branch"],
