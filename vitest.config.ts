@@ -31,7 +31,9 @@ const completions = ["early", "late", "random"];
 
 /** Sets of kernels below the processor's best, which the default project has. */
 const cpuInfo = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
-const lesserSets = cpuInfo.includes(" avx512vl ") ? ["baseline", "avx2"] : ["baseline"];
+const lesserSets = ["baseline"];
+if (cpuInfo.includes(" avx512vl ")) lesserSets.push("avx2");
+if (cpuInfo.includes(" avx512_bf16 ")) lesserSets.push("avx512");
 const lesserProjects = lesserSets.map((name) => ({
   extends: true as const,
   test: { name, include: computing, env: { ...noGpu, FOVEA_CPU_ISA: name } },

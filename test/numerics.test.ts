@@ -171,11 +171,11 @@ describe.each(backends)("$name", (backend) => {
     for (const algorithm of named.filter((each) => has(each, dim, dim))) {
       // Weights only where they are not too many.
       const options = { algorithm, causal, returnLse: true, returnWeights: queries * keys < 1e6 };
-      const { output, lse, weights } = await run(backend, given, options);
+      const { output, lse, weights, plan } = await run(backend, given, options);
       const at = ({ row, head }: ExactRow) => head * queries + row;
       const outputRow = (row: ExactRow) => output.data.subarray(at(row) * dim, (at(row) + 1) * dim) as Float32Array;
       const { error, size } = norms(rows, outputRow);
-      expect(error / size, algorithm).toBeLessThanOrEqual(backend.bounds.float32.all * growth);
+      expect(error / size, algorithm).toBeLessThanOrEqual(backend.boundsOf(plan).float32.all * growth);
       for (const row of rows) {
         const off = Math.abs(lse!.data[at(row)]! - row.lse);
         expect(off, algorithm).toBeLessThanOrEqual(1e-5 * Math.max(1, Math.abs(row.lse)));

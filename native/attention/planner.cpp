@@ -68,6 +68,7 @@ int64_t wholeBytes(double bytes) { return bytes < 9e15 ? int64_t(bytes) : int64_
 /// What sequences are planned for.
 struct Target {
   int lanes;
+  bool pairs;        // cpu.tiled multiplies two numbers of bfloat16 in one instruction
   int64_t taskRows;  // at most, so that there are tasks for all threads
   double taskPairs;  // likewise of (row, key)
 };
@@ -79,7 +80,8 @@ Target targetOf(const Problem& problem, const CpuTarget& target) {
     pairs += visiblePairs(problem, problem.sequences[i]);
   }
   const double share = double(problem.heads) / double(tasksPerThread * target.threads);
-  return {target.lanes, int64_t(std::min(rows * share, 1e9)), pairs * share};
+  const bool isBfloat16 = problem.dtype == DType::bfloat16 && problem.kvDtype() == DType::bfloat16;
+  return {target.lanes, target.multipliesPairs && isBfloat16, int64_t(std::min(rows * share, 1e9)), pairs * share};
 }
 
 /// Keys that any row of the sequence sees: [begin, end).
@@ -133,12 +135,13 @@ int64_t decodeHeads(const Problem& problem, const Sequence& sequence, const Targ
 void planBlocks(const Problem& problem, const Sequence& sequence, const Target& target, SequencePlan& plan) {
   const bool decode = takesDecode(problem, sequence, target);
   plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
-  plan.keyBlock = decode ? decodeKeyBlock : tiledKeyBlock;
+  plan.keyBlock = decode ? decodeKeyBlock : target.pairs ? 2 * tiledKeyBlock : tiledKeyBlock;
   if (decode) {
     plan.queryBlock = std::clamp(roundUp(plan.rows, decodeRows), decodeRows, maxDecodeBlock);
     return;
   }
-  plan.packValues = problem.valueDim > widestInPlace || (target.lanes == 16 && sequence.keyLength > tiledKeyBlock);
+  plan.packValues =
+      target.pairs || problem.valueDim > widestInPlace || (target.lanes == 16 && sequence.keyLength > tiledKeyBlock);
   const bool staged = problem.kvDtype() != DType::float32 || problem.pageSize > 0 || plan.packValues ||
                       !isCompact(sequence.key, problem.headDim) || !isCompact(sequence.value, problem.valueDim);
   int64_t most = rowsInPlace;

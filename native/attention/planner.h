@@ -11,8 +11,9 @@
 namespace fovea {
 
 struct CpuTarget {
-  int lanes;    // float32 per vector
-  int threads;  // that share the tasks
+  int lanes;                     // float32 per vector
+  int threads;                   // that share the tasks
+  bool multipliesPairs = false;  // of bfloat16, in one instruction
 };
 
 Plan planCpu(const Problem& problem, const CpuTarget& target);

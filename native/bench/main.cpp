@@ -86,6 +86,17 @@ void toFloat16(const Buffer& buffer) {
   }
 }
 
+/// The same numbers as bfloat16, toward zero, twice: sequences lie as far apart as those of float32.
+void toBfloat16(const Buffer& buffer) {
+  auto* to = reinterpret_cast<uint16_t*>(buffer.data);
+  for (size_t i = 0; i < buffer.floats; i++) {
+    uint32_t bits;
+    std::memcpy(&bits, buffer.data + i, sizeof bits);
+    to[i] = uint16_t(bits >> 16);
+  }
+  std::memcpy(to + buffer.floats, to, 2 * buffer.floats);
+}
+
 struct Shape {
   int64_t batch, heads, queryLength, keyLength, dim;
   bool causal;
@@ -137,44 +148,50 @@ void prefill(int threads, double seconds, const std::string& wanted) {
   const Buffer query = randomBuffer(most), key = randomBuffer(most), value = randomBuffer(most),
                output = randomBuffer(most);
   double best = 0;
-  for (const Shape& base :
-       {Shape{1, 8, 512, 512, 64, false}, Shape{1, 8, 1024, 1024, 64, false}, Shape{1, 8, 2048, 2048, 64, false},
-        Shape{1, 8, 4096, 4096, 64, false}, Shape{1, 16, 2048, 2048, 128, false}, Shape{32, 12, 32, 32, 64, false},
-        Shape{32, 12, 64, 64, 64, false}, Shape{32, 12, 77, 77, 64, false}, Shape{32, 12, 128, 128, 64, false},
-        Shape{16, 12, 256, 256, 64, false}})
-    for (const int kind : {0, 1, 2, 3}) {
-      const bool inner = kind / 2 != 0;
-      Shape shape = base;
-      shape.causal = kind % 2 != 0;
-      const std::string name = nameOf(shape) + (inner ? " bshd" : " bhsd");
-      if (name.find(wanted) == std::string::npos) continue;
-      const Example example = makeExample(shape, query, key, value, output, inner);
-      const Plan plan = cpu::plan(example.problem);
-      const auto compute = [&] { cpu::run(example.problem, plan); };
-      compute();
-      double time = now();
-      compute();
-      const int repeats = std::max(1, int(2.5e-3 / (now() - time)));
-      std::vector<double> shares, rates;
-      const double deadline = now() + seconds;
-      for (int i = 0; i < 15 || now() < deadline; i++) {
-        const auto peak = [&] { return onThreads(threads, [](int) { return fmaPeak(2e-4); }); };
-        const double before = peak();
-        time = now();
-        for (int repeat = 0; repeat < repeats; repeat++) compute();
-        time = (now() - time) / repeats;
-        const double after = peak();
-        best = std::max({best, before, after});
-        if (std::min(before, after) < std::max(0.96 * std::max(before, after), 0.85 * best)) continue;
-        rates.push_back(plan.usefulFlops / time), shares.push_back(plan.usefulFlops / time / (0.5 * (before + after)));
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    if (dtype == DType::bfloat16) toBfloat16(query), toBfloat16(key), toBfloat16(value);
+    for (const Shape& base :
+         {Shape{1, 8, 512, 512, 64, false}, Shape{1, 8, 1024, 1024, 64, false}, Shape{1, 8, 2048, 2048, 64, false},
+          Shape{1, 8, 4096, 4096, 64, false}, Shape{1, 16, 2048, 2048, 128, false}, Shape{32, 12, 32, 32, 64, false},
+          Shape{32, 12, 64, 64, 64, false}, Shape{32, 12, 77, 77, 64, false}, Shape{32, 12, 128, 128, 64, false},
+          Shape{16, 12, 256, 256, 64, false}})
+      for (const int kind : {0, 1, 2, 3}) {
+        const bool inner = kind / 2 != 0;
+        Shape shape = base;
+        shape.causal = kind % 2 != 0;
+        const std::string name =
+            nameOf(shape) + (inner ? " bshd" : " bhsd") + (dtype == DType::bfloat16 ? " bfloat16" : "");
+        if (name.find(wanted) == std::string::npos) continue;
+        Example example = makeExample(shape, query, key, value, output, inner);
+        example.problem.dtype = dtype;
+        const Plan plan = cpu::plan(example.problem);
+        const auto compute = [&] { cpu::run(example.problem, plan); };
+        compute();
+        double time = now();
+        compute();
+        const int repeats = std::max(1, int(2.5e-3 / (now() - time)));
+        std::vector<double> shares, rates;
+        const double deadline = now() + seconds;
+        for (int i = 0; i < 15 || now() < deadline; i++) {
+          const auto peak = [&] { return onThreads(threads, [](int) { return fmaPeak(2e-4); }); };
+          const double before = peak();
+          time = now();
+          for (int repeat = 0; repeat < repeats; repeat++) compute();
+          time = (now() - time) / repeats;
+          const double after = peak();
+          best = std::max({best, before, after});
+          if (std::min(before, after) < std::max(0.96 * std::max(before, after), 0.85 * best)) continue;
+          rates.push_back(plan.usefulFlops / time),
+              shares.push_back(plan.usefulFlops / time / (0.5 * (before + after)));
+        }
+        std::printf(
+            "{\"shape\": \"%s\", \"threads\": %d, \"gflops\": %.1f, \"share\": %.3f, \"p90\": %.3f, "
+            "\"samples\": %zu, \"peak\": %.1f}\n",
+            name.c_str(), threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9),
+            shares.size(), best / 1e9);
+        std::fflush(stdout);
       }
-      std::printf(
-          "{\"shape\": \"%s\", \"threads\": %d, \"gflops\": %.1f, \"share\": %.3f, \"p90\": %.3f, "
-          "\"samples\": %zu, \"peak\": %.1f}\n",
-          name.c_str(), threads, quantile(rates, 0.5) / 1e9, quantile(shares, 0.5), quantile(shares, 0.9),
-          shares.size(), best / 1e9);
-      std::fflush(stdout);
-    }
+  }
 }
 
 void rules(int threads, double seconds, const std::string& wanted) {

@@ -37,7 +37,9 @@ void preferHugePages(std::span<std::byte> memory) { preferHugePages(memory.data(
 
 void setThreads(int count) { ThreadPool::instance().setThreads(count); }
 
-Plan plan(const Problem& problem) { return planCpu(problem, {kernels().lanes, ThreadPool::instance().threads()}); }
+Plan plan(const Problem& problem) {
+  return planCpu(problem, {kernels().lanes, ThreadPool::instance().threads(), kernels().multipliesPairs});
+}
 
 Outcome run(const Problem& problem, const Plan& plan) {
   const auto job = std::make_shared<AttentionJob>(problem, plan, nullptr);

@@ -40,7 +40,7 @@ async function tryOne(
   const out = spec.out ? problem.newOut() : undefined;
   const result = await run(backend, [query, key, value], { ...problem.options, ...options, out: out?.tensor });
   if (out !== undefined && result.output !== out.tensor) return "output is not the tensor given as out";
-  const wrong = complaint(spec, result, expected, backend.bounds);
+  const wrong = complaint(spec, result, expected, backend.boundsOf(result.plan));
   if (wrong !== undefined) return `${wrong} (kernel ${result.plan.kernel})`;
   if (out?.gapsAreUntouched() === false) return "out: memory beside its elements was written";
   return undefined;

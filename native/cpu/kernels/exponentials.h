@@ -10,34 +10,39 @@ namespace {  // one user, panel.h
 /// Whether there are registers for both: without AVX2's three operands it took a fifth more time.
 constexpr bool betweenProducts = lanes >= 8;
 
-/// A tile's scores, less their references, that lie where its probabilities will. `done` of its `parts` are
-/// exponentiated and added to the rows' sums: a part is four keys of a vector, so sums go by four keys.
-template <int NV, int First>
+/// A tile's scores, less their references. `done` of its `parts` are exponentiated and added to the rows' sums: a part
+/// is four keys of a vector, so sums go by four keys.
+template <int NV, int First, Words words>
 struct Exponentials {
   float* sums;
-  float* tile = nullptr;  // [key][NV vectors]
+  float *scores = nullptr, *probabilities = nullptr;  // [key][NV vectors], and by words; of floats the same place
   int parts = 0, done = 0;
 };
 
 /// The next part. `meanwhile(0)` to `meanwhile(3)` stand between its exponentials.
-template <int NV, int First, class Meanwhile>
-FOVEA_INLINE void exponentiatePart(Exponentials<NV, First>& exponentials, const Meanwhile& meanwhile) {
-  const int part = exponentials.done++, v = First + part % (NV - First);
-  float* at = exponentials.tile + (part / (NV - First) * tileRows * NV + v) * lanes;
-  Vec sum = zero();
+template <int NV, int First, Words words, class Meanwhile>
+FOVEA_INLINE void exponentiatePart(Exponentials<NV, First, words>& exponentials, const Meanwhile& meanwhile) {
+  const int part = exponentials.done++, v = First + part % (NV - First), tile = part / (NV - First);
+  const float* from = exponentials.scores + (tile * tileRows * NV + v) * lanes;
+  float* to = exponentials.probabilities + (tile * tileRows / perWord(words) * NV + v) * lanes;
+  Vec sum = zero(), before = zero();
 #pragma GCC unroll 4
   for (int i = 0; i < tileRows; i++) {
     meanwhile(i);
-    const Vec p = exp2(load(at + i * NV * lanes));
-    store(at + i * NV * lanes, p);
+    const Vec p = exp2(load(from + i * NV * lanes));
     sum += p;
+    if (words == Words::floats)
+      store(to + i * NV * lanes, p);
+    else if (i % 2 == 1)
+      store(to + i / 2 * NV * lanes, makePairs(before, p));
+    before = p;
   }
   float* total = exponentials.sums + v * lanes;
   store(total, load(total) + sum);
 }
 
-template <int NV, int First>
-FOVEA_INLINE void finishExponentials(Exponentials<NV, First>& exponentials) {
+template <int NV, int First, Words words>
+FOVEA_INLINE void finishExponentials(Exponentials<NV, First, words>& exponentials) {
   while (exponentials.done < exponentials.parts)
     exponentiatePart(exponentials, [](int) __attribute__((always_inline)){});
   exponentials.parts = exponentials.done = 0;

@@ -14,13 +14,19 @@ constexpr int tileRows = 4;      // keys, or value dimensions, per tile
 constexpr int panelVectors = 3;  // vectors of queries in a full panel
 constexpr int panelWidth = panelVectors * lanes;
 
+/// What products multiply: words of one float32, or of two numbers of bfloat16 (simd.h).
+enum class Words : uint8_t { floats, pairs };
+constexpr int perWord(Words words) { return words == Words::pairs ? 2 : 1; }
+
 /// Tiles that are computed together where only so many vectors are: enough accumulators to hide the latency of a
-/// multiply-add, as far as there are registers.
-constexpr int tilesTogether(int vectors) { return vectors == 1 || (vectors == 2 && lanes == 16) ? 2 : 1; }
+/// multiply-add (of pairs, twice as long), as far as there are registers.
+constexpr int tilesTogether(int vectors, Words words = Words::floats) {
+  return vectors == 1 || (lanes == 16 && (vectors == 2 || words == Words::pairs)) ? 2 : 1;
+}
 
 /// Everything is unrolled: the accumulators must stay in registers. `a[row / 4 * tileStride + row % 4 * rowStride + k
 /// * depthStride]`. Vectors before `First` are left as they are.
-template <int NV, int Rows, int First = 0>
+template <int NV, int Rows, int First = 0, Words words = Words::floats>
 FOVEA_INLINE void multiply(const float* __restrict a, int64_t tileStride, int64_t rowStride, int64_t depthStride,
                            const float* __restrict b, int64_t depth, Vec (&accumulators)[Rows][NV]) {
 #pragma GCC unroll 4
@@ -32,7 +38,9 @@ FOVEA_INLINE void multiply(const float* __restrict a, int64_t tileStride, int64_
     for (int row = 0; row < Rows; row++) {
       const Vec left = broadcast(a[row / tileRows * tileStride + row % tileRows * rowStride + k * depthStride]);
 #pragma GCC unroll 3
-      for (int v = First; v < NV; v++) accumulators[row][v] = fma(left, right[v], accumulators[row][v]);
+      for (int v = First; v < NV; v++)
+        accumulators[row][v] = words == Words::pairs ? addPairs(left, right[v], accumulators[row][v])
+                                                     : fma(left, right[v], accumulators[row][v]);
     }
   }
 }

@@ -40,7 +40,7 @@ struct Panel {
   RowOwner owner[panelWidth];                       // lanes past the last row repeat it
   float slope[panelWidth], slopeLimit[panelWidth];  // ALiBi's
 
-  float* query;   // Q^T [headDim][width], times scale (and log2 e, unless softcap comes between)
+  float* query;   // Q^T [words of a key][width]; of floats times Block::unit
   float* output;  // O^T [valueDim padded to tiles][width]
   float minusReference[panelWidth];
   float sum[panelWidth], blockSum[panelWidth];
@@ -51,16 +51,21 @@ struct Panel {
   bool packed;  // the query
 };
 
+/// Strides are in words: of pairs a word holds two dims of a key, and of values, or probabilities, two keys.
 struct Block {
   const Problem* problem;
   int64_t begin;      // the block's first key, from which the others here are counted
-  const float* keys;  // [key][headDim], rows keyStride apart: where they lie, or staged
+  int64_t keyWords;   // of a key
+  float unit;         // makes scores of products, in base 2 unless softcap comes between
+  const float* keys;  // [key][keyWords], rows keyStride apart: where they lie, or staged
   int64_t keyStride;
-  int64_t tail;           // keys from here on lie at tailKeys, rows headDim apart
+  int64_t tail;           // keys from here on lie at tailKeys, rows keyWords apart
   const float* tailKeys;  // a tile
-  const float* values;    // d of a key: [key * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
+  const float*
+      values;  // d of a word of keys: [word * valueStride + d / 4 * valueTileStride + d % 4]; in place or packed
   int64_t valueStride, valueTileStride;
-  float* probabilities;   // P^T [keyBlock][width]
+  float* probabilities;   // P^T [words of keyBlock keys][width]
+  float* scores;          // of the tiles whose probabilities are to come; of floats the same as `probabilities`
   const float* modifier;  // [keyBlock][width] or null
   bool maskAlone;         // the modifier is 0 or -inf
   bool alibi;             // scores get ALiBi's term and nothing else
@@ -71,13 +76,14 @@ struct Block {
 };
 
 /// Adds the products of more than `chainDims` dims.
-template <int NV, int rows, int First>
-FOVEA_NOINLINE void multiplyWide(const float* keys, int64_t keyStride, const float* query, int64_t headDim,
+template <int NV, int rows, int First, Words words>
+FOVEA_NOINLINE void multiplyWide(const float* keys, int64_t keyStride, const float* query, int64_t keyWords,
                                  Vec (&sum)[rows][NV]) {
-  for (int64_t d = 0; d < headDim; d += chainDims) {
+  constexpr int64_t chain = chainDims / perWord(words);
+  for (int64_t d = 0; d < keyWords; d += chain) {
     Vec part[rows][NV] = {};
-    multiply<NV, rows, First>(keys + d, tileRows * keyStride, keyStride, 1, query + d * NV * lanes,
-                              least(headDim - d, chainDims), part);
+    multiply<NV, rows, First, words>(keys + d, tileRows * keyStride, keyStride, 1, query + d * NV * lanes,
+                                     least(keyWords - d, chain), part);
     for (int i = 0; i < rows; i++)
       for (int v = First; v < NV; v++) sum[i][v] += part[i][v];
   }
@@ -90,50 +96,61 @@ FOVEA_NOINLINE void capScores(Vec* scores, int64_t count, float softcap) {
 }
 
 /// Scores of `4 * Tiles` keys starting at `key` (counted from the block's first), less each row's reference. Between
-/// the products the exponentials of another tile, as many as there is room for.
-template <int NV, int First, int Tiles, Edge edge>
+/// the products the exponentials of another tile, as many as there is room for. Sums of floats start at minus the
+/// reference; of pairs, whose queries are not scaled, it is subtracted at last.
+template <int NV, int First, int Tiles, Edge edge, Words words>
 FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
-                            Vec (&s)[tileRows * Tiles][NV], Exponentials<NV, First>& others) {
+                            Vec (&s)[tileRows * Tiles][NV], Exponentials<NV, First, words>& others) {
   constexpr int rows = tileRows * Tiles;
+  const auto addReference = [&](auto add) __attribute__((always_inline)) {
 #pragma GCC unroll 3
-  for (int v = First; v < NV; v++) {
-    const Vec start = edge == Edge::modifier ? zero() : load(minusReference + v * lanes);
+    for (int v = First; v < NV; v++) {
+      const Vec start = edge == Edge::modifier ? zero() : load(minusReference + v * lanes);
 #pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-      s[i][v] = start;
-      if constexpr (hasAlibi(edge)) {
-        const Slope slope{load(panel.slope + v * lanes), load(panel.slopeLimit + v * lanes)};
-        s[i][v] += alibiTerm(slope, load(block.place + v * lanes) - broadcast(float(key + i)), zero());
+      for (int i = 0; i < rows; i++) {
+        Vec term = start;
+        if constexpr (hasAlibi(edge)) {
+          const Slope slope{load(panel.slope + v * lanes), load(panel.slopeLimit + v * lanes)};
+          term += alibiTerm(slope, load(block.place + v * lanes) - broadcast(float(key + i)), zero());
+        }
+        add(s[i][v], term);
       }
     }
-  }
+  };
+  addReference([](Vec & sum, Vec term)
+                   __attribute__((always_inline)) { sum = words == Words::floats ? term : zero(); });
 
-  const int64_t headDim = block.problem->headDim;
+  const int64_t keyWords = block.keyWords;
   const float* keys = block.keys + key * block.keyStride;
   int64_t keyStride = block.keyStride;
-  if (key >= block.tail) keys = block.tailKeys, keyStride = headDim;
-  if (headDim <= chainDims) {
+  if (key >= block.tail) keys = block.tailKeys, keyStride = keyWords;
+  if (keyWords <= chainDims / perWord(words)) {
     int64_t d = 0;
-    const auto products = [&](int64_t dims) __attribute__((always_inline)) {
-      multiply<NV, rows, First>(keys + d, tileRows * keyStride, keyStride, 1, panel.query + d * NV * lanes, dims, s);
-      d += dims;
+    const auto products = [&](int64_t depth) __attribute__((always_inline)) {
+      multiply<NV, rows, First, words>(keys + d, tileRows * keyStride, keyStride, 1, panel.query + d * NV * lanes,
+                                       depth, s);
+      d += depth;
     };
-    constexpr int64_t dimsBetween = 4;
-    while (others.done < others.parts && d + tileRows * dimsBetween <= headDim)
+    constexpr int64_t between = words == Words::pairs ? 2 / Tiles : 4;
+    while (others.done < others.parts && d + tileRows * between <= keyWords)
       exponentiatePart(
-          others, [&](int) __attribute__((always_inline)) { products(dimsBetween); });
-    products(headDim - d);
+          others, [&](int) __attribute__((always_inline)) { products(between); });
+    products(keyWords - d);
   } else {
     Vec sum[rows][NV];  // s itself is never addressed and stays in registers
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
       for (int v = First; v < NV; v++) sum[i][v] = s[i][v];
-    multiplyWide<NV, rows, First>(keys, keyStride, panel.query, headDim, sum);
+    multiplyWide<NV, rows, First, words>(keys, keyStride, panel.query, keyWords, sum);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
       for (int v = First; v < NV; v++) s[i][v] = sum[i][v];
+  }
+  if constexpr (words == Words::pairs) {
+    const Vec unit = broadcast(block.unit);
+    addReference([&](Vec & sum, Vec term) __attribute__((always_inline)) { sum = sum * unit + term; });
   }
 
   if constexpr (hasBounds(edge)) {
@@ -187,32 +204,32 @@ FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key,
   }
 }
 
-template <int NV, int First, int Tiles, Edge edge>
+template <int NV, int First, int Tiles, Edge edge, Words words>
 FOVEA_INLINE void scoreKeys(const Panel& panel, const Block& block, int64_t key, const float* minusReference,
                             Vec (&s)[tileRows * Tiles][NV]) {
-  Exponentials<NV, First> none{nullptr};
-  scoreKeys<NV, First, Tiles, edge>(panel, block, key, minusReference, s, none);
+  Exponentials<NV, First, words> none{nullptr};
+  scoreKeys<NV, First, Tiles, edge, words>(panel, block, key, minusReference, s, none);
 }
 
-/// Where scores are to be rounded before they are compared with the reference; modified ones always are. With ALiBi
-/// large references are mostly of keys far away, whose terms are as large: the sum starts at the difference, and only
-/// references whose own rounding could take an exponent out of range are large.
-template <Edge edge>
+/// Where scores are to be rounded before they are compared with the reference; modified ones and pairs' always are.
+/// With ALiBi large references are mostly of keys far away, whose terms are as large: the sum starts at the difference,
+/// and only references whose own rounding could take an exponent out of range are large.
+template <Edge edge, Words words>
 FOVEA_INLINE IntVec isLarge(Vec minusReference) {
-  if constexpr (edge == Edge::modifier) return IntVec{};
+  if constexpr (edge == Edge::modifier || (words == Words::pairs && !hasAlibi(edge))) return IntVec{};
   return fromBits(bits(minusReference) & 0x7fffffff) >= (hasAlibi(edge) ? largeAlibiReference : largeReference);
 }
 
 /// Rounds the scores of rows with a large reference before they are compared with it, where there are such.
-template <int NV, int First, int Tiles, Edge edge>
+template <int NV, int First, int Tiles, Edge edge, Words words>
 FOVEA_NOINLINE void roundLarge(const Panel& panel, const Block& block, int64_t key, Vec* scores) {
   const float nothing[panelWidth] = {};
   Vec absolute[tileRows * Tiles][NV];
-  scoreKeys<NV, First, Tiles, edge>(panel, block, key, nothing, absolute);
+  scoreKeys<NV, First, Tiles, edge, words>(panel, block, key, nothing, absolute);
   for (int i = 0; i < tileRows * Tiles; i++)
     for (int v = First; v < NV; v++) {
       const Vec reference = load(panel.minusReference + v * lanes);
-      scores[i * NV + v] = select(isLarge<edge>(reference), absolute[i][v] + reference, scores[i * NV + v]);
+      scores[i * NV + v] = select(isLarge<edge, words>(reference), absolute[i][v] + reference, scores[i * NV + v]);
     }
 }
 
@@ -220,7 +237,7 @@ FOVEA_NOINLINE void roundLarge(const Panel& panel, const Block& block, int64_t k
 /// of just those rows. Their scores are computed anew: relative to a reference far away (a bias of -1e9, say) they had
 /// no digits left. So are all scores of rows with a large reference, which are rounded before they are compared with
 /// it: equal scores stay equal, and the second visit, which does the same, finds the probabilities that were summed.
-template <int NV, int First, Edge edge>
+template <int NV, int First, Edge edge, Words words>
 FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key, int64_t firstKey,
                                   Vec (&scores)[tileRows][NV]) {
   const float nothing[panelWidth] = {};
@@ -229,17 +246,17 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     for (int i = 0; i < tileRows; i++)
       for (int v = First; v < NV; v++) absolute[i][v] = scores[i][v];
   } else {
-    scoreKeys<NV, First, 1, edge>(panel, block, key, nothing, absolute);
+    scoreKeys<NV, First, 1, edge, words>(panel, block, key, nothing, absolute);
   }
   bool anyUnset = false, anyLarge = false;
   for (int v = 0; v < First; v++) {
     anyUnset |= anyTrue(loadAs<IntVec>(panel.unset + v * lanes));
-    anyLarge |= anyTrue(isLarge<edge>(load(panel.minusReference + v * lanes)));
+    anyLarge |= anyTrue(isLarge<edge, words>(load(panel.minusReference + v * lanes)));
   }
   for (int v = First; v < NV; v++) {
     const int at = v * lanes;
     const Vec before = load(panel.minusReference + at);
-    const IntVec large = isLarge<edge>(before);
+    const IntVec large = isLarge<edge, words>(before);
     for (int i = 0; i < tileRows; i++) scores[i][v] = select(large, absolute[i][v] + before, scores[i][v]);
     Vec top = broadcast(-infinity), absoluteTop = top;
     for (int i = 0; i < tileRows; i++) {
@@ -255,30 +272,36 @@ FOVEA_NOINLINE void moveReference(Panel& panel, const Block& block, int64_t key,
     const IntVec stillUnset = unset & ~first;
     storeAs(panel.unset + at, stillUnset);
     anyUnset |= anyTrue(stillUnset);
-    anyLarge |= anyTrue(isLarge<edge>(after));
+    anyLarge |= anyTrue(isLarge<edge, words>(after));
     if (!anyTrue(moved & ~first)) continue;
     // The first time there is nothing to rescale.
     const Vec factor = select(moved & ~first, exp2(after - before), broadcast(1.f));
     const auto rescale = [&](float* at) { store(at, load(at) * factor); };
     rescale(panel.sum + at);
     rescale(panel.blockSum + at);
-    for (int64_t done = firstKey; done < key; done++) rescale(block.probabilities + done * panel.width + at);
+    for (int64_t done = firstKey; done < key; done += perWord(words)) {
+      float* word = block.probabilities + done / perWord(words) * panel.width + at;
+      if (words == Words::floats)
+        rescale(word);
+      else
+        store(word, makePairs(firstOf(load(word)) * factor, secondOf(load(word)) * factor));
+    }
     const int64_t dims = roundUp(block.problem->valueDim, tileRows);
     for (int64_t d = 0; d < dims; d++) rescale(panel.output + d * panel.width + at);
   }
   panel.anyUnset = anyUnset, panel.anyLarge = anyLarge, panel.allUnset = false;
   if constexpr (hasAlibi(edge)) {
-    scoreKeys<NV, First, 1, edge>(panel, block, key, panel.minusReference, scores);
-    if (anyLarge) roundLarge<NV, First, 1, edge>(panel, block, key, &scores[0][0]);
+    scoreKeys<NV, First, 1, edge, words>(panel, block, key, panel.minusReference, scores);
+    if (anyLarge) roundLarge<NV, First, 1, edge, words>(panel, block, key, &scores[0][0]);
   }
 }
 
 /// Of the wanted lanes: their highest score of the block's first four keys becomes their reference, if they see any.
-template <int NV>
+template <int NV, Words words>
 FOVEA_NOINLINE void startReference(Panel& panel, const Block& block, const int32_t* wanted) {
   const float nothing[panelWidth] = {};
   Vec scores[tileRows][NV];
-  scoreKeys<NV, 0, 1, Edge::alibiBounds>(panel, block, 0, nothing, scores);
+  scoreKeys<NV, 0, 1, Edge::alibiBounds, words>(panel, block, 0, nothing, scores);
   for (int v = 0; v < NV; v++) {
     const int at = v * lanes;
     Vec top = broadcast(-infinity);
@@ -293,25 +316,24 @@ FOVEA_NOINLINE void startReference(Panel& panel, const Block& block, const int32
 /// afterwards still are scores. `first` is the first key of this block that the panel visits: what lies before it in
 /// the buffer is not its own. References and sums go by four keys, however many are computed together: a row may stand
 /// in a panel of any width, beside others with whom it shares keys.
-template <int NV, int First, int Tiles, Edge edge, bool online>
+template <int NV, int First, int Tiles, Edge edge, bool online, Words words>
 FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64_t first,
-                            Exponentials<NV, First>& exponentials) {
+                            Exponentials<NV, First, words>& exponentials) {
   constexpr int rows = tileRows * Tiles;
   Vec s[rows][NV];
-  float* probabilities = block.probabilities + key * NV * lanes;
   if constexpr (!online) {
     // The second visit: the reference is final, only the weights are wanted. Scores as when the reference moved:
     // absolute ones, but with ALiBi only where the reference is large.
     const float nothing[panelWidth] = {};
     constexpr bool relative = hasAlibi(edge);
     const float *start = relative ? panel.minusReference : nothing, *after = relative ? nothing : panel.minusReference;
-    scoreKeys<NV, First, Tiles, edge>(panel, block, key, start, s);
+    scoreKeys<NV, First, Tiles, edge, words>(panel, block, key, start, s);
     if constexpr (relative)
       if (__builtin_expect(panel.anyLarge, 0)) {
         Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
         for (int i = 0; i < rows; i++)
           for (int v = First; v < NV; v++) copy[i][v] = s[i][v];
-        roundLarge<NV, First, Tiles, edge>(panel, block, key, &copy[0][0]);
+        roundLarge<NV, First, Tiles, edge, words>(panel, block, key, &copy[0][0]);
         for (int i = 0; i < rows; i++)
           for (int v = First; v < NV; v++) s[i][v] = copy[i][v];
       }
@@ -319,11 +341,11 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
       for (int v = First; v < NV; v++)
-        store(probabilities + (i * NV + v) * lanes,
+        store(block.scores + ((key + i) * NV + v) * lanes,
               exp2(s[i][v] + load(after + v * lanes)) * load(panel.factor + v * lanes));
     return;
   }
-  scoreKeys<NV, First, Tiles, edge>(panel, block, key, panel.minusReference, s, exponentials);
+  scoreKeys<NV, First, Tiles, edge, words>(panel, block, key, panel.minusReference, s, exponentials);
   finishExponentials(exponentials);
 
   Vec top[NV];
@@ -337,13 +359,13 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
   if (__builtin_expect(panel.anyUnset || panel.anyLarge || anyAbove(top[First], broadcast(headroom)), 0)) {
     if constexpr (Tiles > 1) {
       for (int tile = 0; tile < Tiles; tile++)
-        scoreTile<NV, First, 1, edge, online>(panel, block, key + tile * tileRows, first, exponentials);
+        scoreTile<NV, First, 1, edge, online, words>(panel, block, key + tile * tileRows, first, exponentials);
       return;
     } else {
       Vec copy[rows][NV];  // so that s itself is never addressed and stays in registers
       for (int i = 0; i < rows; i++)
         for (int v = First; v < NV; v++) copy[i][v] = s[i][v];
-      moveReference<NV, First, edge>(panel, block, key, first, copy);
+      moveReference<NV, First, edge, words>(panel, block, key, first, copy);
 #pragma GCC unroll 8
       for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
@@ -351,18 +373,21 @@ FOVEA_INLINE void scoreTile(Panel& panel, const Block& block, int64_t key, int64
     }
   }
 
+  float* probabilities = block.probabilities + key / perWord(words) * NV * lanes;
+  float* scores = words == Words::floats ? probabilities : block.scores;
 #pragma GCC unroll 8
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
-    for (int v = First; v < NV; v++) store(probabilities + (i * NV + v) * lanes, s[i][v]);
-  exponentials.tile = probabilities, exponentials.parts = Tiles * (NV - First);
+    for (int v = First; v < NV; v++) store(scores + (i * NV + v) * lanes, s[i][v]);
+  exponentials.scores = scores, exponentials.probabilities = probabilities;
+  exponentials.parts = Tiles * (NV - First);
   // Where rows differ in their keys there are few tiles.
   if (!betweenProducts || hasBounds(edge)) finishExponentials(exponentials);
 }
 
 /// `4 * Tiles` dims of O^T += V^T P^T over keys [begin, ..) of the block, of each vector up to its own last key. Summed
 /// from zero and then added: one rounding per block instead of one per key keeps the error flat over long sequences.
-template <int NV, int Tiles>
+template <int NV, int Tiles, Words words>
 FOVEA_INLINE void accumulateTiles(Panel& panel, const Block& block, int64_t begin, const int64_t (&ends)[NV],
                                   int64_t dim) {
   constexpr int rows = tileRows * Tiles;
@@ -374,8 +399,9 @@ FOVEA_INLINE void accumulateTiles(Panel& panel, const Block& block, int64_t begi
     for (int v = 0; v < NV; v++) o[i][v] = zero();
   const float* values = block.values + dim / tileRows * block.valueTileStride;
   const auto add = [&]<int First>(int64_t from, int64_t to) __attribute__((always_inline)) {
-    multiply<NV, rows, First>(values + from * block.valueStride, block.valueTileStride, 1, block.valueStride,
-                              block.probabilities + from * NV * lanes, to - from, o);
+    const int64_t word = (from + perWord(words) - 1) / perWord(words), end = (to + perWord(words) - 1) / perWord(words);
+    multiply<NV, rows, First, words>(values + word * block.valueStride, block.valueTileStride, 1, block.valueStride,
+                                     block.probabilities + word * NV * lanes, end - word, o);
   };
   add.template operator()<0>(begin, ends[0]);
   if constexpr (NV > 1) add.template operator()<1>(ends[0], ends[1]);
@@ -390,18 +416,18 @@ FOVEA_INLINE void accumulateTiles(Panel& panel, const Block& block, int64_t begi
     }
 }
 
-template <int NV>
+template <int NV, Words words>
 FOVEA_INLINE void accumulateOutput(Panel& panel, const Block& block, int64_t begin, const int64_t (&ends)[NV]) {
-  constexpr int tiles = tilesTogether(NV), step = tileRows * tiles;
+  constexpr int tiles = tilesTogether(NV, words), step = tileRows * tiles;
   const int64_t dims = roundUp(block.problem->valueDim, tileRows);
   int64_t d = 0;
-  for (; d + step <= dims; d += step) accumulateTiles<NV, tiles>(panel, block, begin, ends, d);
+  for (; d + step <= dims; d += step) accumulateTiles<NV, tiles, words>(panel, block, begin, ends, d);
   if constexpr (tiles > 1)
-    if (d < dims) accumulateTiles<NV, 1>(panel, block, begin, ends, d);
+    if (d < dims) accumulateTiles<NV, 1, words>(panel, block, begin, ends, d);
 }
 
 /// One panel against keys [begin, end) of the block; those in [innerBegin, innerEnd) are seen by every row.
-template <int NV, bool online>
+template <int NV, bool online, Words words>
 FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64_t end, int64_t innerBegin,
                           int64_t innerEnd) {
   const int64_t stop = roundUp(end, tileRows);
@@ -409,20 +435,20 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
   for (int v = 0; v < NV; v++) ends[v] = end;
   int64_t key = begin;
   const auto walk = [&]<Edge edge, int First = 0>(int64_t to) __attribute__((always_inline)) {
-    constexpr int tiles = tilesTogether(NV - First), step = tileRows * tiles;
-    Exponentials<NV, First> exponentials{panel.blockSum};
+    constexpr int tiles = tilesTogether(NV - First, words), step = tileRows * tiles;
+    Exponentials<NV, First, words> exponentials{panel.blockSum};
     // The first scores set the references, by four keys.
     if constexpr (tiles > 1 && online)
       if (panel.allUnset && key + tileRows <= to)
-        scoreTile<NV, First, 1, edge, online>(panel, block, key, begin, exponentials), key += tileRows;
+        scoreTile<NV, First, 1, edge, online, words>(panel, block, key, begin, exponentials), key += tileRows;
     // Two tiles at a time are neighbours.
     for (const int64_t last = tiles > 1 ? least(to, block.tail) : to; key + step <= last; key += step) {
       askAhead(*block.ahead);
-      scoreTile<NV, First, tiles, edge, online>(panel, block, key, begin, exponentials);
+      scoreTile<NV, First, tiles, edge, online, words>(panel, block, key, begin, exponentials);
     }
     if constexpr (tiles > 1)
       for (; key + tileRows <= to; key += tileRows)
-        scoreTile<NV, First, 1, edge, online>(panel, block, key, begin, exponentials);
+        scoreTile<NV, First, 1, edge, online, words>(panel, block, key, begin, exponentials);
     finishExponentials(exponentials);
   };
   if (block.modifier && block.maskAlone) {
@@ -458,7 +484,7 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
       store(sum, load(sum) + load(blockSum));
       store(blockSum, zero());
     }
-    accumulateOutput<NV>(panel, block, begin, ends);
+    accumulateOutput<NV, words>(panel, block, begin, ends);
   }
 }
 

@@ -204,6 +204,36 @@ FOVEA_INLINE void storeLanes(void* to, Vec value) {
   if constexpr (type == DType::bfloat16) storeBfloat((uint16_t*)to, value);
 }
 
+// ---- pairs: two numbers of bfloat16 in each lane, the first one in the lower half
+
+#if defined(__AVX512BF16__)
+constexpr bool multipliesPairs = true;
+
+/// Each lane's two products added to `sum`, the first one first. Subnormal numbers count as 0.
+FOVEA_INLINE Vec addPairs(Vec a, Vec b, Vec sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+/// To nearest even.
+FOVEA_INLINE Vec makePairs(Vec first, Vec second) {
+  const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(second, first);  // one vector after the other
+  return (Vec)_mm512_permutexvar_epi16(_mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+                                                        23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0),
+                                       halves);
+}
+/// `lanes` neighbours of each row.
+FOVEA_INLINE Vec loadPairs(const uint16_t* first, const uint16_t* second) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)first));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)second));
+  return (Vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+#else
+constexpr bool multipliesPairs = false;
+
+FOVEA_INLINE Vec addPairs(Vec, Vec, Vec sum) { return sum; }
+FOVEA_INLINE Vec makePairs(Vec first, Vec) { return first; }
+FOVEA_INLINE Vec loadPairs(const uint16_t*, const uint16_t*) { return zero(); }
+#endif
+FOVEA_INLINE Vec firstOf(Vec pairs) { return fromBits(bits(pairs) << 16); }
+FOVEA_INLINE Vec secondOf(Vec pairs) { return fromBits(bits(pairs) & (int32_t)0xffff0000); }
+
 // ---- quads: four neighbouring lanes
 
 /// Four floats each of rows[0], rows[4], ..., from `at` on.

@@ -22,8 +22,21 @@ int64_t storeScratch(const RowStore&);
 void storeRows(const RowStore&, int64_t, int64_t, float*);
 
 extern const KernelTable table;
-const KernelTable table = {
-    FOVEA_NAME(FOVEA_ISA), lanes,      tiledScratch,   decodeScratch,   standardScratch, tiled,        decode,   merge,
-    mergePartsScratch,     mergeParts, standardScores, standardSoftmax, standardOutput,  storeScratch, storeRows};
+const KernelTable table = {FOVEA_NAME(FOVEA_ISA),
+                           lanes,
+                           multipliesPairs,
+                           tiledScratch,
+                           decodeScratch,
+                           standardScratch,
+                           tiled,
+                           decode,
+                           merge,
+                           mergePartsScratch,
+                           mergeParts,
+                           standardScores,
+                           standardSoftmax,
+                           standardOutput,
+                           storeScratch,
+                           storeRows};
 
 }  // namespace fovea::cpu::FOVEA_ISA

@@ -50,6 +50,7 @@ struct StandardTask {
 struct KernelTable {
   const char* name;
   int lanes;
+  bool multipliesPairs;  // of bfloat16
 
   /// Floats of scratch a task needs.
   int64_t (*tiledScratch)(const Problem&, const SequencePlan&);

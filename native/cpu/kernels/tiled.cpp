@@ -26,10 +26,17 @@ namespace {
 /// Floats between two value tiles: a line more than the keys take, so that tiles do not meet in the same cache sets.
 constexpr int64_t packedTileStride(int64_t keyBlock) { return keyBlock * tileRows + 16; }
 
+/// Whether products are of pairs: of bfloat16, where the processor multiplies it.
+bool hasPairs(const Problem& problem) {
+  return multipliesPairs && problem.dtype == DType::bfloat16 && problem.kvDtype() == DType::bfloat16;
+}
+/// Of a key, or a query.
+int64_t keyWords(const Problem& problem) { return hasPairs(problem) ? (problem.headDim + 1) / 2 : problem.headDim; }
+
 /// Where everything of a task lies in the thread's scratch.
 struct Scratch {
   Panel* panels;
-  float *query, *output, *keys, *values, *probabilities, *modifier, *staging;
+  float *query, *output, *keys, *values, *probabilities, *scores, *modifier, *staging;
 };
 
 /// Lays the scratch out from `base`; returns its size in floats (call with null to learn it).
@@ -44,11 +51,14 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
     return at;
   };
   scratch.panels = (Panel*)take(panels * int64_t(sizeof(Panel) / sizeof(float)));
-  scratch.query = take(panels * panelWidth * problem.headDim);
+  const int64_t pairs = hasPairs(problem) ? 2 : 1;
+  scratch.query = take(panels * panelWidth * keyWords(problem));
   scratch.output = take(panels * panelWidth * dims);
-  scratch.keys = take(keyBlock * problem.headDim);
-  scratch.values = take(dims / tileRows * packedTileStride(keyBlock));
-  scratch.probabilities = take(keyBlock * panelWidth);
+  scratch.keys = take(keyBlock * keyWords(problem));
+  scratch.values = take(dims / tileRows * packedTileStride(keyBlock / pairs));
+  scratch.probabilities = take(keyBlock / pairs * panelWidth);
+  // Weights are wanted of a whole block.
+  scratch.scores = pairs == 1 ? scratch.probabilities : take(keyBlock * panelWidth);
   scratch.modifier = take(keyBlock * panelWidth);
   scratch.staging = take(lanes * longest);
   return used;
@@ -98,12 +108,33 @@ void preparePanel(const Task& task, Panel& panel) {
   std::memset(panel.output, 0, sizeof(float) * size_t(dims * panel.width));
 }
 
-/// The panel's queries, packed and scaled. Late: until then they are asked for.
+/// Makes scores of products, in base 2 unless softcap comes between.
+float unitOf(const Problem& problem) {
+  return float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
+}
+
+/// `count` elements of 16 bits, `stride` apart, as neighbours, and 0 from there to `padded`.
+void gatherHalves(const void* from, int64_t stride, int64_t count, int64_t padded, void* to) {
+  auto* at = (char*)to;
+  for (int64_t i = 0; i < count; i++) std::memcpy(at + 2 * i, (const char*)from + 2 * i * stride, 2);
+  for (int64_t i = count; i < padded; i++) std::memset(at + 2 * i, 0, 2);
+}
+
+/// A row of bfloat16 as words of pairs: where it lies, if it is that already, else copied into `staging`. An odd last
+/// one has 0 beside it.
+const float* rowAsPairs(const void* from, int64_t stride, int64_t count, float* staging) {
+  if (stride == 1 && count % 2 == 0 && (uintptr_t)from % sizeof(float) == 0) return (const float*)from;
+  gatherHalves(from, stride, count, count + count % 2, staging);
+  return staging;
+}
+
+/// The panel's queries, packed, and scaled unless they are pairs. Late: until then they are asked for.
 void packQueries(const Task& task, const Scratch& scratch, Panel& panel) {
   if (panel.packed) return;
   panel.packed = true;
   const Problem& problem = *task.problem;
-  const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
+  const bool pairs = hasPairs(problem);
+  const float factor = unitOf(problem);
   const int64_t staging = problem.headDim + lanes;
   for (int64_t lane = 0; lane < panel.width; lane += lanes) {
     const float* rows[lanes];
@@ -115,37 +146,85 @@ void packQueries(const Task& task, const Scratch& scratch, Panel& panel) {
       const RowOwner& owner = panel.owner[lane + i];
       const View<const void>& query = owner.sequence->query;
       const int64_t at = owner.head * query.headStride + owner.query * query.rowStride;
-      rows[i] = rowAsFloat(elementAt(query.data, problem.dtype, at), problem.dtype, query.columnStride, problem.headDim,
-                           scratch.staging + i * staging);
+      const void* row = elementAt(query.data, problem.dtype, at);
+      float* own = scratch.staging + i * staging;
+      rows[i] = pairs ? rowAsPairs(row, query.columnStride, problem.headDim, own)
+                      : rowAsFloat(row, problem.dtype, query.columnStride, problem.headDim, own);
     }
-    interleaveRows(rows, problem.headDim, panel.query + lane, panel.width, factor);
+    if (pairs)
+      interleaveChanged(
+          rows, keyWords(problem), panel.query + lane, panel.width,
+          [](Vec words) __attribute__((always_inline)) { return words; });
+    else
+      interleaveRows(rows, problem.headDim, panel.query + lane, panel.width, factor);
   }
 }
 
-/// Keys [begin, end), rounded up to whole tiles, as float32 rows: in place if they are that, else staged, as is a last
+/// Whether rows of keys are pairs where they lie.
+bool hasPairsInPlace(const Problem& problem, const View<const void>& view) {
+  const bool atWords = problem.headDim % 2 == 0 && view.rowStride % 2 == 0 && view.headStride % 2 == 0 &&
+                       (uintptr_t)view.data % sizeof(float) == 0;
+  return atWords && problem.pageSize == 0 && view.columnStride == 1 && isCompact(view, problem.headDim);
+}
+
+/// Keys [begin, end), rounded up to whole tiles, as rows of words: in place if they are that, else staged, as is a last
 /// tile that reaches past the sequence; what is missing from it is zero.
 void bringKeys(const Task& task, const Scratch& scratch, int64_t begin, int64_t end, Block& block) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
-  const int64_t headDim = problem.headDim, stop = roundUp(end, tileRows);
+  const bool pairs = hasPairs(problem);
+  const int64_t headDim = problem.headDim, words = block.keyWords, stop = roundUp(end, tileRows);
   const auto row = [&](int64_t key) {
     return keyRow(problem, sequence, sequence.key, sequence.keyPageStride, task.kvHead, key);
   };
   block.tail = INT64_MAX, block.tailKeys = scratch.keys;
-  if (inPlace(problem, sequence.key, headDim)) {
-    block.keys = (const float*)row(begin), block.keyStride = sequence.key.rowStride;
+  if (pairs ? hasPairsInPlace(problem, sequence.key) : inPlace(problem, sequence.key, headDim)) {
+    block.keys = (const float*)row(begin), block.keyStride = sequence.key.rowStride / (pairs ? 2 : 1);
     if (stop <= sequence.keyLength) return;
     block.tail = stop - tileRows - begin;
     begin = stop - tileRows;
   } else {
-    block.keys = scratch.keys, block.keyStride = headDim;
+    block.keys = scratch.keys, block.keyStride = words;
   }
   for (int64_t key = begin; key < end; key++) {
-    float* own = scratch.keys + (key - begin) * headDim;
+    float* own = scratch.keys + (key - begin) * words;
+    if (pairs) {
+      const float* from = rowAsPairs(row(key), sequence.key.columnStride, headDim, own);
+      if (from != own) std::memcpy(own, from, sizeof(float) * size_t(words));
+      continue;
+    }
     readRow(row(key), problem.kvDtype(), sequence.key.columnStride, headDim, own);
     if (problem.keyScales) multiplyRow(own, headDim, *keyScale(problem, sequence, problem.keyScales, task.kvHead, key));
   }
-  std::memset(scratch.keys + (end - begin) * headDim, 0, sizeof(float) * size_t((stop - end) * headDim));
+  std::memset(scratch.keys + (end - begin) * words, 0, sizeof(float) * size_t((stop - end) * words));
+}
+
+/// Values [begin, end) as pairs of keys, packed as tiles [dim / 4][pair][4].
+void packValuePairs(const Task& task, const Scratch& scratch, int64_t begin, int64_t end, Block& block) {
+  const Problem& problem = *task.problem;
+  const Sequence& sequence = *task.sequence;
+  const int64_t valueDim = problem.valueDim, stride = sequence.value.columnStride;
+  const int64_t dims = roundUp(valueDim, lanes), tiles = roundUp(valueDim, tileRows) / tileRows;
+  const auto row = [&](int64_t key, float* staging) -> const void* {
+    const void* from = nullptr;
+    if (key < end) from = keyRow(problem, sequence, sequence.value, sequence.valuePageStride, task.kvHead, key);
+    if (from && stride == 1 && valueDim == dims) return from;
+    gatherHalves(from, stride, from ? valueDim : 0, dims, staging);
+    return staging;
+  };
+  block.values = scratch.values, block.valueStride = tileRows;
+  block.valueTileStride = packedTileStride(task.plan->keyBlock / 2);
+  for (int64_t key = begin; key < end; key += 2) {
+    const auto* first = (const uint16_t*)row(key, scratch.staging);
+    const auto* second = (const uint16_t*)row(key + 1, scratch.staging + dims);
+    float* to = scratch.values + (key - begin) / 2 * tileRows;
+    for (int64_t tile = 0; tile < tiles; tile += lanes / tileRows) {
+      Quad quads[lanes / tileRows];
+      storeAs(quads, loadPairs(first + tile * tileRows, second + tile * tileRows));
+      for (int64_t q = 0; q < lanes / tileRows && tile + q < tiles; q++)
+        storeAs(to + (tile + q) * block.valueTileStride, quads[q]);
+    }
+  }
 }
 
 /// Values [begin, end), likewise; packed as tiles [dim / 4][key][4] where a column of them would meet few cache sets.
@@ -153,6 +232,7 @@ void bringValues(const Task& task, const Scratch& scratch, int64_t begin, int64_
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
   const int64_t valueDim = problem.valueDim, staging = valueDim + lanes, whole = roundDown(valueDim, tileRows);
+  if (hasPairs(problem)) return packValuePairs(task, scratch, begin, end, block);
   const auto row = [&](int64_t key) {
     return keyRow(problem, sequence, sequence.value, sequence.valuePageStride, task.kvHead, key);
   };
@@ -329,7 +409,7 @@ void writeWeights(const Task& task, const Scratch& scratch, const Panel& panel, 
   for (int64_t lane = 0; lane < panel.rows; lane += lanes) {
     float* rows[lanes];
     for (int64_t i = 0; i < lanes; i++) rows[i] = scratch.staging + i * staging;
-    separateRows(block.probabilities + at * panel.width + lane, to - from, panel.width, rows, broadcast(1));
+    separateRows(block.scores + at * panel.width + lane, to - from, panel.width, rows, broadcast(1));
     for (int64_t i = 0; i < least(lanes, panel.rows - lane); i++) {
       const RowOwner& owner = panel.owner[lane + i];
       float* out = weights.data + owner.head * weights.headStride + owner.query * weights.rowStride +
@@ -353,6 +433,7 @@ constexpr int64_t fewKeys = 32;  // whose references have no time to follow anyt
 
 /// With ALiBi a row's scores grow towards its place, and a reference taken from far keys would have to follow them
 /// again and again: it is that of the four keys around the nearest one instead.
+template <Words words>
 void startReferences(const Task& task, const Scratch& scratch, Panel& panel, Block& block) {
   packQueries(task, scratch, panel);
   int64_t tiles[panelWidth];
@@ -362,9 +443,9 @@ void startReferences(const Task& task, const Scratch& scratch, Panel& panel, Blo
     const int64_t nearest = clamp(owner.query + owner.sequence->queryOffset, begin, end - 1);
     tiles[lane] = end > begin ? roundDown(nearest, tileRows) : -1;
   }
-  const auto start = panel.width == lanes       ? startReference<1>
-                     : panel.width == 2 * lanes ? startReference<2>
-                                                : startReference<3>;
+  const auto start = panel.width == lanes       ? startReference<1, words>
+                     : panel.width == 2 * lanes ? startReference<2, words>
+                                                : startReference<3, words>;
   for (int64_t lane = 0; lane < panel.rows; lane++) {
     const int64_t tile = tiles[lane];
     if (tile < 0) continue;
@@ -381,12 +462,12 @@ void startReferences(const Task& task, const Scratch& scratch, Panel& panel, Blo
   for (int64_t lane = 0; lane < panel.width; lane++) {
     panel.anyUnset |= panel.unset[lane] != 0;
     panel.allUnset &= panel.unset[lane] != 0;
-    panel.anyLarge |= anyTrue(isLarge<Edge::alibi>(broadcast(panel.minusReference[lane])));
+    panel.anyLarge |= anyTrue(isLarge<Edge::alibi, words>(broadcast(panel.minusReference[lane])));
   }
 }
 
 /// All panels against all their keys. online = false: the references are final; writes the weights.
-template <bool online>
+template <bool online, Words words>
 void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
@@ -399,14 +480,15 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
 
   Block block;
   block.problem = &problem;
-  block.probabilities = scratch.probabilities;
+  block.keyWords = keyWords(problem), block.unit = unitOf(problem);
+  block.probabilities = scratch.probabilities, block.scores = scratch.scores;
   block.softcap = float(problem.softcap);
   block.maskAlone = sequence.mask && !task.owners && !sequence.bias && !sequence.alibiSlopes && problem.softcap == 0;
   block.alibi = sequence.alibiSlopes && !sequence.bias && !sequence.mask && problem.softcap == 0;
   Ahead ahead;
   block.ahead = &ahead;
   const bool starts = online && block.alibi && task.keyEnd - task.keyBegin > fewKeys;
-  for (int64_t p = 0; starts && p < panelCount; p++) startReferences(task, scratch, scratch.panels[p], block);
+  for (int64_t p = 0; starts && p < panelCount; p++) startReferences<words>(task, scratch, scratch.panels[p], block);
 
   for (int64_t base = roundDown(firstKey, keyBlock); base < lastKey; base += keyBlock) {
     if (isCancelled(task)) return;
@@ -416,7 +498,7 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
     for (int64_t p = 0; p < panelCount; p++) {
       const Panel& panel = scratch.panels[p];
       const int64_t keys = least(panel.keyEnd, end) - most(panel.keyBegin, begin);
-      const int64_t together = tileRows * tilesTogether(int(panel.width / lanes));
+      const int64_t together = tileRows * tilesTogether(int(panel.width / lanes), words);
       if (keys > 0) steps += keys / together + (online ? problem.valueDim / together : 0);
     }
     block.begin = begin;
@@ -444,13 +526,20 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
       }
       const int64_t innerBegin = clamp(panel.innerBegin, from, to) - begin;
       const int64_t innerEnd = clamp(panel.innerEnd, from, to) - begin;
-      const auto visitPanel = panel.width == lanes       ? visit<1, online>
-                              : panel.width == 2 * lanes ? visit<2, online>
-                                                         : visit<3, online>;
+      const auto visitPanel = panel.width == lanes       ? visit<1, online, words>
+                              : panel.width == 2 * lanes ? visit<2, online, words>
+                                                         : visit<3, online, words>;
       visitPanel(panel, block, from - begin, to - begin, innerBegin, innerEnd);
       if (!online) writeWeights(task, scratch, panel, block, from, to, from - begin);
     }
   }
+}
+
+template <bool online>
+void walk(const Task& task, const Scratch& scratch, int64_t panelCount) {
+  if constexpr (multipliesPairs)
+    if (hasPairs(*task.problem)) return walkKeys<online, Words::pairs>(task, scratch, panelCount);
+  walkKeys<online, Words::floats>(task, scratch, panelCount);
 }
 
 /// Normalises and writes the rows, or hands the split's sums over. Leaves each row's factor (for weights) behind.
@@ -512,16 +601,16 @@ void computeHead(const Task& task, const Scratch& scratch) {
     panel.rowBegin = row;
     panel.rows = rowsOfPanel(task.rowEnd - row, lanes);
     panel.width = roundUp(panel.rows, lanes);
-    panel.query = scratch.query + count * panelWidth * task.problem->headDim;
+    panel.query = scratch.query + count * panelWidth * keyWords(*task.problem);
     panel.output = scratch.output + count * panelWidth * dims;
     preparePanel(task, panel);
   }
-  walkKeys<true>(task, scratch, count);
+  walk<true>(task, scratch, count);
   if (isCancelled(task)) return;
   for (int64_t p = 0; p < count; p++) finishPanel(task, scratch, scratch.panels[p]);
   if (!task.sequence->weights) return;
   clearWeights(task);
-  walkKeys<false>(task, scratch, count);
+  walk<false>(task, scratch, count);
 }
 
 }  // namespace
