@@ -62,8 +62,11 @@ float unitOf(const Problem& problem) {
 /// `count` elements of 16 bits, `stride` apart, as neighbours, and 0 from there to `padded`.
 void gatherHalves(const void* from, int64_t stride, int64_t count, int64_t padded, void* to) {
   auto* at = (char*)to;
-  for (int64_t i = 0; i < count; i++) std::memcpy(at + 2 * i, (const char*)from + 2 * i * stride, 2);
-  for (int64_t i = count; i < padded; i++) std::memset(at + 2 * i, 0, 2);
+  if (stride == 1)
+    std::memcpy(at, from, size_t(2 * count));
+  else
+    for (int64_t i = 0; i < count; i++) std::memcpy(at + 2 * i, (const char*)from + 2 * i * stride, 2);
+  std::memset(at + 2 * count, 0, size_t(2 * (padded - count)));
 }
 
 /// A row of bfloat16 as words of pairs: where it lies, if it is that already, else copied into `staging`. An odd last
@@ -155,7 +158,10 @@ void packValuePairs(const Task& task, const Scratch& scratch, int64_t begin, int
     const void* from = nullptr;
     if (key < end) from = keyRow(problem, sequence, sequence.value, sequence.valuePageStride, task.kvHead, key);
     if (from && stride == 1 && valueDim == dims) return from;
-    gatherHalves(from, stride, from ? valueDim : 0, dims, staging);
+    if (from)
+      gatherHalves(from, stride, valueDim, dims, staging);
+    else
+      std::memset(staging, 0, size_t(2 * dims));
     return staging;
   };
   block.values = scratch.values, block.valueStride = tileRows;
