@@ -1,4 +1,6 @@
+import { totalmem } from "node:os";
 import { types } from "node:util";
+import { isMainThread } from "node:worker_threads";
 import { Float16Array as Float16Polyfill } from "@petamoriken/float16";
 import { FoveaError, list, show } from "./errors.js";
 import { preferHugePages } from "./native.js";
@@ -56,7 +58,9 @@ export function isFloatDType(dtype: DType): dtype is FloatDType {
 
 /** A zeroed array of `length` elements; running out of memory is an ERR_FOVEA_OUT_OF_MEMORY. */
 export function allocate<D extends DType>(dtype: D, length: number): DataOf<D> {
-  const array = orOutOfMemory(length, dtype, () => new arrayTypes[dtype](length) as DataOf<D>);
+  const array = orOutOfMemory(length, dtype, arrayTypes[dtype].BYTES_PER_ELEMENT, () => {
+    return new arrayTypes[dtype](length) as DataOf<D>;
+  });
   if (array.byteLength >= hugeBytes) preferHugePages(array);
   return array;
 }
@@ -66,11 +70,13 @@ const hugeBytes = 4 * 2 ** 20;
 
 /** The same of numbers that are not a tensor's. */
 export function allocateFloat64(length: number): Float64Array {
-  return orOutOfMemory(length, "float64", () => new Float64Array(length));
+  return orOutOfMemory(length, "float64", 8, () => new Float64Array(length));
 }
 
-function orOutOfMemory<T>(length: number, dtype: string, make: () => T): T {
+function orOutOfMemory<T>(length: number, dtype: string, bytes: number, make: () => T): T {
   try {
+    // Node 26 ends a worker that asks for more, where others throw.
+    if (!isMainThread && length * bytes > totalmem()) throw new RangeError("more than the memory of this machine");
     return make();
   } catch (cause) {
     const message = `cannot allocate ${length} elements of ${dtype}`;

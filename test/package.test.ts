@@ -181,7 +181,7 @@ describe("the tarball", () => {
       expect.stringMatching(new RegExp(`^prebuilds/${process.platform}-${process.arch}/fovea\\.[a-z]+\\.node$`)),
     ]);
     // Images that the checkout lends may have source lines and be uncompressed; nvcc compresses better than this.
-    const size = gzipSync(readFileSync(path.join(unpacked, added[0]!)), { level: 1 }).length;
+    const size = gzipSync(readFileSync(path.join(unpacked, added[0]!))).length;
     expect(size).toBeLessThan(25e6);
   });
 });

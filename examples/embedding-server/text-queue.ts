@@ -127,11 +127,18 @@ export class TextQueue {
       if (tokens > maxQueuedTokens)
         throw new TooLargeError(`about ${tokens} tokens: expected at most ${maxQueuedTokens}`);
       if (this.isFull || this.#queuedTokens + tokens > maxQueuedTokens) throw new OverloadedError(this.retryAfter);
-      const job = new Job(texts, resolve, reject);
+      const abort = () => this.#fail(job, signal.reason);
+      const settle = <Value>(settled: (value: Value) => void) => {
+        return (value: Value) => {
+          signal.removeEventListener("abort", abort);
+          settled(value);
+        };
+      };
+      const job = new Job(texts, settle(resolve), settle(reject));
       this.#accepted++;
       this.#queuedTokens += tokens;
       this.#jobs.push(job);
-      signal.addEventListener("abort", () => this.#fail(job, signal.reason), { once: true });
+      signal.addEventListener("abort", abort);
       this.#schedule();
     });
   }

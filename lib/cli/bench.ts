@@ -11,7 +11,7 @@ export const bench: Command = defineCommand({
   args: {
     heads: { type: "string", default: "8", description: "heads" },
     "head-dim": { type: "string", default: "64", description: "elements of a head's query, key and value" },
-    min: { type: "string", default: "512", description: "tokens of the shortest text; lengths double from here" },
+    min: { type: "string", description: "tokens of the shortest text (512, or max); lengths double from here" },
     max: { type: "string", default: "16384", description: "tokens of the longest text" },
     causal: { type: "boolean", default: false, description: "a query sees no later key" },
     budget: { type: "string", default: "300", description: "seconds for all of it; what would not fit is left out" },
@@ -19,12 +19,13 @@ export const bench: Command = defineCommand({
     json: { type: "boolean", default: false, description: "print JSON instead of a table" },
   },
   async run({ args }) {
+    const max = positive("max", args.max);
     const options: ScalingOptions = {
       heads: positive("heads", args.heads),
       headDim: positive("head-dim", args["head-dim"]),
       causal: args.causal,
-      min: positive("min", args.min),
-      max: positive("max", args.max),
+      min: args.min === undefined ? Math.min(512, max) : positive("min", args.min),
+      max,
       budget: positive("budget", args.budget),
     };
     if (options.min > options.max) throw new UsageError(`--min ${options.min} is more than --max ${options.max}`);

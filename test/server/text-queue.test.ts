@@ -1,5 +1,6 @@
 // The queue of the embedding server, with an encoder that only counts.
 
+import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
 import type { EncodedText, Encoder, TextRequest } from "../../examples/embedding-server/forward.js";
 import { OverloadedError, TextQueue, TooLargeError } from "../../examples/embedding-server/text-queue.js";
@@ -65,6 +66,7 @@ describe("the queue of texts", () => {
     expect((await b).map(({ pieces }) => pieces[0])).toEqual(["b0"]);
     expect((await c).map(({ pieces }) => pieces[0])).toEqual(["c0", "c1"]);
     expect(queue.queuedTokens).toBe(0);
+    expect(getEventListeners(never, "abort")).toEqual([]);
   });
 
   test("starts the next pass before it hands results out", async () => {
