@@ -89,6 +89,7 @@ describe.each(backends)("$name", (backend) => {
   test.skipIf(onCuda).each([
     { dtype: "float32", layout: "bshd" },
     { dtype: "float16", weights: true },
+    { dtype: "bfloat16", layout: "bshd", causal: true },
     { dtype: "float32", pageSize: 7, causal: true, alibi: "bh" },
   ] satisfies SomeSpec[])("heads of short sequences that share a task as each by itself, %o", async (varied) => {
     const lengths = Array.from({ length: 24 }, (_, i) => 17 + ((i * 7) % 44));
@@ -159,12 +160,13 @@ describe.each(backends)("$name", (backend) => {
       const problems: SomeSpec[] = [
         mixed,
         { ...mixed, layout: "thd", dtype: "float16" },
+        { ...mixed, dtype: "bfloat16", pageSize: 16 },
         { queries: [1], keys: [onCuda ? 500 : 5000], headDim: 16, heads: 3, kvHeads: 1, lse: true },
         { queries: [300], keys: [300], headDim: 9, mask: "qk", softcap: 9, weights: true },
       ];
       // One thread takes all rows of a head at a time, several do not.
       const tall: SomeSpec = { queries: [330], keys: [2100], heads: 18, headDim: 4, dtype: "float16" };
-      if (!onCuda && algorithm === "tiled") problems.push(tall);
+      if (!onCuda && algorithm === "tiled") problems.push(tall, { ...tall, dtype: "bfloat16", headDim: 5 });
       for (const problem of problems.map((spec) => build(complete(spec)))) {
         const results = new Set<string>();
         for (const threads of onCuda ? [1] : [1, 2, 3, 8, 2]) {
@@ -201,26 +203,29 @@ describe.each(backends)("$name", (backend) => {
       }
     });
 
-    test("a row whatever the mask hides from its neighbours", async () => {
-      const [rows, keys] = [60, 300];
-      const problem = build(complete({ queries: [rows], keys: [keys], headDim: 16, lse: true }));
-      const some = Uint8Array.from({ length: rows * keys }, (_, i) => ((i * 7919) % 10007) % 5).map(Math.sign);
-      for (const own of ["all", "some"]) {
-        for (const row of [0, 23, 59]) {
-          const results = new Set<string>();
-          for (const others of ["all", "some", "none"]) {
-            const data = Uint8Array.from({ length: rows * keys }, (_, i) => {
-              const kind = Math.floor(i / keys) === row ? own : others;
-              return kind === "all" ? 1 : kind === "some" ? some[i]! : 0;
-            });
-            const mask = { data, shape: [1, 1, rows, keys], dtype: "bool" as const };
-            const { output, lse } = await solve(problem, { algorithm, mask });
-            results.add(`${bits(output.slice(2, row, row + 1))} ${bits(lse!.slice(2, row, row + 1))}`);
+    test.each(["float32", "bfloat16"] as const)(
+      "a row whatever the mask hides from its neighbours, %s",
+      async (dtype) => {
+        const [rows, keys] = [60, 300];
+        const problem = build(complete({ queries: [rows], keys: [keys], headDim: 16, lse: true, dtype }));
+        const some = Uint8Array.from({ length: rows * keys }, (_, i) => ((i * 7919) % 10007) % 5).map(Math.sign);
+        for (const own of ["all", "some"]) {
+          for (const row of [0, 23, 59]) {
+            const results = new Set<string>();
+            for (const others of ["all", "some", "none"]) {
+              const data = Uint8Array.from({ length: rows * keys }, (_, i) => {
+                const kind = Math.floor(i / keys) === row ? own : others;
+                return kind === "all" ? 1 : kind === "some" ? some[i]! : 0;
+              });
+              const mask = { data, shape: [1, 1, rows, keys], dtype: "bool" as const };
+              const { output, lse } = await solve(problem, { algorithm, mask });
+              results.add(`${bits(output.slice(2, row, row + 1))} ${bits(lse!.slice(2, row, row + 1))}`);
+            }
+            expect(results.size, `${own}, row ${row}`).toBe(1);
           }
-          expect(results.size, `${own}, row ${row}`).toBe(1);
         }
-      }
-    });
+      },
+    );
 
     test("paged keys as contiguous ones, strided ones as dense ones", async () => {
       const dense = await compute(mixed, { algorithm });

@@ -39,6 +39,13 @@ constexpr int64_t maxHeadBlock = 16;
 /// alone.
 constexpr int64_t maxDecodeBlock = 64;
 
+/// Whether cpu.tiled may multiply pairs of bfloat16. Their products are summed before they are scaled, so scales that
+/// would make up for very large or small ones are float32's.
+constexpr bool takesPairs(const Problem& problem) {
+  const double scale = problem.scale < 0 ? -problem.scale : problem.scale;
+  return problem.dtype == DType::bfloat16 && problem.kvDtype() == DType::bfloat16 && scale >= 1e-3 && scale <= 1e3;
+}
+
 /// Rows of cpu.tiled's next panel, of `left`: three vectors; but rather two and two than three and one, which has too
 /// few sums to keep the multiply-adds busy. No row's bits hang on its panel.
 constexpr int64_t rowsOfPanel(int64_t left, int64_t lanes) {

@@ -80,8 +80,8 @@ Target targetOf(const Problem& problem, const CpuTarget& target) {
     pairs += visiblePairs(problem, problem.sequences[i]);
   }
   const double share = double(problem.heads) / double(tasksPerThread * target.threads);
-  const bool isBfloat16 = problem.dtype == DType::bfloat16 && problem.kvDtype() == DType::bfloat16;
-  return {target.lanes, target.multipliesPairs && isBfloat16, int64_t(std::min(rows * share, 1e9)), pairs * share};
+  return {target.lanes, target.multipliesPairs && takesPairs(problem), int64_t(std::min(rows * share, 1e9)),
+          pairs * share};
 }
 
 /// Keys that any row of the sequence sees: [begin, end).

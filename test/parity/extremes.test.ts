@@ -62,6 +62,21 @@ describe.each(backends)("$name", (backend) => {
       }));
     }
 
+    // Not on GPUs, which sum products of 16 bits before they scale them.
+    test.skipIf(onCuda).each([0, 1e-38, 1e-30, 1e30, 1e37])("a scale of %d, in bfloat16", async (scale) => {
+      const factor = scale === 0 ? 1e17 : 1 / Math.sqrt(scale);
+      const given = inputs(40, 300);
+      const scaled = (tensor: Tensor<"float32">) =>
+        floats(tensor.shape, (i) => tensor.data[i]! * factor).cast("bfloat16");
+      const [query, key, value] = [scaled(given.query), scaled(given.key), given.value.cast("bfloat16")] as const;
+      const { output, lse } = await run(backend, [query, key, value], { algorithm, scale, returnLse: true });
+      const expected = referenceAttentionFloat64(query, key, value, { scale, returnLse: true });
+      expect(compareEach("output", output.toNumbers(), expected.output, () => 0.02)).toBeUndefined();
+      expect(
+        compareEach("lse", lse!.toNumbers(), expected.lse, (x) => 1e-5 * Math.max(8, Math.abs(x))),
+      ).toBeUndefined();
+    });
+
     // Kernels read a bias by pairs where its rows begin at even places.
     test.each([NaN, Infinity].flatMap((bias) => [0, 1].map((offset) => [bias, offset] as const)))(
       "a bias of %d where the score is -Infinity by itself: NaN, also %d elements further",

@@ -9,10 +9,8 @@ namespace {  // one user, tiled.cpp
 /// Floats between two value tiles: a line more than the keys take, so that tiles do not meet in the same cache sets.
 constexpr int64_t packedTileStride(int64_t keyBlock) { return keyBlock * tileRows + 16; }
 
-/// Whether products are of pairs: of bfloat16, where the processor multiplies it.
-bool hasPairs(const Problem& problem) {
-  return multipliesPairs && problem.dtype == DType::bfloat16 && problem.kvDtype() == DType::bfloat16;
-}
+/// Whether products are of pairs.
+bool hasPairs(const Problem& problem) { return multipliesPairs && takesPairs(problem); }
 /// Of a key, or a query.
 int64_t keyWords(const Problem& problem) { return hasPairs(problem) ? (problem.headDim + 1) / 2 : problem.headDim; }
 

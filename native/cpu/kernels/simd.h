@@ -209,7 +209,7 @@ FOVEA_INLINE void storeLanes(void* to, Vec value) {
 #if defined(__AVX512BF16__)
 constexpr bool multipliesPairs = true;
 
-/// Each lane's two products added to `sum`, the first one first. Subnormal numbers count as 0.
+/// Each lane's two products added to `sum`, the second one first. Subnormal numbers count as 0.
 FOVEA_INLINE Vec addPairs(Vec a, Vec b, Vec sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 /// To nearest even.
 FOVEA_INLINE Vec makePairs(Vec first, Vec second) {
