@@ -435,7 +435,9 @@ FOVEA_NOINLINE void visit(Panel& panel, const Block& block, int64_t begin, int64
   for (int v = 0; v < NV; v++) ends[v] = end;
   int64_t key = begin;
   const auto walk = [&]<Edge edge, int First = 0>(int64_t to) __attribute__((always_inline)) {
-    constexpr int tiles = tilesTogether(NV - First, words), step = tileRows * tiles;
+    // Of pairs two of three vectors where most of the work is: compilers take seconds for each kind of tile.
+    constexpr int tiles = tilesTogether(NV - First, edge == Edge::none ? words : Words::floats),
+                  step = tileRows * tiles;
     Exponentials<NV, First, words> exponentials{panel.blockSum};
     // The first scores set the references, by four keys.
     if constexpr (tiles > 1 && online)
