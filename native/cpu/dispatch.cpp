@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <stdexcept>
-#include <utility>
 
 #if FOVEA_X86
 #include <cpuid.h>
@@ -20,9 +19,11 @@ extern const KernelTable table;
 namespace avx512 {
 extern const KernelTable table;
 }
+#if FOVEA_AVX512BF16
 namespace avx512bf16 {
 extern const KernelTable table;
 }
+#endif
 #endif
 
 namespace {
@@ -45,11 +46,12 @@ std::vector<InstructionSet> inThisBuild() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && hasF16c();
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  const bool avx512bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
-  sets.push_back({&avx512bf16::table, avx2 && avx512bf16});
   sets.push_back({&avx512::table, avx2 && avx512});
+#if FOVEA_AVX512BF16
   // Measured on AMD's alone. Elsewhere the products of pairs may have half the rate of multiply-adds, and win nothing.
-  if (!__builtin_cpu_is("amd")) std::swap(sets[0], sets[1]);
+  const bool avx512bf16 = avx512 && __builtin_cpu_supports("avx512bf16"), first = __builtin_cpu_is("amd");
+  sets.insert(first ? sets.begin() : sets.end(), {&avx512bf16::table, avx2 && avx512bf16});
+#endif
   sets.push_back({&avx2::table, avx2});
 #endif
   sets.push_back({&baseline::table, true});
