@@ -1,7 +1,7 @@
 // fovea-native-bench: the CPU kernels against what the machine can do at most, without Node.
 //
 //   fovea-native-bench probe                          FMA peak and read bandwidth, one thread and all
-//   fovea-native-bench prefill [threads] [seconds] [name]    share of FMA peak, full and causal
+//   fovea-native-bench prefill [threads] [seconds] [name]    share of FMA peak, full and causal, also in bfloat16
 //   fovea-native-bench rules [threads] [seconds] [name]      times of masks, biases and others, beside that of none
 //   fovea-native-bench decode [threads] [seconds] [name]     share of read bandwidth (paged: 16 keys a page)
 //

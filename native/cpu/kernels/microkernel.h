@@ -19,7 +19,7 @@ enum class Words : uint8_t { floats, pairs };
 constexpr int perWord(Words words) { return words == Words::pairs ? 2 : 1; }
 
 /// Tiles that are computed together where only so many vectors are: enough accumulators to hide the latency of a
-/// multiply-add (of pairs, twice as long), as far as there are registers.
+/// multiply-add (of pairs, half as long again), as far as there are registers.
 constexpr int tilesTogether(int vectors, Words words = Words::floats) {
   return vectors == 1 || (lanes == 16 && (vectors == 2 || words == Words::pairs)) ? 2 : 1;
 }
