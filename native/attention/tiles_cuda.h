@@ -15,7 +15,7 @@ constexpr int standardThreads = 256;
 /// Rows of weights per thread block of the kernel that normalises them: one per warp.
 constexpr int weightRows = 8;
 /// Bytes of the workspace that describe one sequence to the kernels.
-constexpr int64_t standardEntryBytes = 448, tiledEntryBytes = 464, decodeEntryBytes = 432, mergeEntryBytes = 400;
+constexpr int64_t standardEntryBytes = 448, tiledEntryBytes = 480, decodeEntryBytes = 432, mergeEntryBytes = 400;
 /// Of a query of a shared segment, and of a run of results.
 constexpr int64_t ownerEntryBytes = 16, runEntryBytes = 48;
 /// Output columns per thread block: the narrow tile when valueDim fits, else the wide one, several times if it must be.

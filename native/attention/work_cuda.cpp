@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "plan_cuda.h"
+#include "tile_map_cuda.h"
 
 namespace fovea::cuda {
 
@@ -54,7 +55,9 @@ bool sm90TasksDiffer(const Problem& problem, const Plan& plan) {
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
     if (plan.sequences[size_t(i)].kernel != Kernel::cudaTiledSm90) continue;
     if (problem.causal || problem.windowLeft >= 0 || problem.windowRight >= 0) return true;
-    const int64_t keys = problem.sequences[i].keyLength;
+    const Sequence& sequence = problem.sequences[i];
+    if (sequence.mask || sequence.bias) return true;  // which may hide tiles
+    const int64_t keys = sequence.keyLength;
     if (first < 0) first = keys;
     if (keys != first) return true;
   }
@@ -74,6 +77,15 @@ Problem openProblem(const Problem& problem) {
 }
 
 int64_t tiledTableBytes(int64_t sequenceCount) { return roundUp(sequenceCount * tiledEntryBytes, workspaceAlignment); }
+
+int64_t tileMapBytes(const Problem& problem, const Plan& plan, const Pieces& pieces) {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < plan.sequences.size(); i++)
+    if (!isMerged(plan.sequences[i]))
+      bytes += tileMapOf(problem, problem.sequences[i], plan.sequences[i].kernel).bytes();
+  for (const Piece& piece : pieces.tiled) bytes += tileMapOf(problem, piece.sequence, Kernel::cudaTiled).bytes();
+  return roundUp(bytes, workspaceAlignment);
+}
 
 DecodeWork decodeWork(const Problem& problem, const Sequence& sequence) {
   DecodeWork work;

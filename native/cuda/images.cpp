@@ -16,6 +16,7 @@ extern const unsigned char fovea_image_tiled_float32_sm80_begin[];
 extern const unsigned char fovea_image_tiled_int8_sm80_begin[];
 extern const unsigned char fovea_image_tiled_sm90_begin[];
 extern const unsigned char fovea_image_tiled_weights_begin[];
+extern const unsigned char fovea_image_tile_map_begin[];
 extern const unsigned char fovea_image_decode_begin[];
 extern const unsigned char fovea_image_decode_int8_begin[];
 extern const unsigned char fovea_image_decode_sm90_begin[];
@@ -55,6 +56,7 @@ const Image tiledFloat32{"tiled_float32_sm80", fovea_image_tiled_float32_sm80_be
 const Image tiledInt8{"tiled_int8_sm80", fovea_image_tiled_int8_sm80_begin};
 const Image tiledSm90{"tiled_sm90", fovea_image_tiled_sm90_begin};
 const Image tiledWeights{"tiled_weights", fovea_image_tiled_weights_begin};
+const Image tileMap{"tile_map", fovea_image_tile_map_begin};
 const Image decode{"decode", fovea_image_decode_begin};
 const Image decodeInt8{"decode_int8", fovea_image_decode_int8_begin};
 const Image decodeSm90{"decode_sm90", fovea_image_decode_sm90_begin};

@@ -26,7 +26,7 @@ bool runsOn(std::string_view architectures, int computeMajor, int computeMinor);
 
 namespace images {
 extern const Image table, copy, store, standardScores, standardOutput, standardWeights, tiled, tiledFloat32, tiledInt8,
-    tiledSm90, tiledWeights, decode, decodeInt8, decodeSm90, merge;
+    tiledSm90, tiledWeights, tileMap, decode, decodeInt8, decodeSm90, merge;
 }
 
 }  // namespace fovea::cuda

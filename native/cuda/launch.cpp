@@ -98,12 +98,13 @@ void addShared(Launches& launches, const Problem& problem, const Pieces& pieces,
     call.add(piece.sequence, {Kernel::cudaTiled}, target);
   }
   launches.tables.add(owners, memory.owners);
-  addTiled(launches, call.problem, call.plan, call.targets, memory.shared, 0);  // nobody wants weights of segments
+  addTiled(launches, call.problem, call.plan, call.targets, memory.shared, 0,
+           0);  // which have no masks, and nobody wants their weights
 }
 
 }  // namespace
 
-PieceMemory::PieceMemory(const Pieces& pieces, int64_t tiledBytes, CUdeviceptr workspace) {
+PieceMemory::PieceMemory(const Pieces& pieces, int64_t tiledBytes, int64_t mapBytes, CUdeviceptr workspace) {
   const auto take = [&](int64_t bytes) {
     const CUdeviceptr at = workspace;
     workspace += CUdeviceptr(bytes);
@@ -117,6 +118,7 @@ PieceMemory::PieceMemory(const Pieces& pieces, int64_t tiledBytes, CUdeviceptr w
   runs = take(runTableBytes(pieces));
   tiled = take(tiledBytes);
   results = take(pieces.resultBytes);
+  tileMaps = take(mapBytes);
   weightRows = workspace;
 }
 
@@ -133,7 +135,7 @@ void loadKernels(Device& device, const Problem& problem, const Plan& plan) {
   loadDecode(device, problem, pieces);
   loadDecodeSm90(device, problem, pieces);
   TiledCall tiled(problem);
-  addRest(tiled, problem, plan, pieces, PieceMemory(pieces, 0, 0));
+  addRest(tiled, problem, plan, pieces, PieceMemory(pieces, 0, 0, 0));
   for (const Piece& piece : pieces.shared) tiled.add(piece.sequence, {Kernel::cudaTiled}, {});
   if (!tiled.sequences.empty()) loadTiled(device, tiled.problem, tiled.plan);
 }
@@ -149,14 +151,14 @@ void launch(Device& device, CUstream stream, const Problem& problem, const Plan&
   const int64_t whole = problem.sequenceCount - int64_t(pieces.merged.size());  // that write their outputs themselves
   const int64_t tiledBytes =
       tiledTableBytes(whole + int64_t(pieces.tiled.size())) + sm90WorkspaceBytes(sm90Sequences(plan));
-  const PieceMemory memory(pieces, tiledBytes, workspace);
+  const PieceMemory memory(pieces, tiledBytes, tileMapBytes(problem, plan, pieces), workspace);
   Launches launches(device, stream);
   addDecode(launches, problem, pieces, memory);
   addDecodeSm90(launches, problem, pieces, memory);
   addShared(launches, problem, pieces, memory);
   TiledCall tiled(problem);
   addRest(tiled, problem, plan, pieces, memory);
-  addTiled(launches, tiled.problem, tiled.plan, tiled.targets, memory.tiled, memory.weightRows);
+  addTiled(launches, tiled.problem, tiled.plan, tiled.targets, memory.tiled, memory.tileMaps, memory.weightRows);
   addMergeSplits(launches, problem, pieces, memory);
   launches.enqueue();
 }

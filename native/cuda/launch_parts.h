@@ -16,10 +16,10 @@ void loadStandard(Device& device, const Problem& problem);
 void launchStandard(Device& device, CUstream stream, const Problem& problem, CUdeviceptr workspace);
 
 /// What the workspace of tiled kernels and decode has, in this order: tables, those of pieces (pieces_cuda.h) and then
-/// the tiled kernels'; the pieces' results; rows of weights.
+/// the tiled kernels'; the pieces' results; the maps of masks and biases (tile_map.cu); rows of weights.
 struct PieceMemory {
-  PieceMemory(const Pieces& pieces, int64_t tiledBytes, CUdeviceptr workspace);
-  CUdeviceptr decode, decodeSm90, shared, owners, merge, runs, tiled, results, weightRows;
+  PieceMemory(const Pieces& pieces, int64_t tiledBytes, int64_t mapBytes, CUdeviceptr workspace);
+  CUdeviceptr decode, decodeSm90, shared, owners, merge, runs, tiled, results, tileMaps, weightRows;
 };
 
 /// `arguments` is the kernel's one parameter. No blocks: nothing.
@@ -59,10 +59,10 @@ struct TiledTarget {
   bool queryAligned = true;
 };
 
-/// `targets`: of each sequence.
+/// `targets`: of each sequence. `tileMaps`: 0 where no sequence has a mask or bias.
 void loadTiled(Device& device, const Problem& problem, const Plan& plan);
 void addTiled(Launches& launches, const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
-              CUdeviceptr tables, CUdeviceptr weightRows);
+              CUdeviceptr tables, CUdeviceptr tileMaps, CUdeviceptr weightRows);
 void loadDecode(Device& device, const Problem& problem, const Pieces& pieces);
 void addDecode(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory);
 void loadMerge(Device& device, const Merge& merge);

@@ -20,11 +20,13 @@ KernelImage weightsKernel(const Problem& problem) {
   return {images::tiledWeights, std::string("fovea_tiled_weights_") + suffix(problem.dtype), weightSharedBytes};
 }
 
+KernelImage mapKernel() { return {images::tileMap, "fovea_tile_map"}; }
+
 /// The table of sequences, Hopper's kernel's first, and how many tasks each kernel has.
 struct TiledTable {
   std::vector<TiledSequence> entries;
   int64_t sm90Entries = 0;
-  int64_t tasks = 0, sm90Tasks = 0, weightTasks = 0;
+  int64_t tasks = 0, sm90Tasks = 0, weightTasks = 0, mapTasks = 0, sm90MapTasks = 0;
 };
 
 /// Key tiles of the longest task, the last row tile's under a causal mask: what sequences are ordered by.
@@ -37,7 +39,7 @@ int64_t longestTask(const Problem& problem, const TiledSequence& entry) {
 }
 
 TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
-                     CUdeviceptr weightRows, int64_t l2Bytes) {
+                     CUdeviceptr tileMaps, CUdeviceptr weightRows, int64_t l2Bytes) {
   TiledTable table;
   table.entries.reserve(size_t(problem.sequenceCount));
   std::vector<TiledSequence> others;
@@ -68,6 +70,10 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
     entry.owners = devicePointer<const RowOwner>(target.owners);
     if (sequence.weights) entry.rows = devicePointer<float2>(weightRows);
     weightRows += CUdeviceptr(work.rowBytes);
+    const TileMap map = tileMapOf(problem, sequence, onSm90 ? Kernel::cudaTiledSm90 : Kernel::cudaTiled);
+    if (map.words > 0) entry.tileMap = devicePointer<uint32_t>(tileMaps);
+    entry.mapHeads = int32_t(map.heads), entry.mapRowTiles = int32_t(map.rowTiles), entry.mapWords = int32_t(map.words);
+    tileMaps += CUdeviceptr(map.bytes());
     (onSm90 ? table.entries : others).push_back(entry);
   }
   // The longest tasks first, so that none of them begins when all others are done. Nothing else depends on the order.
@@ -80,8 +86,11 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
   for (TiledSequence& entry : table.entries) {
     const bool onSm90 = &entry - table.entries.data() < table.sm90Entries;
     int64_t& tasks = onSm90 ? table.sm90Tasks : table.tasks;
+    int64_t& mapTasks = onSm90 ? table.sm90MapTasks : table.mapTasks;
     entry.firstTask = tasks;
     entry.firstWeightTask = table.weightTasks;
+    entry.firstMapTask = int32_t(mapTasks);
+    mapTasks += TileMap{entry.mapHeads, entry.mapRowTiles, entry.mapWords}.tasks();
     tasks += int64_t{entry.rowTiles} * problem.kvHeads * (onSm90 ? groups : entry.splits);
     table.weightTasks += int64_t{entry.weightRowTiles} * entry.weightKeyTiles * problem.kvHeads;
   }
@@ -95,15 +104,24 @@ void loadTiled(Device& device, const Problem& problem, const Plan& plan) {
   if (sm90 > 0) loadTiledSm90(device, problem);
   if (sm90 < problem.sequenceCount) device.function(tiledKernel(problem));
   device.function(weightsKernel(problem));
+  device.function(mapKernel());
 }
 
 void addTiled(Launches& launches, const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
-              CUdeviceptr tables, CUdeviceptr weightRows) {
-  const TiledTable table = makeTable(problem, plan, targets, weightRows, launches.device.info().l2Bytes);
+              CUdeviceptr tables, CUdeviceptr tileMaps, CUdeviceptr weightRows) {
+  const TiledTable table = makeTable(problem, plan, targets, tileMaps, weightRows, launches.device.info().l2Bytes);
   if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
   launches.tables.add(table.entries, tables);
   TiledArguments arguments{ruleArguments(problem), devicePointer<const TiledSequence>(tables)};
   arguments.problem.sequences = nullptr;
+  const auto addMaps = [&](const Problem& cut, const TileGrid& grid, int64_t first, int64_t count, int64_t tasks) {
+    TileMapArguments maps{cut, arguments.table + first, grid};
+    maps.problem.sequences = nullptr, maps.problem.sequenceCount = count;
+    launches.add(mapKernel(), tasks, tileMapThreads, maps);
+  };
+  const Problem packed = packedProblem(problem);
+  addMaps(packed, sm90TileGrid(packed, sm90Shape(problem, true)), 0, table.sm90Entries, table.sm90MapTasks);
+  addMaps(problem, tileGrid(problem), table.sm90Entries, problem.sequenceCount - table.sm90Entries, table.mapTasks);
   if (table.sm90Tasks > 0)  // after the table: what describes its sequences to the copy engine
     addTiledSm90(launches, problem, arguments.table, std::span(table.entries).first(size_t(table.sm90Entries)),
                  table.sm90Tasks, sm90TasksDiffer(problem, plan),

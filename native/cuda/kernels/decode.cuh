@@ -253,7 +253,7 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   __syncthreads();  // the query is there
 
   const KeyRange seen = keysOfEveryRow(arguments, sequence, 0, rowCount);
-  const int plainBegin = int(seen.begin), plainEnd = isModified(arguments, sequence) ? -1 : int(seen.end) - keys;
+  const int plainBegin = int(seen.begin), plainEnd = isModified(arguments, sequence) || sequence.mask ? -1 : int(seen.end) - keys;
   typename Products::Output output;
   RowStates<Scores::rowsPerThread> states;
   clear(output);
@@ -276,7 +276,7 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
     const int key = (firstSlice + slice * decodeWarps) * keys;
     float unit = arguments.scale * log2e;
     if (key < plainBegin || key > plainEnd)
-      unit = applyRules(arguments, sequence, {place.kvHead, 0, key}, scores);
+      unit = applyRules(arguments, sequence, {place.kvHead, 0, key}, scores, [&] { return bool(sequence.mask); });
     softmaxStep(scores, states, output, unit);
     nextTile(2 * slice + 1);
     Products::add(output, scores, ring.template valuesAt<32>(at, problem.valueDim), problem.valueDim);

@@ -111,7 +111,7 @@ FOVEA_DEVICE void consume(const DecodeSm90Arguments& arguments, const DecodeSm90
   const bool firstLane = laneIndex() == 0;
   const KeyRange seen = keysOfEveryRow(arguments, sequence, firstRow, 16);
   const int plainBegin = int(seen.begin);
-  const int plainEnd = isModified(arguments, sequence) ? -1 : int(seen.end) - shape.keys;
+  const int plainEnd = isModified(arguments, sequence) || sequence.mask ? -1 : int(seen.end) - shape.keys;
   int2* rowKeys = &shared.rowKeys[firstRow];
   if (laneIndex() < 16) rowKeys[laneIndex()] = keysOfRow(arguments, sequence, firstRow + laneIndex());
   __syncwarp();
@@ -144,7 +144,7 @@ FOVEA_DEVICE void consume(const DecodeSm90Arguments& arguments, const DecodeSm90
       }
       float unit = arguments.scale * log2e;
       if (key < plainBegin || key > plainEnd)
-        unit = applyRules(arguments, sequence, {block.kvHead, firstRow, key}, scores,
+        unit = applyRules(arguments, sequence, {block.kvHead, firstRow, key}, scores, [&] { return bool(sequence.mask); },
                           [&](int row) { return rowKeys[row]; });
       softmaxStep(scores, states, output, unit);
       round(probabilities, scores);

@@ -5,8 +5,8 @@
 namespace fovea::cuda {
 
 /// The entry, of `count` in ascending order of their first tasks, that a task belongs to.
-template <class Entry>
-FOVEA_DEVICE const Entry& findSequence(const Entry* table, int64_t count, int64_t Entry::*first, int64_t task) {
+template <class Entry, class Number>
+FOVEA_DEVICE const Entry& findSequence(const Entry* table, int64_t count, Number Entry::*first, int64_t task) {
   int64_t low = 0, high = count;
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;

@@ -3,7 +3,7 @@
 #pragma once
 #include <vector_types.h>
 
-#include "../../attention/tiles_cuda.h"
+#include "../../attention/tile_map_cuda.h"
 
 namespace fovea::cuda {
 
@@ -34,7 +34,11 @@ struct alignas(16) TiledSequence {
   float2* statistics;
   int32_t splits, splitTiles;  // how many, and key tiles of each (splitTiles())
   const RowOwner* owners;      // of each query, where they are several sequences'
-  int64_t unused;
+
+  // In the workspace, where masks or biases may hide tiles (TileMap): [mapHeads][mapRowTiles][some, all][mapWords].
+  uint32_t* tileMap;
+  int32_t firstMapTask;
+  int32_t mapHeads, mapRowTiles, mapWords;
 };
 
 static_assert(sizeof(TiledSequence) == tiledEntryBytes);
@@ -55,6 +59,13 @@ inline RuleArguments ruleArguments(const Problem& problem) {
 
 struct TiledArguments : RuleArguments {
   const TiledSequence* table;
+};
+
+/// Of the kernel that makes tile maps; `grid` and `problem` are those of the kernel that looks them up.
+struct TileMapArguments {
+  Problem problem;
+  const TiledSequence* table;
+  TileGrid grid;
 };
 
 }  // namespace fovea::cuda

@@ -6,7 +6,7 @@
 #include "products.cuh"
 #include "scores.cuh"
 #include "sequences.cuh"
-#include "tiled.h"
+#include "tile_map.cuh"
 
 namespace fovea::cuda {
 
@@ -31,9 +31,9 @@ FOVEA_DEVICE PackedRow packedRow(const RuleArguments& arguments, int kvHead, int
   return {place.quotient, kvHead * int(arguments.group.divisor) + place.remainder};
 }
 
-/// Whether more than a positive scale and ranges of keys decides over the scores.
+/// Whether more than a positive scale is done to scores, beside hiding some.
 FOVEA_DEVICE bool isModified(const RuleArguments& arguments, const Sequence& sequence) {
-  return sequence.bias || sequence.mask || sequence.alibiSlopes || arguments.softcap > 0 || !(arguments.scale > 0);
+  return sequence.bias || sequence.alibiSlopes || arguments.softcap > 0 || !(arguments.scale > 0);
 }
 
 /// The keys that all existing rows of [row, row + rows) see.
@@ -198,10 +198,11 @@ FOVEA_DEVICE uint32_t hideRanges(Tile& tile, SeenBy seenBy) {
 }
 
 /// Products to scores, -inf where masked. Returns what a score is to be multiplied with to be in base 2: the scale is
-/// left to the exponentials where nothing but ranges of keys came between. keysAt(row): those that row `row` of the tile sees.
-template <class Tile, class KeysAt>
+/// left to the exponentials where nothing but hiding came between. keysAt(row): those that row `row` of the tile sees.
+/// isMasked(): whether there is a mask that may hide anything here.
+template <class Tile, class IsMasked, class KeysAt>
 FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
-                              Tile& tile, KeysAt keysAt) {
+                              Tile& tile, IsMasked isMasked, KeysAt keysAt) {
   const float scale = arguments.scale, softcap = arguments.softcap;
   const bool modified = isModified(arguments, sequence);
   if (softcap > 0) {
@@ -213,16 +214,15 @@ FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& se
   if (sequence.alibiSlopes) addDistances(arguments, sequence, place, tile);  // to all: -inf + inf would be NaN
   const auto seenBy = [&](int row) { return SeenColumns(keysAt(row), place.key + tile.column(0)); };
   const uint32_t seeAll = hideRanges(tile, seenBy);
-  if (!modified) return scale * log2e;
   if (sequence.bias) addBias(arguments, sequence, place, tile, seeAll, seenBy);
-  if (sequence.mask) applyMask(arguments, sequence, place, tile, seeAll, seenBy);
-  return 1;
+  if (isMasked()) applyMask(arguments, sequence, place, tile, seeAll, seenBy);
+  return modified ? 1 : scale * log2e;
 }
 
-template <class Tile>
+template <class Tile, class IsMasked>
 FOVEA_DEVICE float applyRules(const RuleArguments& arguments, const Sequence& sequence, const ScorePlace& place,
-                              Tile& tile) {
-  return applyRules(arguments, sequence, place, tile,
+                              Tile& tile, IsMasked isMasked) {
+  return applyRules(arguments, sequence, place, tile, isMasked,
                     [&](int row) { return keysOfRow(arguments, sequence, place.row + row); });
 }
 

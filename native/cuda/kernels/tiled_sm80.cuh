@@ -46,7 +46,8 @@ struct TiledShared {
   // What all threads know lies here, not in registers, where it would push out accumulators.
   typename Ring::Source sources[2];  // keys, values
   int kvHead, firstRow, keyLength;
-  int firstKey, keyTiles;             // that are visited
+  int firstTile, endTile;             // of keys, that are visited, but for those that are not left
+  LeftTiles left;
   int64_t firstResult;                // where others merge the results: of its first row among the sequence's
   int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
 };
@@ -148,26 +149,31 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
     shared.kvHead = kvHead;
     shared.keyLength = int(sequence.keyLength);
     shared.firstRow = rowTile * shape.rows();
-    shared.firstKey = int(tiles.begin) * keys;
-    shared.keyTiles = int(tiles.end - tiles.begin);
+    shared.left = leftTiles(entry, kvHead, rowTile);
+    shared.firstTile = shared.left.from(int(tiles.begin), int(tiles.end));
+    shared.endTile = int(tiles.end);
     shared.firstResult = (int64_t{kvHead} * entry.splits + split) * rowCount + shared.firstRow;
   }
   __syncthreads();
-  if (entry.results && shared.keyTiles == 0) {  // a split that none of these rows sees
+  if (entry.results && shared.firstTile >= shared.endTile) {  // a split that none of these rows sees
     if (threadIdx.x < shape.rows() && shared.firstRow + int(threadIdx.x) < rowCount)
       entry.statistics[shared.firstResult + threadIdx.x] = {negativeInfinity(), 0};
     return;
   }
 
-  const auto load = [&](int tile, int place) {  // even: keys, odd: values; past the last: nothing, but a group to count
-    if (tile < 2 * shared.keyTiles)
-      shared.ring.template load<tiledThreads>(place, shared.sources[tile % 2], shared.firstKey + tile / 2 * keys,
-                                              shared.keyLength, tile % 2 == 0 ? problem.headDim : problem.valueDim);
+  const auto tileFrom = [&](int tile) { return shared.left.from(tile, shared.endTile); };
+  int next = 2 * shared.firstTile;  // to be copied: even, a tile's keys; odd, its values
+  const auto load = [&](int place) {  // past the last: nothing, but a group to count
+    if (next / 2 < shared.endTile) {
+      shared.ring.template load<tiledThreads>(place, shared.sources[next % 2], next / 2 * keys, shared.keyLength,
+                                              next % 2 == 0 ? problem.headDim : problem.valueDim);
+      next = next % 2 == 0 ? next + 1 : 2 * tileFrom(next / 2 + 1);
+    }
     ptx::commitCopies();
   };
   loadQuery<Element>(arguments, entry, shared, rowCount);
 #pragma unroll 1
-  for (int tile = 0; tile < stages - 1; tile++) load(tile, tile);
+  for (int i = 0; i < stages - 1; i++) load(i);
 
   const int warpRow = warpIndex() * shape.warpRows();
   const bool hasRows = shared.firstRow + warpRow < rowCount;
@@ -185,14 +191,14 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   clear(states);
 
   int place = 0;
-  const auto nextTile = [&](int tile) {  // waits for `tile`, which every warp may read then, and begins a later one
+  const auto nextTile = [&] {  // waits for the tile at `place`, which every warp may read then, and begins a later one
     ptx::waitCopies<stages - 2>();
     __syncthreads();  // and nobody reads the tile before it any more
-    load(tile + stages - 1, place == 0 ? stages - 1 : place - 1);
+    load(place == 0 ? stages - 1 : place - 1);
   };
 #pragma unroll 1
-  for (int tile = 0; tile < shared.keyTiles; tile++) {
-    nextTile(2 * tile);
+  for (int tile = shared.firstTile; tile < shared.endTile; tile = tileFrom(tile + 1)) {
+    nextTile();
     const auto& keyTile = shared.ring.template keysAt<tiledThreads>(place, problem.headDim);
     if (hasRows) {
       typename Products<Element, shape.rowGroups, keys>::Tile products;
@@ -204,15 +210,17 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
       }
       Scores& scores = total(products);
       shared.ring.scale(scores, place);
-      const int key = shared.firstKey + tile * keys;
+      const int key = tile * keys;
       float unit = arguments.scale * log2e;
-      if (const int2 plain = shared.plainKeys[warpIndex()]; key < plain.x || key > plain.y)
-        unit = applyRules(arguments, sequence, {shared.kvHead, shared.firstRow + warpRow, key, entry.owners}, scores);
+      const auto isMasked = [&] { return shared.left.isMasked(ptx::anew(tile)); };
+      if (const int2 plain = shared.plainKeys[warpIndex()]; key < plain.x || key > plain.y || isMasked())
+        unit = applyRules(arguments, sequence, {shared.kvHead, shared.firstRow + warpRow, key, entry.owners}, scores,
+                          isMasked);
       softmaxStep(scores, states, output, unit);
       round(probabilities, scores);
     }
     place = place == stages - 1 ? 0 : place + 1;
-    nextTile(2 * tile + 1);
+    nextTile();
     const auto& valueTile = shared.ring.template valuesAt<tiledThreads>(place, problem.valueDim);
     if (hasRows) multiplyProbabilities(output, probabilities, valueTile, problem.valueDim);
     place = place == stages - 1 ? 0 : place + 1;

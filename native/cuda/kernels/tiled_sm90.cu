@@ -47,6 +47,14 @@ struct RowTiles<shape, false> {
   };
 };
 
+/// With rules: which tile of keys is in a place, as the loading thread tells the others. Without, they count.
+struct LoadedTile {
+  int bits;
+  FOVEA_DEVICE LoadedTile(int tile, bool masked) : bits(tile * 2 + masked) {}
+  FOVEA_DEVICE int tile() const { return bits / 2; }
+  FOVEA_DEVICE bool isMasked() const { return (bits & 1) != 0; }
+};
+
 template <Sm90Shape shape>
 struct Sm90Shared {
   RowTiles<shape> rows[shape.consumers];
@@ -57,6 +65,7 @@ struct Sm90Shared {
   int2 rowKeys[shape.rows()];           // that each row sees
   int2 plainKeys[4 * shape.consumers];  // where only the scale is left to do: a tile begins in between
   int outputMap[shape.consumers];       // entry whose map was acquired last
+  LoadedTile loaded[shape.stages];
   Ring<2> works;
   Ring<1> queries;
   Ring<shape.stages> keys, values;
@@ -68,7 +77,7 @@ template <Sm90Shape shape>
 constexpr int queryReleases = shape.ownOutput ? 4 : 1;
 
 /// The loading thread.
-template <Sm90Shape shape>
+template <Sm90Shape shape, bool ruled>
 FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>& shared) {
   const Problem& problem = arguments.tiled.problem;
   const int queries = warpgroupQueries(problem);
@@ -78,7 +87,7 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
   for (uint32_t count = 0;; count++) {
     const RingPlace<2> workPlace{count};
     const RingPlace<1> queryPlace{count};
-    const Work work = workOf<shape>(arguments, task);
+    const Work work = workOf<shape, ruled>(arguments, task);
     workPlace.waitEmptied(shared.works);
     shared.work[workPlace.stage()] = work;
     ptx::arrive(workPlace.filled(shared.works));
@@ -107,22 +116,32 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
     };
     const int kvHead = work.group / arguments.groupsPerKvHead;
     const auto load = [&](auto& ring, auto& to, const TensorMap& map, RingPlace<shape.stages> at, int tile) {
-      at.waitEmptied(ring);
       ptx::arriveExpecting(at.filled(ring), to->bytes);
 #pragma unroll
       for (int panel = 0; panel < to->panels; panel++)
         ptx::loadBox(to[at.stage()].panel[panel].address(0, 0), &map, at.filled(ring), panel * to->panelColumns,
-                     (work.firstTile + tile) * shape.keys, kvHead);
+                     tile * shape.keys, kvHead);
     };
     // In the order in which places become free: of keys with their scores, of queries with the last scores, of values
     // a tile later. None waits behind one that is filled later than need be.
+    int tile = work.firstTile, before = -1;
 #pragma unroll 1
-    for (int tile = 0; tile <= work.tiles; tile++) {
-      const RingPlace<shape.stages> before{place.count - 1};
-      if (tile < work.tiles) load(shared.keys, shared.key, maps.key, place, tile), place.count++;
-      if (tile == 0) loadQueries();
-      if (tile == work.tiles) task = nextTask(arguments, task);  // while there is no place for the last values
-      if (tile > 0) load(shared.values, shared.value, maps.value, before, tile - 1);
+    for (int i = 0; i <= work.tiles; i++) {
+      const RingPlace<shape.stages> valuePlace{place.count - 1};
+      if (i < work.tiles) {
+        if (ruled) tile = work.left.from(tile, 1 << 30);
+        place.waitEmptied(shared.keys);
+        if (ruled) shared.loaded[place.stage()] = {tile, work.left.isMasked(tile)};
+        load(shared.keys, shared.key, maps.key, place, tile);
+        place.count++;
+      }
+      if (i == 0) loadQueries();
+      if (i == work.tiles) task = nextTask(arguments, task);  // while there is no place for the last values
+      if (i > 0) {
+        valuePlace.waitEmptied(shared.values);
+        load(shared.values, shared.value, maps.value, valuePlace, before);
+      }
+      before = tile++;
     }
   }
 }
@@ -185,6 +204,16 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
     const auto entry = [&]() -> const TiledSequence& { return arguments.tiled.table[work.entry]; };
     const auto firstQuery = [&] { return work.firstQuery + consumer * warpgroupQueries(problem); };
 
+    {  // while the first boxes are on their way
+      const Sequence& sequence = entry().sequence;
+      const int row = rowsOfWarp(problem, firstQuery()).first;
+      const KeyRange plain = keysOfEveryRow(arguments.tiled, sequence, row, 16);
+      const bool modified = ruled && isModified(arguments.tiled, sequence);
+      if (laneIndex() < 16) rowKeys[laneIndex()] = keysOfRow(arguments.tiled, sequence, row + laneIndex());
+      if (firstLane) plainKeys = {int(plain.begin), modified ? -1 : int(plain.end) - shape.keys};
+      __syncwarp();
+    }
+
     MatrixTile<1, shape.valueDims> output;
     Scores scores;
     Probabilities<Element, 1, shape.keys> probabilities;
@@ -217,14 +246,15 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       if (shape.ownOutput && firstLane) queryPlace.release(shared.queries);
     };
     // Scores to probabilities in float32. Whether the rows' output must be multiplied with factors.
-    const auto makeProbabilities = [&](int tile) {
-      const int key = tile * shape.keys;
+    const auto makeProbabilities = [&](const LoadedTile& loaded) {
+      const int key = loaded.tile() * shape.keys;
       float unit = arguments.tiled.scale * log2e;
-      if (const int2 plain = plainKeys; key < plain.x || key > plain.y) {
+      const auto isMasked = [&] { return loaded.isMasked(); };
+      if (const int2 plain = plainKeys; key < plain.x || key > plain.y || isMasked()) {
         const auto keysAt = [&](int row) { return rowKeys[row]; };
         if constexpr (ruled) {
           const ScorePlace at{work.group, rowsOfWarp(problem, firstQuery()).first, key};
-          unit = applyRules(arguments.tiled, entry().sequence, at, scores, keysAt);
+          unit = applyRules(arguments.tiled, entry().sequence, at, scores, isMasked, keysAt);
         } else {
           hideRanges(scores, [&](int row) { return SeenColumns(keysAt(row), key + Scores::column(0)); });
         }
@@ -243,34 +273,25 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       place.count++;
     };
 
-    int tile = work.firstTile, ownEnd;
-    {  // while the first boxes are on their way
-      const Sequence& sequence = entry().sequence;
-      const TileRange own = sm90KeyTiles(problem, sequence, shape, firstQuery(), warpgroupQueries(problem));
-      ownEnd = int(own.end);
-      if (own.begin < own.end)
+    const int2 own = ruled ? work.own[consumer] : ownTiles(problem, entry().sequence, shape, firstQuery());
+    const int ownEnd = own.y;
+    int tile = work.firstTile;
 #pragma unroll 1
-        for (; tile < int(own.begin); tile++) passOver();
-      const int row = rowsOfWarp(problem, firstQuery()).first;
-      const KeyRange plain = keysOfEveryRow(arguments.tiled, sequence, row, 16);
-      const bool modified = ruled && isModified(arguments.tiled, sequence);
-      if (laneIndex() < 16) rowKeys[laneIndex()] = keysOfRow(arguments.tiled, sequence, row + laneIndex());
-      if (firstLane) plainKeys = {int(plain.begin), modified ? -1 : int(plain.end) - shape.keys};
-      __syncwarp();
-    }
+    for (; tile < own.x; tile++) passOver();
     queryPlace.waitFilled(shared.queries);
     if (ruled && tile < ownEnd) {  // rules take the registers that probabilities in flight would
       bool begun = false;          // a product that adds to the output
 #pragma unroll 1
       for (; tile < ownEnd; tile++, begun = true) {
         place.waitFilled(shared.keys);
+        const LoadedTile loaded = shared.loaded[place.stage()];
         Turn::take(consumer);
         beginScores();
         Turn::pass(consumer);
         outputReady();
         if (firstLane && begun) valuePlace().release(shared.values);
         scoresReady();
-        if (makeProbabilities(tile)) rescale(output, factors);
+        if (makeProbabilities(loaded)) rescale(output, factors);
         round(probabilities, scores);
         valuePlace().waitFilled(shared.values);
         ptx::holdOperands(probabilities.fragments[0]);
@@ -288,7 +309,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
       Turn::pass(consumer);
       ptx::waitProducts<0>();
       scoresReady();
-      makeProbabilities(tile);
+      makeProbabilities({tile, false});
       round(probabilities, scores);
 #pragma unroll 1
       for (tile++; tile < ownEnd; tile++) {
@@ -302,7 +323,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
         Turn::pass(consumer);
         ptx::waitProducts<1>();
         scoresReady();
-        const bool moved = makeProbabilities(tile);
+        const bool moved = makeProbabilities({tile, false});
         outputReady();
         if (firstLane) RingPlace<shape.stages>{place.count - 2}.release(shared.values);
         if (moved) rescale(output, factors);
@@ -376,7 +397,7 @@ FOVEA_DEVICE void tiledSm90(const TiledSm90Arguments& arguments) {
 
   if (warpgroup == 0) {
     ptx::releaseRegisters<shape.producerRegisters()>();
-    if (warpIndex() == 0 && ptx::electOne()) produce(arguments, shared);
+    if (warpIndex() == 0 && ptx::electOne()) produce<shape, ruled>(arguments, shared);
   } else {
     ptx::acquireRegisters<shape.consumerRegisters()>();
     consume<Element, shape, ruled>(arguments, shared, warpgroup - 1);

@@ -109,7 +109,7 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
     ptx::waitCopies<0>();
   }
   auto& scores = total(products);
-  const float unit = hasWork ? applyRules(arguments, sequence, place, scores) : 1.f;
+  const float unit = hasWork ? applyRules(arguments, sequence, place, scores, [&] { return bool(sequence.mask); }) : 1.f;
   writeWeights(arguments, entry, place, unit, hasWork, scores);
 }
 

@@ -106,11 +106,16 @@ Tensors::Tensors(const Case& about) : about_(about) {
     if (about.maskAll)
       for (int64_t at = 0; at < about.kvHeads * columns * about.valueDim; at++)
         store(about.dtype, const_cast<void*>(sequence.value.data), at, NAN);
+    const bool sharedByHeads = about.hides != Case::Hides::some && about.hides != Case::Hides::headTexts;
     if (about.mask) {
-      const int64_t size = heads * rows * columns;
+      const int64_t maskHeads = sharedByHeads ? 1 : heads, maskRows = about.hides == Case::Hides::padding ? 1 : rows;
+      const int64_t size = maskHeads * maskRows * columns;
       auto* bytes = static_cast<uint8_t*>(reserve((size + 3) / 4, DType::float32));
-      for (int64_t at = 0; at < size; at++) bytes[at] = !about.maskAll && random.uniform() < 0.7;
-      sequence.mask = {bytes, rows * columns, columns, 1};
+      for (int64_t at = 0; at < size; at++)
+        bytes[at] = about.hides == Case::Hides::some
+                        ? !about.maskAll && random.uniform() < 0.7
+                        : leaves(about.hides, sequence, at / columns / maskRows, at / columns % maskRows, at % columns);
+      sequence.mask = {bytes, sharedByHeads ? 0 : maskRows * columns, maskRows > 1 ? columns : 0, 1};
     }
     if (about.bias != Case::Bias::none) {
       const bool full = about.bias == Case::Bias::full, perKey = about.bias == Case::Bias::perKey;
@@ -118,8 +123,11 @@ Tensors::Tensors(const Case& about) : about_(about) {
       const int64_t biasHeads = perKey ? 1 : heads, biasRows = full || perRow ? rows : 1;
       const int64_t biasColumns = perRow ? 2 : columns, size = biasHeads * biasRows * biasColumns;
       void* values = reserve(size, about.biasDtype);
-      for (int64_t at = 0; at < size; at++)
-        store(about.biasDtype, values, at, random.uniform() < 0.1 ? -INFINITY : 2 * random.normal());
+      for (int64_t at = 0; at < size; at++) {
+        const bool left = about.hides == Case::Hides::some || !full ||
+                          leaves(about.hides, sequence, at / columns / rows, at / columns % rows, at % columns);
+        store(about.biasDtype, values, at, !left || random.uniform() < 0.1 ? -INFINITY : 2 * random.normal());
+      }
       for (int64_t at = 0; about.faintValue && at < size; at++)
         store(about.biasDtype, values, at, at % columns % 64 < 16 ? -200 : 0);
       sequence.bias = {values, perKey ? 0 : biasRows * biasColumns, full || perRow ? biasColumns : 0, perRow ? 0 : 1};
@@ -138,6 +146,23 @@ Tensors::Tensors(const Case& about) : about_(about) {
     problem_.segments = segments_.data();
   }
   clearOutputs();
+}
+
+bool leaves(Case::Hides hides, const Sequence& sequence, int64_t head, int64_t query, int64_t key) {
+  const int64_t place = query + sequence.queryOffset;
+  switch (hides) {
+    case Case::Hides::texts:
+      return key / 100 == place / 100;
+    case Case::Hides::headTexts:
+      return key / (100 + 150 * head) == place / (100 + 150 * head);
+    case Case::Hides::future:
+      return key <= place;
+    case Case::Hides::padding:
+      return key < sequence.keyLength * 2 / 5;
+    case Case::Hides::some:
+      break;
+  }
+  return true;
 }
 
 void* Tensors::reserve(int64_t elements, DType type) {

@@ -20,6 +20,9 @@ struct Case {
   int64_t windowLeft = -1, windowRight = -1;
   std::optional<int64_t> queryOffset;  // default: keyLength - queryLength
   bool mask = false, alibi = false, sinks = false;
+  // What the mask hides, and biases of all heads and queries: pairs by chance; of different texts of 100 keys, for all
+  // heads, or each head's of its own length; keys behind the query; all keys from some on.
+  enum class Hides { some, texts, headTexts, future, padding } hides = Hides::some;
   enum class Bias { none, full, perHead, perKey, perRow } bias = Bias::none;  // perRow: two elements apart
   DType biasDtype = DType::float32;
   bool lse = true, weights = false;
@@ -42,6 +45,9 @@ struct Case {
 };
 
 const char* nameOf(Algorithm algorithm);
+
+/// Whether a mask or bias of that kind leaves a pair.
+bool leaves(Case::Hides hides, const Sequence& sequence, int64_t head, int64_t query, int64_t key);
 
 /// All options in combination, sizes up to about 200 rows and keys, by seed.
 Case randomCase(DType dtype, uint64_t seed);

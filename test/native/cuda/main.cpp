@@ -38,6 +38,7 @@ std::vector<Test> allTests() {
   addBoundsTests(tests);
   addFarTests(tests);
   addTableTests(tests);
+  addTileMapTests(tests);
   addGraphTests(tests);
   addSimulatorTests(tests);
   addCounterTests(tests);

@@ -108,6 +108,27 @@ std::vector<Case> casesOf(DType dtype) {
     lengths(c, 60, 50);
     c.windowLeft = 5, c.windowRight = 5, c.queryOffset = 30;
   });
+  using Hides = Case::Hides;
+  for (const auto& [name, hides] : {std::pair{"texts", Hides::texts},
+                                    {"each head's texts", Hides::headTexts},
+                                    {"the future", Hides::future},
+                                    {"padding", Hides::padding}}) {
+    add(std::string("a mask of ") + name, [&](Case& c) {
+      lengths(c, 300, 700);
+      c.heads = 4, c.kvHeads = 2, c.hides = hides, c.mask = true;
+    });
+    add(std::string("tiles hidden by ") + name + ", and more", [&](Case& c) {
+      c.queryLengths = {150, 290, 1}, c.keyLengths = {150, 701, 600};
+      c.heads = 2, c.hides = hides, c.mask = hides != Hides::future, c.padding = 3, c.sinks = true;
+      c.bias = hides == Hides::texts || hides == Hides::future ? Case::Bias::full : Case::Bias::none;
+      c.causal = hides == Hides::padding, c.windowLeft = hides == Hides::headTexts ? 200 : -1;
+      c.softcap = hides == Hides::headTexts ? 20 : 0, c.weights = hides == Hides::padding;
+    });
+  }
+  add("pages and a mask of texts", [&](Case& c) {
+    lengths(c, 200, 600);
+    c.pageSize = 16, c.heads = 2, c.mask = true, c.hides = Hides::texts, c.causal = true;
+  });
   add("mask", [&](Case& c) {
     c.heads = 2, c.mask = true;
     lengths(c, 50, 140);

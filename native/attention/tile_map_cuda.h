@@ -1,0 +1,64 @@
+// What masks and biases leave of a sequence's key tiles, as the tiled kernels look it up: sizes that planner, host path
+// and device code share.
+#pragma once
+#include "tiles_sm90.h"
+
+namespace fovea::cuda {
+
+/// A launch before the tiled kernels' reads masks and biases once, and keeps two bits for each row tile and key tile:
+/// whether some pair is left, and whether the mask hides none. Tiles of which nothing is left are not visited then.
+/// Where all heads, or all queries, have the same mask and bias, they share their bits: so the map takes at most 2 bits
+/// of 16 x 64 bytes that it is made from.
+struct TileMap {
+  int64_t heads = 0, rowTiles = 0;  // 1: alike for all
+  int64_t words = 0;                // of 32 bits, one for each key tile
+  constexpr int64_t bytes() const { return 2 * heads * rowTiles * words * int64_t(sizeof(uint32_t)); }
+  /// Thread blocks that make it, each eight key tiles of a row tile, by as many warps.
+  constexpr int64_t tasks() const { return heads * rowTiles * words * 4; }
+};
+constexpr int tileMapThreads = 256;
+
+/// Fewer key tiles are not worth a launch.
+constexpr int64_t leastMappedTiles = 4;
+
+/// Queries [first, last] of a row tile.
+struct TileQueries {
+  int64_t first, last;
+};
+
+/// How a kernel cuts a sequence: row tile i has rows from i * rows on, and a query as many as its heads in a group
+/// (Hopper's: whole queries); tiles of so many keys.
+struct TileGrid {
+  int32_t rows, rowsPerQuery, keys;
+  constexpr TileQueries queries(int64_t rowTile, int64_t queryLength) const {
+    const int64_t first = rowTile * rows / rowsPerQuery, last = ((rowTile + 1) * rows - 1) / rowsPerQuery;
+    return {first, last < queryLength ? last : queryLength - 1};
+  }
+};
+constexpr TileGrid tileGrid(const Problem& problem) {
+  const TiledShape shape = tiledShape(problem);
+  return {shape.rows(), problem.groupSize(), shape.keys};
+}
+/// `packed` is what Hopper's kernel sees.
+constexpr TileGrid sm90TileGrid(const Problem& packed, const Sm90Shape& shape) {
+  return {int32_t(tileQueries(packed, shape)), 1, shape.keys};
+}
+
+/// None where there is nothing to look up. `problem` is the packed one with Hopper's grid.
+inline TileMap tileMapOf(const Problem& problem, const Sequence& sequence, const TileGrid& grid) {
+  const int64_t keyTiles = ceilDivide(sequence.keyLength, grid.keys);
+  if ((!sequence.mask && !sequence.bias) || sequence.queryLength == 0 || keyTiles < leastMappedTiles) return {};
+  const auto differ = [](int64_t maskStride, int64_t biasStride) { return maskStride != 0 || biasStride != 0; };
+  const bool heads = differ(sequence.mask ? sequence.mask.headStride : 0, sequence.bias ? sequence.bias.headStride : 0);
+  const bool rows = differ(sequence.mask ? sequence.mask.rowStride : 0, sequence.bias ? sequence.bias.rowStride : 0);
+  const int64_t rowTiles = ceilDivide(sequence.queryLength * grid.rowsPerQuery, grid.rows);
+  return {heads ? problem.kvHeads : 1, rows ? rowTiles : 1, ceilDivide(keyTiles, 32)};
+}
+inline TileMap tileMapOf(const Problem& problem, const Sequence& sequence, Kernel kernel) {
+  if (kernel == Kernel::cudaTiled) return tileMapOf(problem, sequence, tileGrid(problem));
+  if (kernel != Kernel::cudaTiledSm90) return {};
+  const Problem packed = packedProblem(problem);
+  return tileMapOf(packed, sequence, sm90TileGrid(packed, sm90Shape(problem, true)));
+}
+
+}  // namespace fovea::cuda
