@@ -5,7 +5,8 @@ import warnings
 from torch_flex import FlexAttention
 
 MAX_WARM_UPS = 3  # as fovea_cuda_bench
-MASKED = ("", "bias", "bias of all heads", "mask", "key padding", "key lengths", "window", "alibi", "grouped heads")
+MASKED = ("", "bias", "bias of all heads", "mask", "key padding", "mask of texts", "key lengths", "window", "alibi",
+          "grouped heads")
 
 
 def reason(error):
@@ -96,6 +97,8 @@ class TorchAttention:
             return torch.randint(2, (1, heads, queries, keys), dtype=torch.bool, device="cuda")
         if rule in ("key padding", "key lengths"):
             return key < torch.tensor(shape["keyLengths"], device="cuda")[:, None, None, None]
+        if rule == "mask of texts":
+            return (8 * key // keys == 8 * torch.arange(queries, device="cuda")[:, None] // queries)[None, None]
         before = torch.arange(queries, device="cuda")[:, None] + keys - queries - key  # keys from one to the query's own
         if rule == "window":
             seen = before <= shape["window"]

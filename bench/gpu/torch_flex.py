@@ -14,7 +14,7 @@ class FlexAttention:
         self.seconds = self.left = seconds
 
     def has(self, shape):
-        return shape["rules"] in ("softcap", "alibi", "window", "key lengths") and shape["dtype"] != "float32"
+        return shape["rules"] in ("softcap", "alibi", "window", "key lengths", "mask of texts") and shape["dtype"] != "float32"
 
     def slopes(self, heads):
         return 2.0 ** (-8 * self.torch.arange(1, heads + 1, device="cuda") / heads)
@@ -67,6 +67,8 @@ class FlexAttention:
         elif rule == "key lengths":
             lengths, batch = torch.tensor(shape["keyLengths"], device="cuda"), shape["batch"]
             seen = lambda b, h, q, k: k < lengths[b]
+        elif rule == "mask of texts":
+            seen = lambda b, h, q, k: 8 * k // keys == 8 * q // queries
         elif causal:
             seen = lambda b, h, q, k: q + offset >= k
         if seen:

@@ -89,7 +89,7 @@ struct Plan {
   int64_t tasks = 0;         // independent pieces of work
   int64_t workspaceBytes =
       0;                   // memory beside inputs and outputs that the whole call shares (scratch per thread excluded)
-  double flops = 0;        // executed by the matrix products, whole tiles
+  double flops = 0;        // executed by the matrix products, whole tiles; those that masks or biases hide included
   double usefulFlops = 0;  // 2 (headDim + valueDim) per allowed (query, key) pair, bias and mask unknown
   double bytes = 0;        // every visited input element read once, every output element written once
 };

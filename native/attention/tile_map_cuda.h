@@ -18,8 +18,8 @@ struct TileMap {
 };
 constexpr int tileMapThreads = 256;
 
-/// Fewer key tiles are not worth a launch.
-constexpr int64_t leastMappedTiles = 4;
+/// Fewer keys are not worth a launch.
+constexpr int64_t leastMappedKeys = 512;
 
 /// Queries [first, last] of a row tile.
 struct TileQueries {
@@ -46,13 +46,13 @@ constexpr TileGrid sm90TileGrid(const Problem& packed, const Sm90Shape& shape) {
 
 /// None where there is nothing to look up. `problem` is the packed one with Hopper's grid.
 inline TileMap tileMapOf(const Problem& problem, const Sequence& sequence, const TileGrid& grid) {
-  const int64_t keyTiles = ceilDivide(sequence.keyLength, grid.keys);
-  if ((!sequence.mask && !sequence.bias) || sequence.queryLength == 0 || keyTiles < leastMappedTiles) return {};
+  if ((!sequence.mask && !sequence.bias) || sequence.queryLength == 0 || sequence.keyLength < leastMappedKeys)
+    return {};
   const auto differ = [](int64_t maskStride, int64_t biasStride) { return maskStride != 0 || biasStride != 0; };
   const bool heads = differ(sequence.mask ? sequence.mask.headStride : 0, sequence.bias ? sequence.bias.headStride : 0);
   const bool rows = differ(sequence.mask ? sequence.mask.rowStride : 0, sequence.bias ? sequence.bias.rowStride : 0);
   const int64_t rowTiles = ceilDivide(sequence.queryLength * grid.rowsPerQuery, grid.rows);
-  return {heads ? problem.kvHeads : 1, rows ? rowTiles : 1, ceilDivide(keyTiles, 32)};
+  return {heads ? problem.kvHeads : 1, rows ? rowTiles : 1, ceilDivide(sequence.keyLength, 32 * grid.keys)};
 }
 inline TileMap tileMapOf(const Problem& problem, const Sequence& sequence, Kernel kernel) {
   if (kernel == Kernel::cudaTiled) return tileMapOf(problem, sequence, tileGrid(problem));

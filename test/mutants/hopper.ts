@@ -2,7 +2,7 @@
 import type { Mutant } from "./mutant.js";
 
 const image = "tiled_sm90";
-const kernels = "64, 64";
+const kernels = ", false, 64, 64";
 const kernel = { file: "tiled_sm90.cu", image, kernels };
 const scheduler = { file: "scheduler_sm90.cuh", image, kernels };
 const pipeline = { file: "pipeline_sm90.cuh", image, kernels };

@@ -22,6 +22,7 @@ import { outputMutants } from "./output.js";
 import { pagesMutants } from "./pages.js";
 import { scoresMutants } from "./scores.js";
 import { softmaxMutants } from "./softmax.js";
+import { tileMapMutants } from "./tile-maps.js";
 import { tileMutants } from "./tiles.js";
 import { tiledMutants } from "./tiled.js";
 
@@ -71,8 +72,8 @@ function keepInstances(path: string): void {
   const source = readFileSync(path, "utf8");
   const end = source.indexOf("#define FOVEA_TILED_SM90_SHAPES");
   if (end < 0) throw new Error(`${path} has no instances of many shapes`);
-  const instances = ["64, 64", "96, 96", "192, 128"].map(
-    (dims) => `FOVEA_TILED_SM90(float16, Half, , false, ${dims})\n`,
+  const instances = [", false, 64, 64", ", false, 96, 96", ", false, 192, 128", "_ruled, true, 64, 64"].map(
+    (shape) => `FOVEA_TILED_SM90(float16, Half, ${shape})\n`,
   );
   writeFileSync(path, `${source.slice(0, end)}${instances.join("")}}\n`);
 }
@@ -180,6 +181,7 @@ const all: readonly Mutant[] = [
   ...scoresMutants,
   ...outputMutants,
   ...tileMutants,
+  ...tileMapMutants,
   ...copyMutants,
   ...decodeMutants,
   ...tiledMutants,

@@ -19,6 +19,7 @@ const char* nameOf(Rule rule) {
                                           "bias of all heads",
                                           "mask",
                                           "key padding",
+                                          "mask of texts",
                                           "window",
                                           "softcap",
                                           "alibi",
@@ -52,6 +53,7 @@ int64_t Shape::pageSize() const {
 
 double Shape::flops() const {
   double pairs = double(queryLength * keyLength) / (causal ? 2 : 1) * double(batch);
+  if (rule == Rule::texts) pairs /= 8;
   if (rule == Rule::keyLengths) {
     pairs = 0;
     for (int64_t i = 0; i < batch; i++) pairs += double(queryLength * keysOf(i));
@@ -103,7 +105,7 @@ std::vector<Shape> rulesShapes(int64_t tokens) {
     const int64_t heads = width / dim;
     const bool key = dim == 128;
     add({"prefill", DType::float16, 4, heads, heads, length, length, dim, false, key},
-        {Rule::bias, Rule::sharedBias, Rule::mask, Rule::padding, Rule::softcap, Rule::alibi, Rule::sinks,
+        {Rule::bias, Rule::sharedBias, Rule::mask, Rule::padding, Rule::texts, Rule::softcap, Rule::alibi, Rule::sinks,
          Rule::keyLengths, Rule::lse, Rule::weights});
     add({"prefill", DType::float16, 4, heads, heads, length, length, dim, true, key},
         {Rule::window, Rule::softcap, Rule::alibi, Rule::groupedHeads});

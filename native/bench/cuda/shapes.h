@@ -13,6 +13,7 @@ enum class Rule {
   sharedBias,  // [queries, keys]
   mask,        // [heads, queries, keys], half of it true
   padding,     // a mask of [batch, 1, 1, keys], false behind each sequence's length
+  texts,       // a mask of [queries, keys] for all heads and sequences: eight texts, each of which sees its own keys
   window,      // an eighth of the keys
   softcap,
   alibi,

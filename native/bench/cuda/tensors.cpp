@@ -156,6 +156,11 @@ void Tensors::addRule() {
       for (int64_t i = 0; i < shape_.batch; i++) sequences_[size_t(i)].mask = {at<uint8_t>(masks, i * keys), 0, 0, 1};
       break;
     }
+    case Rule::texts: {
+      const View<const uint8_t> view = {at<uint8_t>(reserve(pairs, Content::texts)), 0, keys, 1};
+      for (Sequence& sequence : sequences_) sequence.mask = view;
+      break;
+    }
     case Rule::alibi: {
       const float* values = at<float>(reserve(floats, Content::slopes));
       for (Sequence& sequence : sequences_) sequence.alibiSlopes = values;
@@ -199,6 +204,11 @@ std::vector<uint8_t> Tensors::content(const Input& input) const {
     case Content::padding:
       for (int64_t i = 0; i < shape_.batch; i++)
         for (int64_t key = 0; key < shape_.keyLength; key++) bytes.push_back(key < shape_.keysOf(i));
+      return bytes;
+    case Content::texts:
+      for (int64_t query = 0; query < shape_.queryLength; query++)
+        for (int64_t key = 0; key < shape_.keyLength; key++)
+          bytes.push_back(8 * key / shape_.keyLength == 8 * query / shape_.queryLength);
       return bytes;
     case Content::int8:
     case Content::mask:

@@ -53,6 +53,8 @@ bool isThere(const Shape& shape, const Problem& problem) {
       return last.mask.headStride > 0 && last.mask.rowStride > 0;
     case Rule::padding:
       return last.mask && last.mask.headStride == 0 && last.mask.rowStride == 0;
+    case Rule::texts:
+      return last.mask && last.mask.headStride == 0 && last.mask.rowStride > 0;
     case Rule::window:
       return problem.windowLeft > 0;
     case Rule::softcap:

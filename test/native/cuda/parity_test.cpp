@@ -125,6 +125,14 @@ std::vector<Case> casesOf(DType dtype) {
       c.softcap = hides == Hides::headTexts ? 20 : 0, c.weights = hides == Hides::padding;
     });
   }
+  add("a mask of single keys", [&](Case& c) {
+    lengths(c, 130, 600);
+    c.mask = true, c.hides = Hides::single;
+  });
+  add("a mask of all but the last key", [&](Case& c) {
+    lengths(c, 40, 513);
+    c.mask = true, c.hides = Hides::allButLast, c.padding = 3;
+  });
   add("pages and a mask of texts", [&](Case& c) {
     lengths(c, 200, 600);
     c.pageSize = 16, c.heads = 2, c.mask = true, c.hides = Hides::texts, c.causal = true;

@@ -76,6 +76,19 @@ void checkFuture(DType dtype, int dims) {
   check(plan.workspaceBytes > other.workspaceBytes, "no map");
 }
 
+/// More than 32 tiles, whose bits take several words.
+void checkLong(DType dtype) {
+  Case about = caseOf(dtype, 64);
+  about.mask = true, about.hides = Hides::texts;
+  about.queryLengths = {600}, about.keyLengths = {4500};
+  const Tensors tensors(about);
+  const Plan plan = cuda::plan(testDevice(), tensors.problem());
+  check(plan.sequences[0].keyBlock * 32 < 4500, "no long one");
+  run(tensors, plan);
+  const std::string wrong = compare(tensors.problem());
+  check(wrong.empty(), wrong);
+}
+
 /// Short sequences take no further launch.
 void checkShort() {
   for (const bool isShort : {true, false}) {
@@ -113,6 +126,8 @@ void addTileMapTests(std::vector<Test>& tests) {
         add(std::string("visits under a bias of ") + name + ", " + about, [=] { checkVisits(type, size, kind, true); });
     }
   }
+  for (const DType dtype : {DType::float32, DType::float16})
+    add(std::string("texts of many tiles, ") + nameOf(dtype), [dtype = dtype] { checkLong(dtype); });
   if (isSimulator()) add("none of few tiles", [] { checkShort(); });
 }
 
