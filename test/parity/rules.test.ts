@@ -89,6 +89,25 @@ describe("masks and biases", () => {
     await check({ ...sizes, bias: spread, queries: [2, 1], layout: "bshd", pageSize: 16 });
   });
 
+  // Whole blocks of keys are hidden, and whole ones left.
+  test.each(dtypes)("of texts, %s", async (dtype) => {
+    const long: SomeSpec = {
+      dtype,
+      heads: 2,
+      kvHeads: 1,
+      queries: [90, 20],
+      keys: [640, 525],
+      headDim: 24,
+      texts: 130,
+    };
+    for (const mask of ["qk", "bhqk", "b11k"]) await check({ ...long, mask, lse: true });
+    await check({ ...long, bias: "hqk", biasDtype: dtype, spareKeys: 7, spareQueries: 3 });
+    await check({ ...long, mask: "qk", bias: "b11k", causal: true, window: { left: 300 }, sinks: true, strides: 3 });
+    await check({ ...long, mask: "b1qk", layout: "thd", weights: false, softcap: 5 });
+    await check({ ...long, mask: "qk", pageSize: 16, queries: [40, 90] });
+    await check({ ...long, mask: "hqk", weights: true, headDim: 70, alibi: "h" });
+  });
+
   test.each(dtypes.flatMap((dtype) => dtypes.map((biasDtype) => [biasDtype, dtype] as const)))(
     "a bias of %s for %s",
     async (biasDtype, dtype) => {

@@ -66,6 +66,7 @@ const options = fc.record({
   scale: sometimes(fc.constantFrom(0, 1, -0.3, 0.05)),
   softcap: sometimes(fc.constantFrom(0.5, 2, 30)),
   mask: sometimes(spread),
+  texts: sometimes(fc.constantFrom(7, 40, 130)),
   bias: sometimes(spread),
   biasDtype: sometimes(floats),
   alibi: sometimes(fc.constantFrom("h", "bh")),

@@ -226,7 +226,14 @@ function spreadShape(spread: Spread, sizes: SpreadSizes): number[] {
   return [...spread].map((letter) => (letter === "1" ? 1 : sizes[letter as keyof SpreadSizes]));
 }
 
-/** Bernoulli 0.7, and where rows differ one in eight of them is all false. */
+/** Whether element i of a mask or bias is of another text than its query's; texts lie along the diagonal. */
+function isOfOtherText(spec: Spec, shape: readonly number[], i: number): boolean {
+  const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
+  const [row, column] = [Math.floor(i / columns) % rows, i % columns];
+  return Math.floor(column / spec.texts) !== Math.floor((row * columns) / rows / spec.texts);
+}
+
+/** Bernoulli 0.7, and where rows differ one in eight of them is all false; with texts, Bernoulli 0.999 within. */
 function spreadMask(spec: Spec, spread: Spread, sizes: SpreadSizes): Spreaded {
   const shape = spreadShape(spread, sizes);
   const columns = shape.at(-1)!;
@@ -239,19 +246,21 @@ function spreadMask(spec: Spec, spread: Spread, sizes: SpreadSizes): Spreaded {
   const rowCount = columns === 0 ? 0 : random.length / columns;
   const rowLuck = numbers(spec, "mask rows", rowCount, "uniform");
   const values = random.map((luck, i) => {
+    if (spec.texts > 0) return luck < 0.999 && !isOfOtherText(spec, shape, i) ? 1 : 0;
     if (rowCount > 1 && rowLuck[Math.floor(i / columns)]! < 0.125) return 0;
     return luck < 0.7 ? 1 + Math.floor(luck * 300) : 0; // any number but 0 is true
   });
   return { values, shape };
 }
 
-/** N(0,1), one in eight of them -Infinity. */
+/** N(0,1), one in eight of them -Infinity; with texts, those of others. */
 function spreadBias(spec: Spec, spread: Spread, sizes: SpreadSizes): Spreaded {
   const shape = spreadShape(spread, sizes);
   const count = shape.reduce((a, b) => a * b, 1);
   const masked = numbers(spec, "bias mask", count, "uniform");
   const values = round(numbers(spec, "bias", count), spec.biasDtype);
-  return { values: values.map((value, i) => (masked[i]! < 0.125 ? -Infinity : value)), shape };
+  const isHidden = (i: number) => (spec.texts > 0 ? isOfOtherText(spec, shape, i) : masked[i]! < 0.125);
+  return { values: values.map((value, i) => (isHidden(i) ? -Infinity : value)), shape };
 }
 
 /** What one sequence sees of a mask or bias: [heads, queryLength, keyLength]. */

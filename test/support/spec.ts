@@ -40,6 +40,8 @@ export interface Spec {
   mask: Spread | undefined;
   bias: Spread | undefined;
   biasDtype: FloatDType;
+  /** Keys of a text: mask and bias hide all other texts than the query's (and hardly any key of its own); 0: no texts. */
+  texts: number;
   /** Slopes [heads] ("h") or [batch, heads] ("bh"). */
   alibi: "h" | "bh" | undefined;
   sinks: boolean;
@@ -75,6 +77,7 @@ export const defaults: Spec = {
   mask: undefined,
   bias: undefined,
   biasDtype: "float32",
+  texts: 0,
   alibi: undefined,
   sinks: false,
   lse: false,
