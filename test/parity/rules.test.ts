@@ -105,6 +105,8 @@ describe("masks and biases", () => {
     await check({ ...long, mask: "qk", bias: "b11k", causal: true, window: { left: 300 }, sinks: true, strides: 3 });
     await check({ ...long, mask: "b1qk", layout: "thd", weights: false, softcap: 5 });
     await check({ ...long, mask: "qk", pageSize: 16, queries: [40, 90] });
+    for (const mask of ["b11k", "hqk"]) await check({ ...long, mask, queries: [1, 3], keys: [1900, 700], texts: 700 });
+    await check({ ...long, bias: "b1qk", layout: "bshd", queries: [2, 1], causal: true });
     await check({ ...long, mask: "hqk", weights: true, headDim: 70, alibi: "h" });
   });
 

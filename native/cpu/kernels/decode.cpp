@@ -105,9 +105,10 @@ void forHeads(const Task& task, const View<const void>& view, int64_t pageStride
   });
 }
 
-/// Plans what to ask for during block [begin, end) of keys [.., last), in the order of its use: one row for each row
-/// that is scored or added, always the same number of rows ahead. Before the first block that many are asked for.
-void planAhead(const Task& task, int64_t begin, int64_t end, int64_t last, bool first, Ahead& ahead) {
+/// Plans what to ask for during a block of keys, in the order of its use: its values and the keys of the `next` one,
+/// one row for each row that is scored or added, always the same number of rows ahead. Before the first block that many
+/// are asked for.
+void planAhead(const Task& task, KeyRange block, KeyRange next, bool first, Ahead& ahead) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
   const auto addKeyRows = [&](int64_t from, int64_t to) {
@@ -115,13 +116,13 @@ void planAhead(const Task& task, int64_t begin, int64_t end, int64_t last, bool 
   };
   if (first) {
     ahead.count = ahead.current = 0;
-    addKeyRows(begin, end);
+    addKeyRows(block.begin, block.end);
   } else {
     dropAsked(ahead);
   }
-  addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, task.kvHead, task.kvHeads, begin,
-          end);
-  if (end < last) addKeyRows(end, least(end + task.plan->keyBlock, last));
+  addKeys(ahead, task, sequence.value, sequence.valuePageStride, problem.valueDim, task.kvHead, task.kvHeads,
+          block.begin, block.end);
+  addKeyRows(next.begin, next.end);
   if (first) {
     // Rows side by side are asked for key by key, and used a few keys of each head at a time: most of the fewer dims.
     const int64_t keys = keysTogether(task, least(problem.headDim, problem.valueDim));
@@ -175,6 +176,22 @@ void modifyScores(const Task& task, int64_t row, int64_t begin, int64_t count, f
   for (int64_t i = 0; i < count; i++) scores[i] = modifier[i] == -infinity ? -infinity : scores[i] + modifier[i];
 }
 
+/// Whether mask and bias leave a row some key of `block`.
+bool leavesSome(const Task& task, const RowOwner* owners, int64_t rows, KeyRange block, float* modifier) {
+  const View<const uint8_t>& mask = task.sequence->mask;
+  const View<const void>& bias = task.sequence->bias;
+  if (!mask && !bias) return true;
+  const bool sameForHeads = (!mask || mask.headStride == 0) && (!bias || bias.headStride == 0);
+  for (int64_t head = 0; head < (sameForHeads ? 1 : task.kvHeads); head++)
+    for (int64_t r = 0; r < rows; r++) {
+      if (sameForHeads && r > 0 && owners[r].query == owners[r - 1].query) continue;
+      const int64_t queryHead = owners[r].head + head * task.problem->groupSize();
+      if (modifierRow(*task.problem, *task.sequence, queryHead, owners[r].query, block.begin, block.end, 1, modifier))
+        return true;
+    }
+  return false;
+}
+
 }  // namespace
 
 int64_t decodeScratch(const Problem& problem, const SequencePlan& plan) {
@@ -218,11 +235,21 @@ void decode(const Task& task, float* base) {
     if (end > begin) firstKey = least(firstKey, begin), lastKey = most(lastKey, end);
   }
 
+  const auto keysOf = [&](int64_t block) -> KeyRange {
+    return {most(block, firstKey), least(block + keyBlock, lastKey)};
+  };
+  const auto blockFrom = [&](int64_t block) {  // the first one that is not hidden
+    while (block < lastKey && !leavesSome(task, owners, rows, keysOf(block), scratch.modifier)) block += keyBlock;
+    return block;
+  };
+
   Ahead ahead, nothing;
-  for (int64_t block = roundDown(firstKey, keyBlock); block < lastKey; block += keyBlock) {
+  const int64_t firstBlock = blockFrom(roundDown(firstKey, keyBlock));
+  for (int64_t block = firstBlock, next; block < lastKey; block = next) {
     if (isCancelled(task)) return;
-    const int64_t begin = most(block, firstKey), end = least(block + keyBlock, lastKey), count = end - begin;
-    planAhead(task, begin, end, lastKey, begin == firstKey, ahead);
+    next = blockFrom(block + keyBlock);
+    const int64_t begin = keysOf(block).begin, end = keysOf(block).end, count = end - begin;
+    planAhead(task, {begin, end}, keysOf(next), block == firstBlock, ahead);
     forHeads(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
              [&](int64_t head, Rows keys, DType type, int64_t first, int64_t number) {
                forGroups([&](int64_t group, int64_t computed) {

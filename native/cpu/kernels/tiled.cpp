@@ -105,22 +105,69 @@ bool modifiedAlike(const Panel& panel, int64_t lane) {
          (!sequence.mask || sameRow(sequence.mask));
 }
 
-/// Whether a mask allows every row of the panel all that it sees of keys [begin, end).
-bool allowsAll(const Panel& panel, int64_t begin, int64_t end) {
+/// Calls use(elements, count, stride) for what rows of the panel see of keys [begin, end) in a mask or bias, once for
+/// those that are modified alike, until it returns false.
+template <class View, class Use>
+void forSeen(const Panel& panel, View Sequence::*which, int64_t elementBytes, int64_t begin, int64_t end, Use use) {
   for (int64_t lane = 0; lane < panel.rows; lane++) {
     if (lane > 0 && modifiedAlike(panel, lane)) continue;
     const RowOwner& owner = panel.owner[lane];
-    const auto& mask = owner.sequence->mask;
-    const uint8_t* row = mask.data + owner.head * mask.headStride + owner.query * mask.rowStride;
-    const int64_t from = most(begin, panel.begin[lane]), to = least(end, panel.end[lane]);
-    int all = 1;
-    if (mask.columnStride == 1)
-      for (int64_t key = from; key < to; key++) all &= row[key] != 0;
-    else
-      for (int64_t key = from; key < to; key++) all &= row[key * mask.columnStride] != 0;
-    if (!all) return false;
+    const View& view = owner.sequence->*which;
+    const int64_t from = most(begin, panel.begin[lane]), count = least(end, panel.end[lane]) - from;
+    const int64_t at = owner.head * view.headStride + owner.query * view.rowStride + from * view.columnStride;
+    if (count > 0 && !use((const char*)view.data + at * elementBytes, count, view.columnStride)) return;
   }
-  return true;
+}
+
+/// Whether any of `count` elements is another than `element`.
+template <class Element>
+bool anyOther(const char* data, int64_t count, int64_t stride, Element element) {
+  const auto* elements = (const Element*)data;
+  Element differences = 0;
+  if (stride == 1)
+    for (int64_t i = 0; i < count; i++) differences |= elements[i] ^ element;
+  else
+    for (int64_t i = 0; i < count; i++) differences |= elements[i * stride] ^ element;
+  return differences != 0;
+}
+
+bool anyZero(const char* data, int64_t count, int64_t stride) {
+  const auto* bytes = (const uint8_t*)data;
+  int any = 0;
+  if (stride == 1)
+    for (int64_t i = 0; i < count; i++) any |= bytes[i] == 0;
+  else
+    for (int64_t i = 0; i < count; i++) any |= bytes[i * stride] == 0;
+  return any != 0;
+}
+
+/// What mask and bias leave of what the panel's rows see of keys.
+struct Left {
+  bool some;  // nothing is left if either hides all
+  bool all;   // by the mask
+};
+Left leftOf(const Task& task, const Panel& panel, int64_t begin, int64_t end) {
+  Left left{true, true};
+  if (task.sequence->mask) {
+    left.some = false;
+    forSeen(panel, &Sequence::mask, 1, begin, end, [&](const char* bytes, int64_t count, int64_t stride) {
+      left.some = left.some || anyOther<uint8_t>(bytes, count, stride, 0);
+      left.all = left.all && !anyZero(bytes, count, stride);
+      return left.all || !left.some;
+    });
+  }
+  if (task.sequence->bias && left.some) {
+    const DType type = task.problem->biasDtype;
+    left.some = false;
+    forSeen(panel, &Sequence::bias, byteSize(type), begin, end, [&](const char* data, int64_t count, int64_t stride) {
+      if (type == DType::float32)
+        left.some = anyOther<uint32_t>(data, count, stride, 0xff800000);  // -inf
+      else
+        left.some = anyOther<uint16_t>(data, count, stride, type == DType::float16 ? 0xfc00 : 0xff80);
+      return !left.some;
+    });
+  }
+  return left;
 }
 
 /// Whether what modifies scores is a bias of float32, neighbouring keys side by side: rows that see all may be read
@@ -293,11 +340,13 @@ void walkKeys(const Task& task, const Scratch& scratch, int64_t panelCount) {
       Panel& panel = scratch.panels[p];
       const int64_t from = most(panel.keyBegin, begin), to = least(panel.keyEnd, end);
       if (from >= to) continue;
+      const Left left = leftOf(task, panel, from, to);
+      if (!left.some) continue;
       packQueries(task, scratch, panel);
 
       const bool everyRow = from >= panel.innerBegin && to <= panel.innerEnd && to % tileRows == 0;
       block.modifier = nullptr;
-      const bool modified = hasModifiers(sequence) && !block.alibi && !(block.maskAlone && allowsAll(panel, from, to));
+      const bool modified = hasModifiers(sequence) && !block.alibi && !(block.maskAlone && left.all);
       if (modified || (problem.softcap > 0 && !everyRow)) {
         if (!packModifier(task, scratch, panel, from, to, scratch.modifier)) continue;
         block.modifier = scratch.modifier - (from - begin) * panel.width;
