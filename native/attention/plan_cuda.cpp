@@ -256,7 +256,9 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
     const int64_t merged = int64_t(pieces.merged.size()), others = problem.sequenceCount - merged;
     plan.workspaceBytes += sm90WorkspaceBytes(sm90Sequences(plan)) + piecesBytes(pieces);
     plan.workspaceBytes += tiledTableBytes(others + int64_t(pieces.tiled.size()));
-    plan.workspaceBytes += tileMapBytes(problem, plan, pieces);
+    const TileMapWork maps = tileMapWork(problem, plan, pieces);
+    plan.workspaceBytes += maps.bytes;
+    plan.tasks += maps.tasks;
   } else {
     plan.workspaceBytes += standardTableBytes(problem.sequenceCount);
   }

@@ -53,8 +53,11 @@ int64_t sm90Sequences(const Plan& plan);
 bool sm90TasksDiffer(const Problem& problem, const Plan& plan);
 
 int64_t tiledTableBytes(int64_t sequenceCount);
-/// Workspace bytes of the tiled kernels' maps of masks and biases.
-int64_t tileMapBytes(const Problem& problem, const Plan& plan, const Pieces& pieces);
+/// The tiled kernels' maps of masks and biases: their thread blocks and workspace bytes.
+struct TileMapWork {
+  int64_t tasks, bytes;
+};
+TileMapWork tileMapWork(const Problem& problem, const Plan& plan, const Pieces& pieces);
 
 /// The decode kernels' work on one sequence. A task is a thread block.
 struct DecodeWork {

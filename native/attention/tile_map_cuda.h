@@ -7,8 +7,8 @@ namespace fovea::cuda {
 
 /// A launch before the tiled kernels' reads masks and biases once, and keeps two bits for each row tile and key tile:
 /// whether some pair is left, and whether the mask hides none. Tiles of which nothing is left are not visited then.
-/// Where all heads, or all queries, have the same mask and bias, they share their bits: so the map takes at most 2 bits
-/// of 16 x 64 bytes that it is made from.
+/// Where all heads, or all queries, have the same mask and bias, they share their bits; sequences do that look at the
+/// same ones likewise. So it takes little beside a mask's bytes.
 struct TileMap {
   int64_t heads = 0, rowTiles = 0;  // 1: alike for all
   int64_t words = 0;                // of 32 bits, one for each key tile
@@ -60,5 +60,42 @@ inline TileMap tileMapOf(const Problem& problem, const Sequence& sequence, Kerne
   const Problem packed = packedProblem(problem);
   return tileMapOf(packed, sequence, sm90TileGrid(packed, sm90Shape(problem, true)));
 }
+
+/// Where the maps of a call lie, one after the other.
+class TileMapPlaces {
+ public:
+  struct Place {
+    TileMap map;
+    int64_t offset = 0;
+    int64_t tasks = 0;  // 0: the map of the sequence before, which looks at the same
+  };
+  Place add(const Problem& problem, const Sequence& sequence, Kernel kernel) {
+    const bool shares = before_ && kernel == kernel_ && looksAtTheSame(*before_, sequence);
+    before_ = &sequence, kernel_ = kernel;
+    if (shares) {
+      place_.tasks = 0;
+      return place_;
+    }
+    place_.map = tileMapOf(problem, sequence, kernel);
+    place_.offset = bytes, place_.tasks = place_.map.tasks();
+    bytes += place_.map.bytes(), tasks += place_.tasks;
+    return place_;
+  }
+  int64_t bytes = 0, tasks = 0;
+
+ private:
+  static bool looksAtTheSame(const Sequence& a, const Sequence& b) {
+    const auto same = [](const auto& x, const auto& y) {
+      return x.data == y.data && x.headStride == y.headStride && x.rowStride == y.rowStride &&
+             x.columnStride == y.columnStride;
+    };
+    return same(a.mask, b.mask) && same(a.bias, b.bias) && a.queryLength == b.queryLength &&
+           a.keyLength == b.keyLength && a.queryOffset == b.queryOffset;
+  }
+
+  const Sequence* before_ = nullptr;
+  Kernel kernel_ = Kernel::cudaTiled;
+  Place place_;
+};
 
 }  // namespace fovea::cuda

@@ -56,7 +56,7 @@ bool sm90TasksDiffer(const Problem& problem, const Plan& plan) {
     if (plan.sequences[size_t(i)].kernel != Kernel::cudaTiledSm90) continue;
     if (problem.causal || problem.windowLeft >= 0 || problem.windowRight >= 0) return true;
     const Sequence& sequence = problem.sequences[i];
-    if (sequence.mask || sequence.bias) return true;  // which may hide tiles
+    if (tileMapOf(problem, sequence, Kernel::cudaTiledSm90).words > 0) return true;  // it may hide tiles
     const int64_t keys = sequence.keyLength;
     if (first < 0) first = keys;
     if (keys != first) return true;
@@ -78,13 +78,12 @@ Problem openProblem(const Problem& problem) {
 
 int64_t tiledTableBytes(int64_t sequenceCount) { return roundUp(sequenceCount * tiledEntryBytes, workspaceAlignment); }
 
-int64_t tileMapBytes(const Problem& problem, const Plan& plan, const Pieces& pieces) {
-  int64_t bytes = 0;
+TileMapWork tileMapWork(const Problem& problem, const Plan& plan, const Pieces& pieces) {
+  TileMapPlaces places;
   for (size_t i = 0; i < plan.sequences.size(); i++)
-    if (!isMerged(plan.sequences[i]))
-      bytes += tileMapOf(problem, problem.sequences[i], plan.sequences[i].kernel).bytes();
-  for (const Piece& piece : pieces.tiled) bytes += tileMapOf(problem, piece.sequence, Kernel::cudaTiled).bytes();
-  return roundUp(bytes, workspaceAlignment);
+    if (!isMerged(plan.sequences[i])) places.add(problem, problem.sequences[i], plan.sequences[i].kernel);
+  for (const Piece& piece : pieces.tiled) places.add(problem, piece.sequence, Kernel::cudaTiled);
+  return {places.tasks, roundUp(places.bytes, workspaceAlignment)};
 }
 
 DecodeWork decodeWork(const Problem& problem, const Sequence& sequence) {

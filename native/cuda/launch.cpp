@@ -98,8 +98,8 @@ void addShared(Launches& launches, const Problem& problem, const Pieces& pieces,
     call.add(piece.sequence, {Kernel::cudaTiled}, target);
   }
   launches.tables.add(owners, memory.owners);
-  addTiled(launches, call.problem, call.plan, call.targets, memory.shared, 0,
-           0);  // which have no masks, and nobody wants their weights
+  // Without maps, and nobody wants weights of segments.
+  addTiled(launches, call.problem, call.plan, call.targets, memory.shared, 0, 0);
 }
 
 }  // namespace
@@ -151,7 +151,7 @@ void launch(Device& device, CUstream stream, const Problem& problem, const Plan&
   const int64_t whole = problem.sequenceCount - int64_t(pieces.merged.size());  // that write their outputs themselves
   const int64_t tiledBytes =
       tiledTableBytes(whole + int64_t(pieces.tiled.size())) + sm90WorkspaceBytes(sm90Sequences(plan));
-  const PieceMemory memory(pieces, tiledBytes, tileMapBytes(problem, plan, pieces), workspace);
+  const PieceMemory memory(pieces, tiledBytes, tileMapWork(problem, plan, pieces).bytes, workspace);
   Launches launches(device, stream);
   addDecode(launches, problem, pieces, memory);
   addDecodeSm90(launches, problem, pieces, memory);

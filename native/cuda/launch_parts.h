@@ -59,7 +59,8 @@ struct TiledTarget {
   bool queryAligned = true;
 };
 
-/// `targets`: of each sequence. `tileMaps`: 0 where no sequence has a mask or bias.
+/// `targets`: of each sequence. `tileMaps`: 0 where masks and biases are looked at without maps, as in segments, whose
+/// rows may be several sequences'.
 void loadTiled(Device& device, const Problem& problem, const Plan& plan);
 void addTiled(Launches& launches, const Problem& problem, const Plan& plan, const std::vector<TiledTarget>& targets,
               CUdeviceptr tables, CUdeviceptr tileMaps, CUdeviceptr weightRows);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "kernels/tiled.h"
@@ -43,6 +44,7 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
   TiledTable table;
   table.entries.reserve(size_t(problem.sequenceCount));
   std::vector<TiledSequence> others;
+  TileMapPlaces places;
   const Sm90Shape sm90 = sm90Shape(problem, hasRules(problem));
   const int groups = packedProblem(problem).kvHeads / problem.kvHeads;
   for (int64_t i = 0; i < problem.sequenceCount; i++) {
@@ -70,10 +72,13 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
     entry.owners = devicePointer<const RowOwner>(target.owners);
     if (sequence.weights) entry.rows = devicePointer<float2>(weightRows);
     weightRows += CUdeviceptr(work.rowBytes);
-    const TileMap map = tileMapOf(problem, sequence, onSm90 ? Kernel::cudaTiledSm90 : Kernel::cudaTiled);
-    if (map.words > 0) entry.tileMap = devicePointer<uint32_t>(tileMaps);
-    entry.mapHeads = int32_t(map.heads), entry.mapRowTiles = int32_t(map.rowTiles), entry.mapWords = int32_t(map.words);
-    tileMaps += CUdeviceptr(map.bytes());
+    if (tileMaps != 0) {
+      const auto [map, offset, tasks] = places.add(problem, sequence, plan.sequences[size_t(i)].kernel);
+      if (map.words > 0) entry.tileMap = devicePointer<uint32_t>(tileMaps + CUdeviceptr(offset));
+      entry.mapHeads = int32_t(map.heads), entry.mapRowTiles = int32_t(map.rowTiles);
+      entry.mapWords = int32_t(map.words);
+      entry.firstMapTask = int32_t(tasks);  // how many, until all are in order
+    }
     (onSm90 ? table.entries : others).push_back(entry);
   }
   // The longest tasks first, so that none of them begins when all others are done. Nothing else depends on the order.
@@ -89,8 +94,7 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
     int64_t& mapTasks = onSm90 ? table.sm90MapTasks : table.mapTasks;
     entry.firstTask = tasks;
     entry.firstWeightTask = table.weightTasks;
-    entry.firstMapTask = int32_t(mapTasks);
-    mapTasks += TileMap{entry.mapHeads, entry.mapRowTiles, entry.mapWords}.tasks();
+    mapTasks += std::exchange(entry.firstMapTask, int32_t(mapTasks));
     tasks += int64_t{entry.rowTiles} * problem.kvHeads * (onSm90 ? groups : entry.splits);
     table.weightTasks += int64_t{entry.weightRowTiles} * entry.weightKeyTiles * problem.kvHeads;
   }

@@ -253,7 +253,8 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   __syncthreads();  // the query is there
 
   const KeyRange seen = keysOfEveryRow(arguments, sequence, 0, rowCount);
-  const int plainBegin = int(seen.begin), plainEnd = isModified(arguments, sequence) || sequence.mask ? -1 : int(seen.end) - keys;
+  const bool isPlain = !isModified(arguments, sequence) && !sequence.mask;
+  const int plainBegin = int(seen.begin), plainEnd = isPlain ? int(seen.end) - keys : -1;
   typename Products::Output output;
   RowStates<Scores::rowsPerThread> states;
   clear(output);

@@ -144,8 +144,9 @@ FOVEA_DEVICE void consume(const DecodeSm90Arguments& arguments, const DecodeSm90
       }
       float unit = arguments.scale * log2e;
       if (key < plainBegin || key > plainEnd)
-        unit = applyRules(arguments, sequence, {block.kvHead, firstRow, key}, scores, [&] { return bool(sequence.mask); },
-                          [&](int row) { return rowKeys[row]; });
+        unit = applyRules(
+            arguments, sequence, {block.kvHead, firstRow, key}, scores, [&] { return bool(sequence.mask); },
+            [&](int row) { return rowKeys[row]; });
       softmaxStep(scores, states, output, unit);
       round(probabilities, scores);
       place.waitFilled(shared.values);

@@ -162,18 +162,18 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   }
 
   const auto tileFrom = [&](int tile) { return shared.left.from(tile, shared.endTile); };
-  int next = 2 * shared.firstTile;  // to be copied: even, a tile's keys; odd, its values
-  const auto load = [&](int place) {  // past the last: nothing, but a group to count
-    if (next / 2 < shared.endTile) {
-      shared.ring.template load<tiledThreads>(place, shared.sources[next % 2], next / 2 * keys, shared.keyLength,
-                                              next % 2 == 0 ? problem.headDim : problem.valueDim);
-      next = next % 2 == 0 ? next + 1 : 2 * tileFrom(next / 2 + 1);
+  int next = shared.firstTile;  // to be copied, keys before values
+  const auto load = [&](bool values, int place) {  // past the last: nothing, but a group to count
+    if (next < shared.endTile) {
+      shared.ring.template load<tiledThreads>(place, shared.sources[values], next * keys, shared.keyLength,
+                                              values ? problem.valueDim : problem.headDim);
+      if (values) next = tileFrom(next + 1);
     }
     ptx::commitCopies();
   };
   loadQuery<Element>(arguments, entry, shared, rowCount);
 #pragma unroll 1
-  for (int i = 0; i < stages - 1; i++) load(i);
+  for (int i = 0; i < stages - 1; i++) load(i % 2 == 1, i);
 
   const int warpRow = warpIndex() * shape.warpRows();
   const bool hasRows = shared.firstRow + warpRow < rowCount;
@@ -191,14 +191,15 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   clear(states);
 
   int place = 0;
-  const auto nextTile = [&] {  // waits for the tile at `place`, which every warp may read then, and begins a later one
+  // Waits for the tile at `place`, which every warp may read then, and begins the one `stages - 1` later.
+  const auto nextTile = [&](bool values) {
     ptx::waitCopies<stages - 2>();
     __syncthreads();  // and nobody reads the tile before it any more
-    load(place == 0 ? stages - 1 : place - 1);
+    load((values + stages - 1) % 2 == 1, place == 0 ? stages - 1 : place - 1);
   };
 #pragma unroll 1
   for (int tile = shared.firstTile; tile < shared.endTile; tile = tileFrom(tile + 1)) {
-    nextTile();
+    nextTile(false);
     const auto& keyTile = shared.ring.template keysAt<tiledThreads>(place, problem.headDim);
     if (hasRows) {
       typename Products<Element, shape.rowGroups, keys>::Tile products;
@@ -212,7 +213,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
       shared.ring.scale(scores, place);
       const int key = tile * keys;
       float unit = arguments.scale * log2e;
-      const auto isMasked = [&] { return shared.left.isMasked(ptx::anew(tile)); };
+      const auto isMasked = [&] { return shared.left.isMasked(ptx::anew(tile)); };  // looked up again, not kept
       if (const int2 plain = shared.plainKeys[warpIndex()]; key < plain.x || key > plain.y || isMasked())
         unit = applyRules(arguments, sequence, {shared.kvHead, shared.firstRow + warpRow, key, entry.owners}, scores,
                           isMasked);
@@ -220,7 +221,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
       round(probabilities, scores);
     }
     place = place == stages - 1 ? 0 : place + 1;
-    nextTile();
+    nextTile(true);
     const auto& valueTile = shared.ring.template valuesAt<tiledThreads>(place, problem.valueDim);
     if (hasRows) multiplyProbabilities(output, probabilities, valueTile, problem.valueDim);
     place = place == stages - 1 ? 0 : place + 1;

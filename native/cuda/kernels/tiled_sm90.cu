@@ -89,7 +89,10 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
     const RingPlace<1> queryPlace{count};
     const Work work = workOf<shape, ruled>(arguments, task);
     workPlace.waitEmptied(shared.works);
-    shared.work[workPlace.stage()] = work;
+    if (ruled)
+      shared.work[workPlace.stage()] = work;
+    else
+      static_cast<WorkTiles&>(shared.work[workPlace.stage()]) = work;
     ptx::arrive(workPlace.filled(shared.works));
     if (work.entry < 0) return;
 
@@ -129,9 +132,10 @@ FOVEA_DEVICE void produce(const TiledSm90Arguments& arguments, Sm90Shared<shape>
     for (int i = 0; i <= work.tiles; i++) {
       const RingPlace<shape.stages> valuePlace{place.count - 1};
       if (i < work.tiles) {
-        if (ruled) tile = work.left.from(tile, 1 << 30);
+        if (ruled) tile = work.left.from(tile, 1 << 30);  // one is left
+        const LoadedTile loaded{tile, ruled && work.left.isMasked(tile)};
         place.waitEmptied(shared.keys);
-        if (ruled) shared.loaded[place.stage()] = {tile, work.left.isMasked(tile)};
+        if (ruled) shared.loaded[place.stage()] = loaded;
         load(shared.keys, shared.key, maps.key, place, tile);
         place.count++;
       }

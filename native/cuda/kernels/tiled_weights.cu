@@ -109,7 +109,8 @@ FOVEA_DEVICE void tiledWeights(const TiledArguments& arguments) {
     ptx::waitCopies<0>();
   }
   auto& scores = total(products);
-  const float unit = hasWork ? applyRules(arguments, sequence, place, scores, [&] { return bool(sequence.mask); }) : 1.f;
+  const auto isMasked = [&] { return bool(sequence.mask); };
+  const float unit = hasWork ? applyRules(arguments, sequence, place, scores, isMasked) : 1.f;
   writeWeights(arguments, entry, place, unit, hasWork, scores);
 }
 

@@ -133,6 +133,14 @@ std::vector<Case> casesOf(DType dtype) {
     lengths(c, 40, 513);
     c.mask = true, c.hides = Hides::allButLast, c.padding = 3;
   });
+  add("a mask of texts on a prefix that is not shared", [&](Case& c) {
+    c.queryLengths = {40, 30}, c.keyLengths = {900, 800};
+    c.pageSize = 16, c.sharedKeys = 640, c.heads = 2, c.mask = true, c.hides = Hides::texts;
+  });
+  add("sequences of one length under masks of texts", [&](Case& c) {
+    c.queryLengths = {70, 70, 70}, c.keyLengths = {600, 600, 600};
+    c.mask = true, c.hides = Hides::headTexts, c.heads = 2;
+  });
   add("pages and a mask of texts", [&](Case& c) {
     lengths(c, 200, 600);
     c.pageSize = 16, c.heads = 2, c.mask = true, c.hides = Hides::texts, c.causal = true;
