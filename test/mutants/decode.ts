@@ -129,8 +129,8 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...decode,
     name: "decode: the last slices are not masked",
-    find: "int(seen.end) - keys;\n  typename",
-    replace: "int(seen.end);\n  typename",
+    find: "isPlain ? int(seen.end) - keys : -1;",
+    replace: "isPlain ? int(seen.end) : -1;",
     tests: ["decode: float16 513 keys"],
     caughtBy: ["numbers"],
   },
