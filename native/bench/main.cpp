@@ -201,8 +201,10 @@ void rules(int threads, double seconds, const std::string& wanted) {
   const size_t floats = size_t(heads * length * shape.dim);
   const Buffer query = randomBuffer(floats), key = randomBuffer(floats), value = randomBuffer(floats),
                output = randomBuffer(floats), bias = randomBuffer(size_t(heads * length * length));
-  std::vector<uint8_t> mask(size_t(length * length)), padding(size_t(length), 1);
+  std::vector<uint8_t> mask(size_t(length * length)), texts(mask.size()), padding(size_t(length), 1);
   for (size_t i = 0; i < mask.size(); i++) mask[i] = bias.data[i] < 1;  // about a sixth is hidden
+  for (int64_t i = 0; i < length * length; i++)                         // four, each of which sees its own keys
+    texts[size_t(i)] = i / length * 4 / length == i % length * 4 / length;
   std::fill(padding.end() - 100, padding.end(), uint8_t{0});
   const std::vector<float> slopes(size_t(heads), 0.1f);
 
@@ -225,6 +227,12 @@ void rules(int threads, double seconds, const std::string& wanted) {
       {"mask",
        [&](Problem&, Sequence& sequence) {
          sequence.mask = {mask.data(), 0, length, 1};
+       },
+       {},
+       {}},
+      {"mask of texts",
+       [&](Problem&, Sequence& sequence) {
+         sequence.mask = {texts.data(), 0, length, 1};
        },
        {},
        {}},
