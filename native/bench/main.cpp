@@ -203,8 +203,8 @@ void rules(int threads, double seconds, const std::string& wanted) {
                output = randomBuffer(floats), bias = randomBuffer(size_t(heads * length * length));
   std::vector<uint8_t> mask(size_t(length * length)), texts(mask.size()), padding(size_t(length), 1);
   for (size_t i = 0; i < mask.size(); i++) mask[i] = bias.data[i] < 1;  // about a sixth is hidden
-  for (int64_t i = 0; i < length * length; i++)                         // four, each of which sees its own keys
-    texts[size_t(i)] = i / length * 4 / length == i % length * 4 / length;
+  // Four texts, each of which sees its own keys.
+  for (int64_t i = 0; i < length * length; i++) texts[size_t(i)] = i / length * 4 / length == i % length * 4 / length;
   std::fill(padding.end() - 100, padding.end(), uint8_t{0});
   const std::vector<float> slopes(size_t(heads), 0.1f);
 

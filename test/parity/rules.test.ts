@@ -103,7 +103,7 @@ describe("masks and biases", () => {
     for (const mask of ["qk", "bhqk", "b11k"]) await check({ ...long, mask, lse: true });
     await check({ ...long, bias: "hqk", biasDtype: dtype, spareKeys: 7, spareQueries: 3 });
     await check({ ...long, mask: "qk", bias: "b11k", causal: true, window: { left: 300 }, sinks: true, strides: 3 });
-    await check({ ...long, mask: "b1qk", layout: "thd", weights: false, softcap: 5 });
+    await check({ ...long, mask: "b1qk", layout: "thd", softcap: 5 });
     await check({ ...long, mask: "qk", pageSize: 16, queries: [40, 90] });
     for (const mask of ["b11k", "hqk"]) await check({ ...long, mask, queries: [1, 3], keys: [1900, 700], texts: 700 });
     await check({ ...long, bias: "b1qk", layout: "bshd", queries: [2, 1], causal: true });
