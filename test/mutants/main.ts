@@ -17,6 +17,7 @@ import { decodeSm90Mutants } from "./decode-sm90.js";
 import { farMutants } from "./far.js";
 import { hopperMutants } from "./hopper.js";
 import { float32Mutants } from "./float32.js";
+import { leftKeysMutants } from "./left-keys.js";
 import type { Mutant } from "./mutant.js";
 import { outputMutants } from "./output.js";
 import { pagesMutants } from "./pages.js";
@@ -182,6 +183,7 @@ const all: readonly Mutant[] = [
   ...outputMutants,
   ...tileMutants,
   ...tileMapMutants,
+  ...leftKeysMutants,
   ...copyMutants,
   ...decodeMutants,
   ...tiledMutants,

@@ -18,6 +18,7 @@
 // half the bytes of memory, for 64 cycles more of reading and writing shared memory and some 550 instructions of a warp.
 #pragma once
 #include "decode.h"
+#include "left_keys.cuh"
 #include "softmax.cuh"
 #include "tiled_rules.cuh"
 
@@ -128,7 +129,8 @@ struct DecodeProducts<float, shape, rows> {
   }
 };
 
-/// A thread block's place, and the keys of its split that some row sees.
+/// A thread block's place, and the keys of its split that some row sees; without those at the ends that mask or bias hide
+/// from all.
 struct DecodePlace {
   int kvHead, split;
   int begin, end;
@@ -138,9 +140,11 @@ struct DecodePlace {
 FOVEA_DEVICE DecodePlace placeOf(const Problem& problem, const DecodeSequence& entry) {
   const int task = static_cast<int>(blockIdx.x - entry.firstTask), split = task / problem.kvHeads;
   const KeyRange seen = visibleKeysOfRows(problem, entry.sequence, 0, entry.sequence.queryLength - 1);
+  const int kvHead = task - split * problem.kvHeads;
   const int begin = (entry.firstSplit + split) * entry.splitKeys;
-  return {task - split * problem.kvHeads, split, max(begin, int(seen.begin)),
-          int(min(int64_t{begin} + entry.splitKeys, seen.end))};
+  KeySpan keys{max(begin, int(seen.begin)), int(min(int64_t{begin} + entry.splitKeys, seen.end))};
+  if (entry.sequence.mask || entry.sequence.bias) keys = leftKeys(problem, entry.sequence, kvHead, keys);
+  return {kvHead, split, keys.begin, keys.end};
 }
 
 /// Adds what the warps have, relative to the highest of their references, and writes it as results of the split.

@@ -8,17 +8,12 @@
 // Floor: a mask's bytes once / bandwidth of device memory, where tiles are hidden or left whole; the tiled kernel need
 // not read those again. 16k x 16k bytes are 0.08 ms of an H100's 3.35 TB/s, beside some 3.7 ms that attention of 16
 // heads of 128 dims takes without a mask.
+#include "pairs.cuh"
 #include "scores.cuh"
 #include "sequences.cuh"
 #include "tile_map.cuh"
 
 namespace fovea::cuda {
-
-/// Queries, heads and keys, [first, first + count) each, whose pairs are a tile. One stands for all that are alike.
-struct TilePairs {
-  int64_t query, head, key;
-  int queries, heads, keys;
-};
 
 /// The bits of look(row, key), or'ed, until they are `all`: rows are the tile's queries and heads, `step` keys looked at
 /// together.
@@ -38,23 +33,6 @@ FOVEA_DEVICE uint32_t lookAt(const TilePairs& tile, uint32_t all, Look look) {
     if (__reduce_or_sync(0xffffffff, found) == all) return all;
   }
   return __reduce_or_sync(0xffffffff, found);
-}
-
-/// Only the first of queries, or of heads, that have the same elements.
-template <class Element>
-FOVEA_DEVICE TilePairs distinctPairs(TilePairs tile, const View<const Element>& view) {
-  if (view.rowStride == 0) tile.queries = 1;
-  if (view.headStride == 0) tile.heads = 1;
-  return tile;
-}
-
-/// Where row `row` of a tile, a query and a head, has key `key`.
-template <class Element>
-FOVEA_DEVICE const Element* elementsAt(const View<const Element>& view, const TilePairs& tile, Divisor heads, int row,
-                                       int key) {
-  const Divisor::Quotient at = heads.divide(row);
-  return view.data + (tile.head + at.remainder) * view.headStride + (tile.query + at.quotient) * view.rowStride +
-         (tile.key + key) * view.columnStride;
 }
 
 constexpr uint32_t someLeft = 1, someHidden = 2;

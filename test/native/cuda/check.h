@@ -37,6 +37,7 @@ void addBackendTests(std::vector<Test>& tests);
 /// Tests of how tables of sequences get to the device.
 void addTableTests(std::vector<Test>& tests);
 void addTileMapTests(std::vector<Test>& tests);
+void addLeftKeysTests(std::vector<Test>& tests);
 /// Tests of CUDA graphs, captured from launches.
 void addGraphTests(std::vector<Test>& tests);
 void addCopyTests(std::vector<Test>& tests);

@@ -39,6 +39,7 @@ std::vector<Test> allTests() {
   addFarTests(tests);
   addTableTests(tests);
   addTileMapTests(tests);
+  addLeftKeysTests(tests);
   addGraphTests(tests);
   addSimulatorTests(tests);
   addCounterTests(tests);
