@@ -25,8 +25,8 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...decode,
     name: "decode: the last slice is left out",
-    find: "(place.end + keys - 1) / keys - firstSlice",
-    replace: "place.end / keys - firstSlice",
+    find: "(place.keys.end + keys - 1) / keys - firstSlice",
+    replace: "place.keys.end / keys - firstSlice",
     tests: ["decode: float16 513 keys"],
     caughtBy: ["numbers"],
   },
@@ -121,8 +121,8 @@ export const decodeMutants: readonly Mutant[] = [
   {
     ...decode,
     name: "decode: a split goes on to the last key",
-    find: "int(min(int64_t{begin} + entry.splitKeys, seen.end))};",
-    replace: "int(seen.end)};",
+    find: "int(min(int64_t{begin} + entry.splitKeys, seen.end))}};",
+    replace: "int(seen.end)}};",
     tests: ["decode: float16 513 keys"],
     caughtBy: ["numbers"],
   },

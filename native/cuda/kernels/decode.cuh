@@ -31,6 +31,7 @@ struct DecodeShared {
   Ring ring[decodeWarps];
   // What all threads know.
   typename Ring::Source sources[2];  // keys, values
+  KeySpan left;
   float references[decodeWarps][decodeRows], totals[decodeWarps][decodeRows];
 };
 
@@ -129,22 +130,19 @@ struct DecodeProducts<float, shape, rows> {
   }
 };
 
-/// A thread block's place, and the keys of its split that some row sees; without those at the ends that mask or bias hide
-/// from all.
+/// A thread block's place, and the keys of its split that some row sees.
 struct DecodePlace {
   int kvHead, split;
-  int begin, end;
+  KeySpan keys;
 };
 
 /// Heads first, then splits: heads of neighbouring thread blocks often share pages.
 FOVEA_DEVICE DecodePlace placeOf(const Problem& problem, const DecodeSequence& entry) {
   const int task = static_cast<int>(blockIdx.x - entry.firstTask), split = task / problem.kvHeads;
   const KeyRange seen = visibleKeysOfRows(problem, entry.sequence, 0, entry.sequence.queryLength - 1);
-  const int kvHead = task - split * problem.kvHeads;
   const int begin = (entry.firstSplit + split) * entry.splitKeys;
-  KeySpan keys{max(begin, int(seen.begin)), int(min(int64_t{begin} + entry.splitKeys, seen.end))};
-  if (entry.sequence.mask || entry.sequence.bias) keys = leftKeys(problem, entry.sequence, kvHead, keys);
-  return {kvHead, split, keys.begin, keys.end};
+  return {task - split * problem.kvHeads, split,
+          {max(begin, int(seen.begin)), int(min(int64_t{begin} + entry.splitKeys, seen.end))}};
 }
 
 /// Adds what the warps have, relative to the highest of their references, and writes it as results of the split.
@@ -227,12 +225,15 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   const Sequence& sequence = entry.sequence;
   const int rowCount = int(sequence.queryLength) * problem.groupSize(), warp = warpIndex();
   const int keyLength = int(sequence.keyLength);
-  const DecodePlace place = placeOf(problem, entry);
+  DecodePlace place = placeOf(problem, entry);
   if (threadIdx.x == 0) {
     shared.sources[0] = storedKeys<Stored>(problem, entry, place.kvHead);
     shared.sources[1] = storedValues<Stored>(problem, entry, place.kvHead);
   }
+  const bool hides = sequence.mask || sequence.bias;
+  if (hides && warp == 0) shared.left = leftKeys(problem, sequence, place.kvHead, place.keys);
   __syncthreads();
+  if (hides) place.keys = shared.left;
 
   const auto query = queryRows<Element>(entry, 0);
   const int64_t headStride = sequence.query.headStride;
@@ -242,8 +243,10 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   });
   ptx::commitCopies();
 
-  const int firstSlice = place.begin / keys + warp;
-  const int slices = ((place.end + keys - 1) / keys - firstSlice + decodeWarps - 1) / decodeWarps;
+  // A slice is the same warp's, whatever lies before it: what mask and bias hide from all rows changes no bit.
+  static_assert((decodeWarps & (decodeWarps - 1)) == 0);
+  const int begin = place.keys.begin / keys, firstSlice = begin + ((warp - begin) & (decodeWarps - 1));
+  const int slices = ((place.keys.end + keys - 1) / keys - firstSlice + decodeWarps - 1) / decodeWarps;
   auto& ring = shared.ring[warp];
   const auto load = [&](int tile, int to) {  // even: keys, odd: values; past the last: nothing, but a group to count
     if (tile < 2 * slices)

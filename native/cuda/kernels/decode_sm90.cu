@@ -32,6 +32,7 @@ struct DecodeSm90Shared {
   SwizzledTile<warpgroupRows, shape.dims> query;
   SwizzledTile<shape.keys, shape.dims> key[shape.stages], value[shape.stages];
   int2 rowKeys[warpgroupRows];  // that each row sees
+  KeySpan left;                 // where there is a mask or bias
   Ring<1> queries;
   Ring<shape.stages> keys, values;
 };
@@ -191,10 +192,9 @@ FOVEA_DEVICE void decodeSm90(const DecodeSm90Arguments& arguments) {
   const Problem& problem = arguments.problem;
   const auto& entry = findSequence<DecodeSm90Sequence>(arguments.table, problem.sequenceCount,
                                                        &DecodeSm90Sequence::firstTask, blockIdx.x);
-  const DecodePlace place = placeOf(problem, entry);
-  const int firstTile = place.begin / shape.keys;
-  const TileSpan tiles{firstTile, (place.end + shape.keys - 1) / shape.keys - firstTile};
-
+  DecodePlace place = placeOf(problem, entry);
+  const bool hides = entry.sequence.mask || entry.sequence.bias;
+  if (hides && warp == 0) shared.left = leftKeys(problem, entry.sequence, place.kvHead, place.keys);
   if (threadIdx.x == 0) {
     shared.queries.init(1);
     shared.keys.init(warpgroupThreads / 32);
@@ -205,6 +205,9 @@ FOVEA_DEVICE void decodeSm90(const DecodeSm90Arguments& arguments) {
   if (warp < warpgroupThreads / 32 && rowCount < warpgroupRows)
     clearRows(shared.query, rowCount);  // which no box brings
   __syncthreads();
+  if (hides) place.keys = shared.left;
+  const int firstTile = place.keys.begin / shape.keys;
+  const TileSpan tiles{firstTile, (place.keys.end + shape.keys - 1) / shape.keys - firstTile};
   if (warp == warpgroupThreads / 32)
     produce(problem, entry, place.kvHead, tiles, shared);
   else

@@ -1,9 +1,10 @@
 // The keys of a split that mask and bias leave, found out before the first is fetched: those before the first and behind
 // the last are not read. So a mask of padding, or of one of many texts, costs decode what it leaves. (Keys between are read
-// and hidden: splits are short, mostly of 256 to 512 keys, so that gaps are ends of some.)
+// and hidden: splits are short, of 256 to 512 keys up to 32k, so that gaps are ends of some.)
 //
-// Each warp looks for itself, before anything else is on its way: one or two waits for memory, of some 20 that decode
-// of 64 MB takes. Where more than a few rows differ it is not worth that.
+// One warp looks and tells the others, so that they agree whatever happens to the mask meanwhile. Nothing else is on its
+// way by then: a wait for memory at each end, or, where rows differ, one for each of them, beside some 20 that decode of
+// 64 MB takes. Of many rows that differ it is not worth that.
 #pragma once
 #include "pairs.cuh"
 #include "scores.cuh"
@@ -24,15 +25,24 @@ template <class Element, class IsLeft>
 FOVEA_DEVICE KeySpan lookAtKeys(const View<const Element>& view, const TilePairs& pairs, KeySpan span, int from,
                                 IsLeft isLeft) {
   const Divisor heads(pairs.heads);
+  const int first = from + laneIndex();
+  const int64_t step = 32 * view.columnStride;  // read once
+  const auto isInside = [&](int i) { return first + 32 * i >= span.begin && first + 32 * i < span.end; };
   KeySpan left{span.end, 0};
-#pragma unroll 2
+#pragma unroll 1
   for (int row = 0; row < pairs.queries * pairs.heads; row++) {
-    const Element* at = elementsAt(view, pairs, heads, row, from + laneIndex());
+    const Element* at = elementsAt(view, pairs, heads, row, first);
+    Element elements[keysLookedAt / 32];
 #pragma unroll
-    for (int i = 0; i < keysLookedAt / 32; i++, at = ptx::anew(at + 32 * view.columnStride)) {
-      const int key = from + i * 32 + laneIndex();
-      if (key >= span.begin && key < span.end && isLeft(*at)) left = {min(left.begin, key), max(left.end, key + 1)};
+    for (int i = 0; i < keysLookedAt / 32; i++, at = ptx::anew(at + step)) {
+      elements[i] = Element{};
+      if (isInside(i)) elements[i] = *at;
     }
+    __syncwarp();  // all are asked for before one is looked at
+#pragma unroll
+    for (int i = 0; i < keysLookedAt / 32; i++)
+      if (isInside(i) && isLeft(elements[i]))
+        left = {min(left.begin, first + 32 * i), max(left.end, first + 32 * i + 1)};
   }
   return {__reduce_min_sync(0xffffffff, left.begin), __reduce_max_sync(0xffffffff, left.end)};
 }
