@@ -15,7 +15,8 @@ import { complete, show, type SomeSpec, type Spec } from "./support/spec.js";
 
 const sweep = process.env["FOVEA_SWEEP_RUNS"];
 const runs = onCuda ? Math.ceil(Number(sweep ?? 1440) / 24) : Number(sweep ?? 120);
-const seed = Number(process.env["FOVEA_SWEEP_SEED"] ?? 20250701);
+const usualSeed = 20250701;
+const seed = Number(process.env["FOVEA_SWEEP_SEED"] ?? usualSeed);
 /** On the simulator, which computes whole tiles, few problems of many heads and many keys would take as long as all the rest. */
 const tilesOf = ({ heads, queries, keys }: Spec) =>
   queries.reduce((sum, length, i) => sum + heads * Math.ceil(length / 64) * Math.ceil(keys[i]! / 64), 0);
@@ -53,7 +54,7 @@ test("a mistake is found, and shrunk to a problem one can read", () => {
     const wrong = compareEach("output", output, oracle(build(spec)).output, () => 1e-6);
     if (wrong !== undefined) throw new Error(wrong);
   };
-  const { failed, counterexample } = fc.check(fc.property(specs, mistaken), { numRuns: 1000, seed });
+  const { failed, counterexample } = fc.check(fc.property(specs, mistaken), { numRuns: 1000, seed: usualSeed }); // how far others shrink is luck
   expect(failed).toBe(true);
   const [found] = counterexample!;
   expect(Object.keys(found.window!)).toEqual(["left"]);
