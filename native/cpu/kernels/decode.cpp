@@ -1,15 +1,17 @@
 // Attention of very few rows against many keys: bound by reading keys and values, so each is read once, asked for ahead
-// of its turn in the order of its use, and used for up to 8 rows at a time: the queries of a group share it, and those
-// of sequences with a common prefix, of which a task has up to 64. A task takes several heads where their rows follow
-// one another: a page at a time, or, where they lie side by side, a few keys at a time. Scores and sums of values are
-// computed in decode_rows.h.
+// of its turn in the order of its use, for all rows of a task: the queries of a group share it, and those of sequences
+// with a common prefix, of which a task has up to 64. A task takes several heads where their rows follow one another: a
+// page at a time, or, where they lie side by side, a few keys at a time. Scores and sums of values are computed in
+// decode_rows.h and decode_lanes.h.
 //
 //   for each block of keys:   scores[row][key] = q_row . k_key, lanes along headDim
 //                             online softmax per row, lanes along keys
 //                             output[row] += p[row][key] v_key, lanes along valueDim
 //
+// With many rows scores and softmax have their lanes along rows, and the same bits.
+//
 // Floor: (headDim + valueDim) * keys * element size / memory bandwidth.
-#include "decode_rows.h"
+#include "decode_lanes.h"
 #include "modifiers.h"
 #include "pack.h"
 #include "rows.h"
@@ -19,14 +21,10 @@ namespace fovea::cpu::FOVEA_ISA {
 namespace {
 
 struct Scratch {
-  float *query, *output, *scores;  // [head][row][...]
-  float* blockOutput;              // likewise, of a block of keys
-  float *staging, *modifier;
+  float *output, *blockOutput;  // [head][row][valueDim], and those of a block of keys
+  float *query, *scores;        // [head][...], as FewRows or ManyRows has them
+  float *staging, *modifier, *rowScores;
 };
-
-/// Floats from one row's scores to the next one's: not a power of two, or those of many rows would meet in few of the
-/// L1 cache's sets.
-int64_t scoresOfRow(const SequencePlan& plan) { return plan.keyBlock + 16; }
 
 int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Scratch& scratch) {
   const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
@@ -36,12 +34,13 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
     used += roundUp(floats, 16);
     return at;
   };
-  const int64_t rows = plan.headBlock * plan.queryBlock;
+  const int64_t rows = plan.headBlock * roundUp(plan.queryBlock, plan.queryBlock > mostFewRows ? lanes : 1);
   scratch.query = take(rows * headDims);
   scratch.output = take(rows * valueDims);
   scratch.blockOutput = take(rows * valueDims);
-  scratch.scores = take(rows * scoresOfRow(plan));
+  scratch.scores = take(rows * FewRows::scoreStride(0, plan.keyBlock));  // ManyRows needs fewer
   scratch.modifier = take(plan.keyBlock);
+  scratch.rowScores = take(plan.keyBlock);
   scratch.staging = take(plan.keyBlock * most(headDims, valueDims));
   return used;
 }
@@ -49,7 +48,7 @@ int64_t layOut(const Problem& problem, const SequencePlan& plan, float* base, Sc
 /// Keys whose rows are read before the next head's, where those of all heads lie side by side: few enough for the L1
 /// cache, and the fewer, the more processors see ahead; but more where a visit costs much beside its bytes.
 int64_t keysTogether(const Task& task, int64_t dims) {
-  const int64_t size = byteSize(task.problem->kvDtype()), rows = computedRows(task.rowEnd - task.rowBegin);
+  const int64_t size = byteSize(task.problem->kvDtype()), rows = FewRows::held(task.rowEnd - task.rowBegin);
   const int64_t bytes = (rows < 2 * size ? 16 : 32) << 10;
   const int64_t keys = bytes / (task.kvHeads * dims * size);
   return keys < 2 ? 1 : keys < 4 ? 2 : roundDown(keys, 4);
@@ -78,15 +77,13 @@ void forRuns(const Task& task, const View<const void>& view, int64_t pageStride,
   }
 }
 
-/// Numbers of `rows` rows of a head, for keys [begin, end), times the scales of those keys (int8 pages).
-void multiplyByScales(const Task& task, int64_t kvHead, const float* scales, int64_t begin, int64_t end, int64_t rows,
-                      int64_t stride, float* numbers) {
+/// Calls use(scales, first, count) for the scales of keys [begin, end) of a head, page by page (int8 pages).
+template <class Use>
+void forScales(const Task& task, int64_t kvHead, const float* scales, int64_t begin, int64_t end, Use use) {
   const Problem& problem = *task.problem;
   for (int64_t key = begin, next; key < end; key = next) {
     next = least(end, roundDown(key, problem.pageSize) + problem.pageSize);
-    const float* scale = keyScale(problem, *task.sequence, scales, kvHead, key);
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t i = 0; i < next - key; i++) numbers[r * stride + (key - begin) + i] *= scale[i];
+    use(keyScale(problem, *task.sequence, scales, kvHead, key), key, next - key);
   }
 }
 
@@ -132,31 +129,6 @@ void planAhead(const Task& task, KeyRange block, KeyRange next, bool first, Ahea
   }
 }
 
-/// scores[0, count) of one row become probabilities; its reference, sum and output follow a new maximum.
-void softmaxBlock(float* scores, int64_t count, float& reference, float& sum, float* output, int64_t dims) {
-  int64_t padded = roundUp(count, lanes);
-  for (int64_t i = count; i < padded; i++) scores[i] = -infinity;
-  Vec highest = broadcast(-infinity);
-  for (int64_t i = 0; i < padded; i += lanes) highest = max(highest, load(scores + i));
-  const float top = maxLanes(highest);
-  if (top > reference) {
-    if (reference > -infinity) {  // else it is the first block with a key
-      const Vec factor = exp2(broadcast(reference - top));
-      for (int64_t d = 0; d < dims; d += lanes) store(output + d, load(output + d) * factor);
-      sum *= factor[0];
-    }
-    reference = top;
-  }
-  const Vec base = broadcast(reference == -infinity ? 0 : reference);
-  Vec total = zero();
-  for (int64_t i = 0; i < padded; i += lanes) {
-    const Vec p = exp2(load(scores + i) - base);
-    store(scores + i, p);
-    total += p;
-  }
-  sum += sumLanes(total);
-}
-
 /// The task for one of its heads alone.
 Task ofHead(Task task, int64_t head) {
   task.kvHead += head, task.kvHeads = 1;
@@ -192,25 +164,18 @@ bool leavesSome(const Task& task, const RowOwner* owners, int64_t rows, KeyRange
   return false;
 }
 
-}  // namespace
-
-int64_t decodeScratch(const Problem& problem, const SequencePlan& plan) {
-  Scratch scratch;
-  return layOut(problem, plan, nullptr, scratch);
-}
-
-void decode(const Task& task, float* base) {
+/// The task, with its rows held as Form has them.
+template <class Form>
+void decodeAs(const Task& task, float* base) {
   const Problem& problem = *task.problem;
   const Sequence& sequence = *task.sequence;
   Scratch scratch;
   layOut(problem, *task.plan, base, scratch);
   const int64_t rows = task.rowEnd - task.rowBegin;
-  const int64_t held = rows <= rowGroup ? computedRows(rows) : roundUp(rows, rowGroup);
-  const auto forGroups = [&](auto use) {
-    for (int64_t first = 0; first < rows; first += rowGroup) use(first, computedRows(least(rows - first, rowGroup)));
-  };
+  const int64_t held = Form::held(rows), groupSize = problem.groupSize();
   const int64_t headDims = roundUp(problem.headDim, lanes), valueDims = roundUp(problem.valueDim, lanes);
-  const int64_t keyBlock = task.plan->keyBlock, scoreStride = scoresOfRow(*task.plan), groupSize = problem.groupSize();
+  const int64_t keyBlock = task.plan->keyBlock, stride = Form::scoreStride(held, keyBlock);
+  const auto scoresOf = [&](int64_t head) { return scratch.scores + head * held * FewRows::scoreStride(0, keyBlock); };
 
   const float factor = float(problem.softcap > 0 ? problem.scale : problem.scale * 1.4426950408889634);
   std::memset(scratch.query, 0, sizeof(float) * size_t(task.kvHeads * held * headDims));
@@ -218,15 +183,17 @@ void decode(const Task& task, float* base) {
   float reference[maxHeadBlock][maxDecodeBlock], sum[maxHeadBlock][maxDecodeBlock];
   RowOwner owners[maxDecodeBlock];  // of the first head's rows
   ownersOf(task, task.rowBegin, rows, owners);
-  for (int64_t head = 0; head < task.kvHeads; head++)
+  for (int64_t head = 0; head < task.kvHeads; head++) {
+    for (int64_t r = 0; r < held; r++) reference[head][r] = -infinity, sum[head][r] = 0;
     for (int64_t r = 0; r < rows; r++) {
       const View<const void>& query = owners[r].sequence->query;
-      reference[head][r] = -infinity, sum[head][r] = 0;
-      float* to = scratch.query + (head * held + r) * headDims;
       const int64_t at = (owners[r].head + head * groupSize) * query.headStride + owners[r].query * query.rowStride;
-      readRow(elementAt(query.data, problem.dtype, at), problem.dtype, query.columnStride, problem.headDim, to);
-      for (int64_t d = 0; d < problem.headDim; d++) to[d] *= factor;
+      readRow(elementAt(query.data, problem.dtype, at), problem.dtype, query.columnStride, problem.headDim,
+              scratch.staging);
+      for (int64_t d = 0; d < problem.headDim; d++) scratch.staging[d] *= factor;
+      Form::putQuery(scratch.staging, problem.headDim, r, held, scratch.query + head * held * headDims, headDims);
     }
+  }
   int64_t firstKey = INT64_MAX, lastKey = 0, innerBegin = 0, innerEnd = INT64_MAX;
   for (int64_t r = 0; r < rows; r++) {
     const KeyRange visible = visibleKeys(problem, *owners[r].sequence, owners[r].query);
@@ -243,7 +210,7 @@ void decode(const Task& task, float* base) {
     return block;
   };
 
-  Ahead ahead, nothing;
+  Ahead ahead;
   const int64_t firstBlock = blockFrom(roundDown(firstKey, keyBlock));
   for (int64_t block = firstBlock, next; block < lastKey; block = next) {
     if (isCancelled(task)) return;
@@ -252,38 +219,33 @@ void decode(const Task& task, float* base) {
     planAhead(task, {begin, end}, keysOf(next), block == firstBlock, ahead);
     forHeads(task, sequence.key, sequence.keyPageStride, problem.headDim, begin, end, scratch.staging,
              [&](int64_t head, Rows keys, DType type, int64_t first, int64_t number) {
-               forGroups([&](int64_t group, int64_t computed) {
-                 const int64_t row = head * held + group;
-                 scoreKeysFor(type, computed, group > 0)(keys, number, scratch.query + row * headDims, headDims,
-                                                         scratch.scores + row * scoreStride + (first - begin),
-                                                         scoreStride, group == 0 ? ahead : nothing);
-               });
+               Form::score(keys, type, number, scratch.query + head * held * headDims, headDims, held,
+                           scoresOf(head) + Form::scoreAt(first - begin, stride), stride, scratch.staging, ahead);
              });
     const auto scale = [&](const float* scales) {
       for (int64_t head = 0; scales && head < task.kvHeads; head++)
-        multiplyByScales(task, task.kvHead + head, scales, begin, end, rows, scoreStride,
-                         scratch.scores + head * held * scoreStride);
+        forScales(task, task.kvHead + head, scales, begin, end,
+                  [&](const float* factors, int64_t first, int64_t number) {
+                    Form::scale(factors, number, held, scoresOf(head) + Form::scoreAt(first - begin, stride), stride);
+                  });
     };
     scale(problem.keyScales);
     const bool plain = !hasModifiers(sequence) && problem.softcap == 0 && begin >= innerBegin && end <= innerEnd;
-    for (int64_t head = 0; head < task.kvHeads; head++)
-      for (int64_t r = 0; r < rows; r++) {
-        float* scores = scratch.scores + (head * held + r) * scoreStride;
-        if (!plain) modifyScores(ofHead(task, head), task.rowBegin + r, begin, count, scratch.modifier, scores);
-        softmaxBlock(scores, count, reference[head][r], sum[head][r], scratch.output + (head * held + r) * valueDims,
-                     valueDims);
-      }
+    for (int64_t head = 0; head < task.kvHeads; head++) {
+      for (int64_t r = 0; r < rows && !plain; r++)
+        Form::withRow(scoresOf(head), r, count, stride, scratch.rowScores, [&](float* scores) {
+          modifyScores(ofHead(task, head), task.rowBegin + r, begin, count, scratch.modifier, scores);
+        });
+      Form::softmax(scoresOf(head), count, rows, stride, reference[head], sum[head],
+                    scratch.output + head * held * valueDims, valueDims);
+    }
     scale(problem.valueScales);
     // Summed from zero and then added: the error of many keys would grow with their number.
     std::memset(scratch.blockOutput, 0, sizeof(float) * size_t(task.kvHeads * held * valueDims));
     forHeads(task, sequence.value, sequence.valuePageStride, problem.valueDim, begin, end, scratch.staging,
              [&](int64_t head, Rows values, DType type, int64_t first, int64_t number) {
-               forGroups([&](int64_t group, int64_t computed) {
-                 const int64_t row = head * held + group;
-                 addValuesFor(type, computed, group > 0)(
-                     values, number, scratch.scores + row * scoreStride + (first - begin), scoreStride,
-                     scratch.blockOutput + row * valueDims, valueDims, group == 0 ? ahead : nothing);
-               });
+               Form::add(values, type, number, scoresOf(head) + Form::scoreAt(first - begin, stride), stride, held,
+                         scratch.blockOutput + head * held * valueDims, valueDims, ahead);
              });
     for (int64_t i = 0; i < task.kvHeads * held * valueDims; i += lanes)
       store(scratch.output + i, load(scratch.output + i) + load(scratch.blockOutput + i));
@@ -302,6 +264,18 @@ void decode(const Task& task, float* base) {
       }
       writeResultRow(problem, sequence, owners[r].head + head * groupSize, owners[r].query, total, at, output);
     }
+}
+
+}  // namespace
+
+int64_t decodeScratch(const Problem& problem, const SequencePlan& plan) {
+  Scratch scratch;
+  return layOut(problem, plan, nullptr, scratch);
+}
+
+void decode(const Task& task, float* base) {
+  const bool few = task.rowEnd - task.rowBegin <= mostFewRows;
+  few ? decodeAs<FewRows>(task, base) : decodeAs<ManyRows>(task, base);
 }
 
 void merge(const Task& task, const Partial* partials, int64_t splits, float* total) {

@@ -1,5 +1,6 @@
-// The inner half of decode: scores of a few rows for keys that lie at one stride, and sums of their values. What
-// surrounds it is in decode.cpp.
+// The inner half of decode: scores of rows for keys that lie at one stride, what softmax makes of them, and sums of
+// their values, for up to eight rows at a time. Many rows' scores are in decode_lanes.h, and what surrounds both in
+// decode.cpp.
 #pragma once
 #include "ahead.h"
 #include "pack.h"
@@ -7,8 +8,10 @@
 namespace fovea::cpu::FOVEA_ISA {
 namespace {  // one user, decode.cpp
 
-constexpr int64_t rowGroup = 8;  // at most, of one visit of a key
-constexpr int rowsTogether = 4;  // whose sums stay in registers
+constexpr int64_t rowGroup = 8;      // of one visit of a key, at most
+constexpr int64_t mostFewRows = 24;  // else ManyRows
+constexpr int anyRows = 0;           // as a template's R: any multiple of rowsTogether, whose scores lie side by side
+constexpr int rowsTogether = 4;      // whose sums stay in registers
 
 /// Rows of keys or values as whole vectors of a dtype, or staged as float32 when they are not.
 struct Rows {
@@ -100,7 +103,8 @@ FOVEA_INLINE void scoreTile(Rows keys, const float* query, int64_t dims, float* 
 /// Number `part` of `parts` about equal shares.
 constexpr int shareOf(int number, int part, int parts) { return number * (part + 1) / parts - number * part / parts; }
 
-/// scores[row][key] of R rows for `count` keys; rows are whole vectors, queries pre-scaled.
+/// scores[row][key] of R rows for `count` keys; rows are whole vectors, queries pre-scaled. `brought`: rows before
+/// these have read the keys.
 template <DType type, int R, bool brought>
 FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int64_t dims, float* scores, int64_t stride,
                               Ahead& ahead) {
@@ -125,21 +129,25 @@ FOVEA_NOINLINE void scoreKeys(Rows keys, int64_t count, const float* query, int6
 }
 
 /// Keys whose values addValues takes for one strip of dims: the fewer, the more often sums are loaded and stored; the
-/// more, the further a column of them reaches. `brought`: rows before these have read the values.
+/// more, the further a column of them reaches.
 constexpr int64_t keysOfStrip(DType type, int rows, bool brought) {
-  if (inTurn(rows) && type == DType::float32) return rows;
+  if (rows != anyRows && inTurn(rows) && type == DType::float32) return rows;
   return (manyRegisters && brought) || byteSize(type) < 4 ? 16 : 8;
 }
 /// Sums of a strip, which stay in registers. Values that are not brought yet come no faster.
 constexpr int sumsOfStrip(DType type, int rows, bool brought) {
-  return manyRegisters && rows == 8 && (brought || byteSize(type) < 4) ? 16 : 8;
+  return manyRegisters && (brought || (rows == 8 && byteSize(type) < 4)) ? 16 : 8;
 }
 
-/// output[row][d] += sum over keys of p[row][key] v[key][d], a strip of dims at a time.
+/// output[row][d] += sum over keys of p[row][key] v[key][d], a strip of dims at a time. Probabilities of a row's keys
+/// are neighbours, and of a row and the next `stride` apart; those of any number of `rows` the other way round.
 template <DType type, int R, bool brought>
-FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, float* output,
-                              int64_t dims, Ahead& ahead) {
-  constexpr int together = R < rowsTogether ? R : rowsTogether, columns = sumsOfStrip(type, R, brought) / together;
+FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabilities, int64_t stride, int64_t rows,
+                              float* output, int64_t dims, Ahead& ahead) {
+  constexpr bool few = R != anyRows;
+  constexpr int together = few && R < rowsTogether ? R : rowsTogether,
+                columns = sumsOfStrip(type, R, brought) / together;
+  if constexpr (few) rows = R;
   const auto strip = [&]<int C>(int64_t row, int64_t key, int64_t stop, int64_t d) __attribute__((always_inline)) {
     Vec sum[together][C];
 #pragma GCC unroll 8
@@ -149,7 +157,7 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
     for (; key < stop; key++) {
       const char* at = values.data + key * values.strideBytes + d * byteSize(type);
       const auto p = [&](int r) __attribute__((always_inline)) {
-        return broadcast(probabilities[(row + r) * stride + key]);
+        return broadcast(few ? probabilities[(row + r) * stride + key] : probabilities[key * stride + row + r]);
       };
       const auto v = [&](int c) __attribute__((always_inline)) {
         return loadLanes<type>(at + c * lanes * byteSize(type));
@@ -183,11 +191,11 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
       for (int c = 0; c < C; c++) store(output + (row + r) * dims + d + c * lanes, sum[r][c]);
   };
   constexpr int64_t atOnce = keysOfStrip(type, R, brought);
-  const int64_t strips = R / together * (dims / (columns * lanes));  // whole ones
+  const int64_t strips = rows / together * (dims / (columns * lanes));  // whole ones
   for (int64_t key = 0; key < count; key += atOnce) {
     const int64_t stop = least(count, key + atOnce);
     int64_t asked = key, done = 0;
-    for (int64_t row = 0; row < R; row += together) {
+    for (int64_t row = 0; row < rows; row += together) {
       int64_t d = 0;
       for (; d + columns * lanes <= dims; d += columns * lanes) {
         strip.template operator()<columns>(row, key, stop, d);
@@ -203,40 +211,95 @@ FOVEA_NOINLINE void addValues(Rows values, int64_t count, const float* probabili
   }
 }
 
-using ScoreKeys = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t, Ahead&);
-using AddValues = void (*)(Rows, int64_t, const float*, int64_t, float*, int64_t, Ahead&);
-
-template <DType type>
-ScoreKeys scoreKeysFor(int64_t rows, bool brought) {
-  return rows == 1   ? scoreKeys<type, 1, false>
-         : rows == 2 ? scoreKeys<type, 2, false>
-         : rows == 4 ? scoreKeys<type, 4, false>
-         : brought   ? scoreKeys<type, 8, true>
-                     : scoreKeys<type, 8, false>;
-}
-template <DType type>
-AddValues addValuesFor(int64_t rows, bool brought) {
-  return rows == 1   ? addValues<type, 1, false>
-         : rows == 2 ? addValues<type, 2, false>
-         : rows == 4 ? addValues<type, 4, false>
-         : brought   ? addValues<type, 8, true>
-                     : addValues<type, 8, false>;
-}
-ScoreKeys scoreKeysFor(DType type, int64_t rows, bool brought) {
-  return type == DType::float32   ? scoreKeysFor<DType::float32>(rows, brought)
-         : type == DType::float16 ? scoreKeysFor<DType::float16>(rows, brought)
-         : type == DType::int8    ? scoreKeysFor<DType::int8>(rows, brought)
-                                  : scoreKeysFor<DType::bfloat16>(rows, brought);
-}
-AddValues addValuesFor(DType type, int64_t rows, bool brought) {
-  return type == DType::float32   ? addValuesFor<DType::float32>(rows, brought)
-         : type == DType::float16 ? addValuesFor<DType::float16>(rows, brought)
-         : type == DType::int8    ? addValuesFor<DType::int8>(rows, brought)
-                                  : addValuesFor<DType::bfloat16>(rows, brought);
+/// scores[0, count) of one row become probabilities; its reference, sum and output follow a new maximum.
+void softmaxRow(float* scores, int64_t count, float& reference, float& sum, float* output, int64_t dims) {
+  int64_t padded = roundUp(count, lanes);
+  for (int64_t i = count; i < padded; i++) scores[i] = -infinity;
+  Vec highest = broadcast(-infinity);
+  for (int64_t i = 0; i < padded; i += lanes) highest = max(highest, load(scores + i));
+  const float top = maxLanes(highest);
+  if (top > reference) {
+    if (reference > -infinity) {  // else it is the first block with a key
+      const Vec factor = exp2(broadcast(reference - top));
+      for (int64_t d = 0; d < dims; d += lanes) store(output + d, load(output + d) * factor);
+      sum *= factor[0];
+    }
+    reference = top;
+  }
+  const Vec base = broadcast(reference == -infinity ? 0 : reference);
+  Vec total = zero();
+  for (int64_t i = 0; i < padded; i += lanes) {
+    const Vec p = exp2(load(scores + i) - base);
+    store(scores + i, p);
+    total += p;
+  }
+  sum += sumLanes(total);
 }
 
-/// Rows that a visit computes for `count` of them: kernels exist for 1, 2, 4 and 8.
-int64_t computedRows(int64_t count) { return count <= 2 ? count : count <= 4 ? 4 : rowGroup; }
+/// Calls use.template operator()<type>().
+template <class Use>
+void withType(DType type, Use use) {
+  if (type == DType::float32) return use.template operator()<DType::float32>();
+  if (type == DType::float16) return use.template operator()<DType::float16>();
+  if (type == DType::int8) return use.template operator()<DType::int8>();
+  use.template operator()<DType::bfloat16>();
+}
+
+/// How decode holds few rows: queries as rows, and each one's scores for neighbouring keys side by side, `stride` from
+/// the next row's. They are taken in groups of up to eight. ManyRows is the other way.
+struct FewRows {
+  /// Rows that are computed for `rows`: kernels exist for 1, 2, 4 and 8.
+  static int64_t held(int64_t rows) { return rows <= 2 ? rows : rows <= 4 ? 4 : roundUp(rows, rowGroup); }
+  /// From one row's scores to the next one's: not a power of two, or those of many would meet in few of the L1 cache's
+  /// sets.
+  static int64_t scoreStride(int64_t, int64_t keyBlock) { return keyBlock + 16; }
+  /// Of the first row's score for a key.
+  static int64_t scoreAt(int64_t key, int64_t) { return key; }
+
+  /// Makes `from` row `row` of the queries, which are [held][dims].
+  static void putQuery(const float* from, int64_t count, int64_t row, int64_t, float* query, int64_t dims) {
+    std::memcpy(query + row * dims, from, sizeof(float) * size_t(count));
+  }
+  static void score(Rows keys, DType type, int64_t count, const float* query, int64_t dims, int64_t held, float* scores,
+                    int64_t stride, float*, Ahead& ahead) {
+    withType(type, [&]<DType t>() {
+      if (held == 1) return scoreKeys<t, 1, false>(keys, count, query, dims, scores, stride, ahead);
+      if (held == 2) return scoreKeys<t, 2, false>(keys, count, query, dims, scores, stride, ahead);
+      if (held == 4) return scoreKeys<t, 4, false>(keys, count, query, dims, scores, stride, ahead);
+      scoreKeys<t, 8, false>(keys, count, query, dims, scores, stride, ahead);
+      for (int64_t r = rowGroup; r < held; r += rowGroup)
+        scoreKeys<t, 8, true>(keys, count, query + r * dims, dims, scores + r * stride, stride, ahead);
+    });
+  }
+  /// Multiplies each key's scores.
+  static void scale(const float* factors, int64_t count, int64_t held, float* scores, int64_t stride) {
+    for (int64_t r = 0; r < held; r++)
+      for (int64_t i = 0; i < count; i++) scores[r * stride + i] *= factors[i];
+  }
+  /// Calls use(row's scores of neighbouring keys).
+  template <class Use>
+  static void withRow(float* scores, int64_t row, int64_t, int64_t stride, float*, Use use) {
+    use(scores + row * stride);
+  }
+  static void softmax(float* scores, int64_t count, int64_t rows, int64_t stride, float* reference, float* sum,
+                      float* output, int64_t dims) {
+    for (int64_t r = 0; r < rows; r++)
+      softmaxRow(scores + r * stride, count, reference[r], sum[r], output + r * dims, dims);
+  }
+  static void add(Rows values, DType type, int64_t count, const float* probabilities, int64_t stride, int64_t held,
+                  float* output, int64_t dims, Ahead& ahead) {
+    withType(type, [&]<DType t>() {
+      if (held == 1) return addValues<t, 1, false>(values, count, probabilities, stride, held, output, dims, ahead);
+      if (held == 2) return addValues<t, 2, false>(values, count, probabilities, stride, held, output, dims, ahead);
+      if (held == 4) return addValues<t, 4, false>(values, count, probabilities, stride, held, output, dims, ahead);
+      addValues<t, 8, false>(values, count, probabilities, stride, held, output, dims, ahead);
+      Ahead nothing;
+      for (int64_t r = rowGroup; r < held; r += rowGroup)
+        addValues<t, 8, true>(values, count, probabilities + r * stride, stride, held, output + r * dims, dims,
+                              nothing);
+    });
+  }
+};
 
 }  // namespace
 }  // namespace fovea::cpu::FOVEA_ISA
