@@ -74,3 +74,15 @@ test("what waited for company leaves no timer, which would keep the process aliv
   for (const failed of await Promise.allSettled(calls)) expect(failed.status).toBe("rejected");
   expect(vi.getTimerCount()).toBe(0);
 });
+
+test("calls with a mask or bias are launched apart from those without, whose kernels are faster", async () => {
+  Object.assign(gpu, { perLaunch: 5, perSequence: 0 });
+  const batcher = new AttentionBatcher();
+  const [query, key] = [Tensor.zeros([1, 1, 1, 16]), Tensor.zeros([1, 1, 30, 16])];
+  const mask = Tensor.from(new Uint8Array(30).fill(1), [1, 1, 1, 30], { dtype: "bool" });
+  const call = (options = {}) => batcher.attention(query, key, key, { device: "cuda", ...options });
+  const all = [call(), call({ mask }), call(), call(), call({ mask }), call({ mask }), call()];
+  await vi.runAllTimersAsync();
+  await Promise.all(all);
+  expect(gpu.launches).toEqual([4, 3]);
+});

@@ -24,7 +24,7 @@ export class WaitingCall {
   constructor(call: Call, signal: AbortSignal | undefined, settled: (how: AttentionResult | Error) => void) {
     this.call = call;
     this.signal = signal;
-    this.key = `${call.home} ${rulesKey(call)}`;
+    this.key = `${call.home} ${rulesKey(call)}${isRuledOnGpu(call) ? " ruled" : ""}`;
     this.work = workOf(call);
     this.#settled = settled;
     this.#unwatch = signal && onAbort(signal, () => this.aborted());
@@ -51,6 +51,10 @@ export class WaitingCall {
     this.#settled(how);
   }
 }
+
+/** A launch on a GPU where one sequence has any of these takes the kernels with rules for all of them, which are slower. */
+const isRuledOnGpu = ({ device, mask, bias, alibiSlopes }: Call) =>
+  device !== "cpu" && (mask ?? bias ?? alibiSlopes) !== undefined;
 
 /** Operations that a processor does in the time in which it reads one element of keys or values. */
 const operationsPerElement = 32;

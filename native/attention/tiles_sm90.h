@@ -33,15 +33,22 @@ struct Sm90Shape {
 };
 
 /// The tile for headDim and valueDim up to maxTiledDim. Sizes: the largest whose accumulators (scores, rounded
-/// probabilities, output) and whose tiles fit into registers and shared memory. Rules (hasRules()) take registers.
+/// probabilities, output) and whose tiles fit into registers and shared memory. Rules (hasRules()) take registers, but not
+/// keys: a sequence without has the same bits beside one that has some.
 constexpr Sm90Shape sm90Shape(int headDim, int valueDim, bool ruled) {
   if (headDim <= 64 && valueDim <= 64) return {64, 64, ruled ? 2 : 3, 128, 2, true};
-  if (headDim <= 96 && valueDim <= 96) return {96, 96, ruled ? 2 : 3, ruled ? 128 : 112, 2, true};
+  if (headDim <= 96 && valueDim <= 96) return {96, 96, ruled ? 2 : 3, 112, 2, true};
   if (headDim <= 128 && valueDim <= 128) return {128, 128, 2, 128, 2, true};
   if (headDim <= 192 && valueDim <= 128) return {192, 128, 2, 128, 2, false};
   if (headDim <= 192 && valueDim <= 192) return {192, 192, 2, 112, 2, false};
   return {256, 256, 2, 80, 2, false};
 }
+static_assert([] {
+  for (int dims = 8; dims <= maxTiledDim; dims += 8)
+    for (int valueDims = 8; valueDims <= maxTiledDim; valueDims += 8)
+      if (sm90Shape(dims, valueDims, false).keys != sm90Shape(dims, valueDims, true).keys) return false;
+  return true;
+}());
 constexpr Sm90Shape sm90Shape(const Problem& problem, bool ruled) {
   return sm90Shape(problem.headDim, problem.valueDim, ruled);
 }

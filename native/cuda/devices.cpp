@@ -1,5 +1,7 @@
 #include "devices.h"
 
+#include <algorithm>
+
 namespace fovea::cuda {
 namespace {
 
@@ -131,8 +133,24 @@ void Device::findPool() {
     pool_ = nullptr;
     return;
   }
-  // Freed memory stays with the pool up to an eighth of the device's: calls of a steady size never go to the system.
-  cuuint64_t keep = cuuint64_t(info_.memoryBytes) / 8;
+  keepFreed();
+}
+
+void Device::hold(int64_t bytes) {
+  memoryUse_.device += bytes;
+  keepFreed();
+}
+
+/// Freed memory stays with the pool up to an eighth of the device's, or two: calls of a steady size never go to the
+/// system. The threshold counts what is in use as well, so it follows that, in eighths. If it cannot be set, memory
+/// goes back sooner.
+void Device::keepFreed() {
+  const int64_t eighth = std::max<int64_t>(info_.memoryBytes / 8, 1);
+  const auto eighths = [&] { return memoryUse_.device.load() / eighth + 2; };
+  if (!pool_ || keptEighths_ == eighths()) return;
+  const std::lock_guard lock(keptMutex_);
+  keptEighths_ = eighths();
+  auto keep = cuuint64_t(keptEighths_ * eighth);
   driver().cuMemPoolSetAttribute(pool_, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &keep);
 }
 

@@ -37,6 +37,8 @@ class Device {
   CUcontext context() const { return context_; }
   CUmemoryPool pool() const { return pool_; }  // null: not supported
   MemoryUse& memoryUse() { return memoryUse_; }
+  /// Counts so many more bytes of device memory in memoryUse(), or fewer. The context must be current.
+  void hold(int64_t bytes);
 
   /// Throws if `result` is an error, saying what was attempted. An error that the driver keeps returning for the rest
   /// of the process (a fault in a kernel) marks the device lost.
@@ -57,12 +59,15 @@ class Device {
 
   Device(const DeviceInfo& info, CUcontext context) : info_(info), context_(context) {}
   void findPool();
+  void keepFreed();
   CUmodule module(const Image& image);
 
   const DeviceInfo info_;
   const CUcontext context_;
   CUmemoryPool pool_ = nullptr;
   MemoryUse memoryUse_;
+  std::mutex keptMutex_;  // guards the pool's threshold
+  std::atomic<int64_t> keptEighths_{0};
   std::atomic<bool> lost_{false};
   std::mutex lostMutex_;  // guards lostReason_
   std::string lostReason_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tables.h"
+
 namespace fovea::cuda {
 namespace {
 
@@ -141,10 +143,7 @@ void DeviceProblem::upload(Stream& stream) {
   }
   buffer_ = DeviceBuffer::allocate(stream.compute(), outputsBegin_ + outputsBytes_);
   const CUdeviceptr base = buffer_->pointer();
-  for (const Span& span : spans_)
-    stream.toDevice().toDevice(
-        base + CUdeviceptr(span.offset), size_t(span.end - span.begin),
-        [&](std::byte* chunk, size_t offset, size_t bytes) { std::memcpy(chunk, span.begin + offset, bytes); });
+  copySpans(stream, base);
   if (const auto [first, last] = scalePages(); last >= first) {
     const int64_t skipped = first * scalesPerPage() * int64_t(sizeof(float));
     translate(problem_.keyScales, skipped);
@@ -163,6 +162,22 @@ void DeviceProblem::upload(Stream& stream) {
     place(sequence.weights);
     place(sequence.scores);
   }
+}
+
+void DeviceProblem::copySpans(Stream& stream, CUdeviceptr to) const {
+  size_t bytes = 0;
+  for (const Span& span : spans_) bytes += size_t(span.end - span.begin);
+  if (!residence_.tensors && bytes <= mostWrittenWords * sizeof(uint32_t)) {  // floats and integers
+    Tables tables;
+    for (const Span& span : spans_)
+      tables.add(reinterpret_cast<const uint32_t*>(span.begin), size_t(span.end - span.begin) / sizeof(uint32_t),
+                 to + CUdeviceptr(span.offset));
+    return tables.write(stream.device(), stream.compute()->get());
+  }
+  for (const Span& span : spans_)
+    stream.toDevice().toDevice(
+        to + CUdeviceptr(span.offset), size_t(span.end - span.begin),
+        [&](std::byte* chunk, size_t offset, size_t size) { std::memcpy(chunk, span.begin + offset, size); });
 }
 
 template <class Element>

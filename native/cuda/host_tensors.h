@@ -62,6 +62,7 @@ class DeviceProblem {
   PageRange scalePages() const;
   void measure();
   void mergeSpans();
+  void copySpans(Stream& stream, CUdeviceptr to) const;
   template <class Element>
   void placeOutput(View<Element>& view, const Extent& extent);
   template <class Pointer>

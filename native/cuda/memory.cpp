@@ -60,7 +60,7 @@ std::shared_ptr<DeviceBuffer> DeviceBuffer::allocate(std::shared_ptr<StreamHandl
   }
   device.check(result, ("allocating " + std::to_string(bytes) + " bytes").c_str());
   buffer->isOwned_ = true;
-  device.memoryUse().device += buffer->bytes_;
+  device.hold(buffer->bytes_);
   return buffer;
 }
 
@@ -92,7 +92,7 @@ DeviceBuffer::~DeviceBuffer() {
     driver().cuMemFreeAsync(pointer_, stream_->get());
   else
     driver().cuMemFree(pointer_);
-  owner.memoryUse().device -= bytes_;
+  owner.hold(-bytes_);
 }
 
 PinnedBuffer::PinnedBuffer(Device& device, size_t bytes) : device_(device), bytes_(bytes) {

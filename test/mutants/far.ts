@@ -71,9 +71,9 @@ export const farMutants: readonly Mutant[] = [
     name: "32 bits: where Hopper's kernel writes lse",
     file: "tiled_sm90.cu",
     image: "tiled_sm90",
-    find: "sequence.lse.data[packed.head * sequence.lse.headStride + packed.query * sequence.lse.rowStride] = result.lse;",
+    find: "sequence.lse.data[packed.head * sequence.lse.headStride + packed.query * sequence.lse.rowStride] = results[i].lse;",
     replace:
-      "sequence.lse.data[int(packed.head * sequence.lse.headStride + packed.query * sequence.lse.rowStride)] = result.lse;",
+      "sequence.lse.data[int(packed.head * sequence.lse.headStride + packed.query * sequence.lse.rowStride)] = results[i].lse;",
     tests: ["far: float16 tiled, rows, Hopper"],
     caughtBy,
   },

@@ -134,6 +134,13 @@ FOVEA_DEVICE void holdOperands(uint32_t (&operands)[count][4]) {
     asm volatile("" : "+r"(operands[i][0]), "+r"(operands[i][1]), "+r"(operands[i][2]), "+r"(operands[i][3])::"memory");
 }
 
+/// Has the arithmetic that `value` comes from done before a wait for products that follows: of that ptxas sees only which
+/// registers the products use, and moves it up above all else. A branch that is not taken, as `value` is at least 0, ends
+/// the instructions among which it may choose.
+FOVEA_DEVICE void finishFirst(float value) {
+  if (value < 0) asm volatile("nanosleep.u32 0;" ::: "memory");
+}
+
 // sum[64 x columns] (+)= a[64 x 16] b[16 x columns]. Of sum, fragment i of a thread is what mma.m16n8k16 has of the
 // warp's 16 rows and columns 8i.. (ptx.cuh). b is in shared memory, as a descriptor says; so is a, or it is in
 // registers as mma.m16n8k16 takes it. Rows of b in shared memory are its columns in the first, and its rows in the

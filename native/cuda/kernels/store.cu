@@ -95,7 +95,8 @@ FOVEA_DEVICE int64_t targetRow(const RowStore& store, int64_t token, int64_t hea
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(storeThreads)
-    fovea_store_rows(const __grid_constant__ StoreArguments arguments) {
+    fovea_store_rows(const __grid_constant__ StoreLaunch launch) {
+  const StoreArguments& arguments = launch.stores[blockIdx.y];
   const RowStore& store = arguments.store;
   const int64_t count = store.tokens * store.heads * store.dims, threads = int64_t(gridDim.x) * storeThreads;
   for (int64_t at = int64_t(blockIdx.x) * storeThreads + threadIdx.x; at < count; at += threads) {
@@ -113,11 +114,18 @@ extern "C" __global__ void __launch_bounds__(storeThreads)
 }
 
 extern "C" __global__ void __launch_bounds__(storeThreads)
-    fovea_store_int8(const __grid_constant__ StoreArguments arguments) {
+    fovea_store_int8(const __grid_constant__ StoreLaunch launch) {
+  const StoreArguments& arguments = launch.stores[blockIdx.y];
   const RowStore& store = arguments.store;
-  const int64_t count = store.tokens * store.heads, warps = int64_t(gridDim.x) * (storeThreads / 32);
-  for (int64_t at = int64_t(blockIdx.x) * (storeThreads / 32) + threadIdx.x / 32; at < count; at += warps) {
-    const int64_t token = at / store.heads, head = at - token * store.heads;
+  const int64_t first = int64_t(blockIdx.x) * (storeThreads / 32) + threadIdx.x / 32;
+  const int64_t warps = int64_t(gridDim.x) * (storeThreads / 32);
+  int64_t token = first / store.heads, head = first - token * store.heads;
+  const int64_t nextToken = warps / store.heads, nextHead = warps - nextToken * store.heads;
+  for (; token < store.tokens; token += nextToken, head += nextHead) {
+    if (head >= store.heads) {
+      head -= store.heads;
+      if (++token >= store.tokens) break;
+    }
     const int64_t from = head * store.from.headStride + token * store.from.rowStride;
     float row[maxDims / 32];
     withType(store.fromDtype, [&](auto type) {

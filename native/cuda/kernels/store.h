@@ -1,4 +1,4 @@
-// What the store kernel is given: one RowStore (see row_store.h) with its angles worked out.
+// What the store kernels are given: RowStores (see row_store.h) with their angles worked out.
 #pragma once
 #include <vector_types.h>
 
@@ -11,6 +11,12 @@ constexpr int storeThreads = 256;
 struct StoreArguments {
   RowStore store;       // with device pointers; its rotation's frequencies and positions are unused
   const float2* turns;  // (cos, sin) of each token's angles, [tokens][rotation.dim / 2]
+};
+
+/// Of one launch: blocks with number y in the grid have store y. A cache's keys and values are two.
+constexpr int mostStores = 2;
+struct StoreLaunch {
+  StoreArguments stores[mostStores];
 };
 
 }  // namespace fovea::cuda

@@ -160,28 +160,38 @@ FOVEA_DEVICE WarpRows rowsOfWarp(const Problem& problem, int firstQuery) {
   return {firstQuery * problem.groupSize() + warp, warpgroupQueries(problem) * problem.groupSize() - warp};
 }
 
-/// Writes what is known of the warp's rows after the last key. Returns the factors of their outputs.
+/// What the warp's rows come to after the last key.
 template <class Scores>
-FOVEA_DEVICE void finishRows(const TiledSm90Arguments& arguments, const TiledSequence& entry, int group,
-                             const WarpRows& rows, const RowStates<2>& states, float (&factors)[2]) {
-  const Problem& problem = arguments.tiled.problem;
-  const Sequence& sequence = entry.sequence;
+FOVEA_DEVICE void finishRows(const TiledSm90Arguments& arguments, const Sequence& sequence, int group,
+                             const WarpRows& rows, const RowStates<2>& states, RowResult (&results)[2]) {
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     const PackedRow packed = packedRow(arguments.tiled, group, rows.first + Scores::row(i));
-    const bool own = Scores::row(i) < rows.used;
-    const bool exists = own && packed.query < sequence.queryLength;
+    const bool exists = Scores::row(i) < rows.used && packed.query < sequence.queryLength;
     const float total = rowTotal<Scores::lanesPerRow>(states.sum[i]);
     const float sink = exists && sequence.sinks ? sequence.sinks[packed.head] : negativeInfinity();
-    const RowResult result = exists ? finishRow(states.reference[i], total, sink) : RowResult{0.f, negativeInfinity()};
-    factors[i] = result.factor;
-    if (laneIndex() % Scores::lanesPerRow != 0 || !own || packed.query >= sequence.queryRows) continue;
+    results[i] = exists ? finishRow(states.reference[i], total, sink) : RowResult{0.f, negativeInfinity()};
+  }
+}
+
+/// Writes that, but for the output.
+template <class Scores>
+FOVEA_DEVICE void storeRows(const TiledSm90Arguments& arguments, const TiledSequence& entry, int group,
+                            const WarpRows& rows, const RowStates<2>& states, const RowResult (&results)[2]) {
+  const Problem& problem = arguments.tiled.problem;
+  const Sequence& sequence = entry.sequence;
+  if (laneIndex() % Scores::lanesPerRow != 0) return;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const PackedRow packed = packedRow(arguments.tiled, group, rows.first + Scores::row(i));
+    if (Scores::row(i) >= rows.used || packed.query >= sequence.queryRows) continue;
     if (sequence.lse)
-      sequence.lse.data[packed.head * sequence.lse.headStride + packed.query * sequence.lse.rowStride] = result.lse;
+      sequence.lse.data[packed.head * sequence.lse.headStride + packed.query * sequence.lse.rowStride] = results[i].lse;
     if (entry.rows) {  // of the problem as its caller has it
       const int groupSize = problem.groupSize() * arguments.groupsPerKvHead, kvHead = packed.head / groupSize;
       const int64_t row = int64_t(packed.query) * groupSize + packed.head - kvHead * groupSize;
-      entry.rows[kvHead * sequence.queryRows * groupSize + row] = {finiteReference(states.reference[i]), result.factor};
+      entry.rows[kvHead * sequence.queryRows * groupSize + row] = {finiteReference(states.reference[i]),
+                                                                   results[i].factor};
     }
   }
 }
@@ -328,6 +338,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
         ptx::waitProducts<1>();
         scoresReady();
         const bool moved = makeProbabilities({tile, false});
+        ptx::finishFirst(states.sum[0] + states.sum[1]);  // exponentials while the output's product runs
         outputReady();
         if (firstLane) RingPlace<shape.stages>{place.count - 2}.release(shared.values);
         if (moved) rescale(output, factors);
@@ -347,7 +358,9 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
 #pragma unroll 1
     for (; tile < work.firstTile + work.tiles; tile++) passOver();
 
-    finishRows<Scores>(arguments, entry(), work.group, rowsOfWarp(problem, firstQuery()), states, factors);
+    RowResult results[2];
+    finishRows<Scores>(arguments, entry().sequence, work.group, rowsOfWarp(problem, firstQuery()), states, results);
+    factors[0] = results[0].factor, factors[1] = results[1].factor;
     if (firstThread) ptx::waitStoresRead();  // of the tile before
     syncWarpgroup<shape.consumers>(consumer);
     storeOutput<Element>(rowTiles.output, output, factors);
@@ -367,6 +380,8 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
         queryPlace.release(shared.queries);
       }
     }
+    // Last, as the output is what others wait for.
+    storeRows<Scores>(arguments, entry(), work.group, rowsOfWarp(problem, firstQuery()), states, results);
     __syncwarp();
     if (firstLane) workPlace.release(shared.works);
   }

@@ -1,4 +1,6 @@
 // Which memory a call takes: parameters of the host or the device, staged tensors, memory of others, writes.
+#include <dlfcn.h>
+
 #include <numeric>
 
 #include "../../../native/cuda/backend.h"
@@ -219,6 +221,28 @@ void foreignMemory() {
   expectNotAdopted(*stream, cuda::address(*owner), int64_t{1} << 45, "at their end");
 }
 
+/// What is freed stays with the pool, up to one or two eighths of the memory, whatever else is in use.
+void freedMemoryIsKept() {
+  const auto stream = cuda::open(0);
+  const cuda::Device& device = stream->device();
+  if (!device.pool()) return;
+  void* library = dlopen(cuda::driver().path.c_str(), RTLD_NOW | RTLD_NOLOAD);
+  const auto attribute = reinterpret_cast<decltype(&cuMemPoolGetAttribute)>(dlsym(library, "cuMemPoolGetAttribute"));
+  const int64_t eighth = device.info().memoryBytes / 8;
+  const auto expectKept = [&](const std::string& when) {
+    cuuint64_t kept = 0;
+    attribute(device.pool(), CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &kept);
+    const int64_t more = int64_t(kept) - cuda::memory(0)->tensors;
+    check(more >= eighth && more <= 2 * eighth, when + ": " + std::to_string(more) + " bytes are kept");
+  };
+  expectKept("at first");
+  for (const int64_t bytes : {eighth + 1000, 3 * eighth}) {
+    const auto large = cuda::allocate(*stream, bytes);
+    expectKept("with " + std::to_string(bytes) + " bytes in use");
+  }
+  expectKept("at the end");
+}
+
 }  // namespace
 
 void addMemoryTests(std::vector<Test>& tests) {
@@ -230,6 +254,7 @@ void addMemoryTests(std::vector<Test>& tests) {
   tests.push_back({"memory: many writes", manyWrites});
   tests.push_back({"memory: adopted", adoptedMemory});
   tests.push_back({"memory: of others", foreignMemory});
+  tests.push_back({"memory: what is freed is kept", freedMemoryIsKept});
 }
 
 }  // namespace fovea::test

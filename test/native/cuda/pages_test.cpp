@@ -5,25 +5,34 @@
 
 #include "../../../native/attention/row_store.h"
 #include "../../../native/attention/tiles_cuda.h"
+#include "counters.h"
 #include "device_case.h"
 
 namespace fovea::test {
 namespace {
 
-/// Rows to store: 5 tokens of 3 heads, in pages of 4 rows, in every other column of a longer row.
+/// Rows to store: some tokens of 3 heads, in pages of 4 rows, in every other column of a longer row.
 struct Rows {
-  static constexpr int tokens = 5, heads = 3, pageSize = 4, pages = 4, columnStride = 2;
+  static constexpr int heads = 3, pageSize = 4, columnStride = 2;
   DType from, to;
   int dims, rotated;
   bool interleaved;
+  int tokens, pages;
   std::vector<int32_t> slots{13, 2, 3, 4, 8}, positions{0, 7, 100'000, -3, 1};
   std::vector<double> frequencies;
   std::vector<std::byte> source, target;
   std::vector<float> scales;
 
-  Rows(DType from, DType to, int dims, int rotated, bool interleaved)
-      : from(from), to(to), dims(dims), rotated(rotated), interleaved(interleaved) {
+  Rows(DType from, DType to, int dims, int rotated, bool interleaved, int tokens = 5)
+      : from(from),
+        to(to),
+        dims(dims),
+        rotated(rotated),
+        interleaved(interleaved),
+        tokens(tokens),
+        pages(tokens / 2 + 2) {
     Random random{uint64_t(dims)};
+    for (int token = 5; token < tokens; token++) slots.push_back(13 + tokens - token), positions.push_back(3 * token);
     source.resize(size_t(tokens * heads * dims * columnStride * byteSize(from)));
     target.assign(size_t(pages * heads * pageSize * dims * byteSize(to)), std::byte{0x55});
     scales.assign(size_t(pages * heads * pageSize), -1);
@@ -79,34 +88,67 @@ struct Rows {
   }
 };
 
-void storing(const Rows& given, bool enqueued) {
-  Rows expected = given, got = given;
-  expected.storeOnHost();
-  const int64_t sizes[] = {int64_t(got.source.size()), int64_t(got.target.size()), int64_t(got.scales.size()) * 4};
-  void* memory[] = {got.source.data(), got.target.data(), got.scales.data()};
-  std::vector<std::shared_ptr<cuda::DeviceBuffer>> buffers;
-  for (int i = 0; i < 3; i++) {
-    buffers.push_back(cuda::allocate(testStream(), sizes[i]));
-    cuda::writeNow(testStream(), cuda::address(*buffers.back()), memory[i], sizes[i]);
+/// Rows whose source and target are on the device.
+struct DeviceRows {
+  explicit DeviceRows(const Rows& given) : rows(given) {
+    for (int i = 0; i < 3; i++) {
+      buffers.push_back(cuda::allocate(testStream(), size(i)));
+      cuda::writeNow(testStream(), cuda::address(*buffers.back()), memory(i), size(i));
+    }
   }
-  const auto at = [&](int i) { return reinterpret_cast<void*>(uintptr_t(cuda::address(*buffers[size_t(i)]))); };
-  RowStore store;
-  store.tokens = Rows::tokens, store.heads = Rows::heads, store.dims = got.dims, store.pageSize = Rows::pageSize;
-  store.fromDtype = got.from, store.toDtype = got.to;
-  const int64_t headStride = int64_t(got.dims) * Rows::columnStride;
-  store.from = {at(0), headStride, Rows::heads * headStride, Rows::columnStride};
-  store.to = at(1), store.scales = static_cast<float*>(at(2)), store.slots = got.slots.data();
-  store.rotation = {got.rotated, got.interleaved, got.frequencies.data(), got.positions.data()};
+  void* memory(int i) { return i == 0 ? rows.source.data() : i == 1 ? (void*)rows.target.data() : rows.scales.data(); }
+  int64_t size(int i) const {
+    return int64_t(i == 0 ? rows.source.size() : i == 1 ? rows.target.size() : rows.scales.size() * 4);
+  }
+  RowStore store() {
+    const auto at = [&](int i) { return reinterpret_cast<void*>(uintptr_t(cuda::address(*buffers[size_t(i)]))); };
+    RowStore store;
+    store.tokens = rows.tokens, store.heads = Rows::heads, store.dims = rows.dims, store.pageSize = Rows::pageSize;
+    store.fromDtype = rows.from, store.toDtype = rows.to;
+    const int64_t headStride = int64_t(rows.dims) * Rows::columnStride;
+    store.from = {at(0), headStride, Rows::heads * headStride, Rows::columnStride};
+    store.to = at(1), store.scales = static_cast<float*>(at(2)), store.slots = rows.slots.data();
+    store.rotation = {rows.rotated, rows.interleaved, rows.frequencies.data(), rows.positions.data()};
+    return store;
+  }
+  void expectStored(const Rows& given) {
+    Rows expected = given;
+    expected.storeOnHost();
+    for (int i = 1; i < 3; i++)
+      finish([&](cuda::Settled settled) {
+        return cuda::read(testStream(), cuda::address(*buffers[size_t(i)]), memory(i), size(i), std::move(settled));
+      });
+    check(rows.target == expected.target, "pages with other bits");
+    check(std::memcmp(rows.scales.data(), expected.scales.data(), rows.scales.size() * 4) == 0, "other scales");
+  }
+
+  Rows rows;
+  std::vector<std::shared_ptr<cuda::DeviceBuffer>> buffers;
+};
+
+void storing(const Rows& given, bool enqueued) {
+  DeviceRows rows(given);
   if (enqueued)
-    cuda::enqueue(testStream(), {store});
+    cuda::enqueue(testStream(), {rows.store()});
   else
-    finish([&](cuda::Settled settled) { return cuda::start(testStream(), {store}, std::move(settled)); });
-  for (int i = 1; i < 3; i++)
-    finish([&](cuda::Settled settled) {
-      return cuda::read(testStream(), cuda::address(*buffers[size_t(i)]), memory[i], sizes[i], std::move(settled));
-    });
-  check(got.target == expected.target, "pages with other bits");
-  check(std::memcmp(got.scales.data(), expected.scales.data(), got.scales.size() * 4) == 0, "other scales");
+    finish([&](cuda::Settled settled) { return cuda::start(testStream(), {rows.store()}, std::move(settled)); });
+  rows.expectStored(given);
+}
+
+/// Several stores of one call, by so many launches with those that write slots and turns, which are copied where there
+/// are many.
+void storingTogether(const std::vector<Rows>& given, bool sameSlots, size_t launches) {
+  std::vector<DeviceRows> all(given.begin(), given.end());
+  std::vector<RowStore> stores;
+  for (DeviceRows& rows : all) stores.push_back(rows.store());
+  for (RowStore& store : stores)
+    if (sameSlots) store.slots = stores[0].slots;
+  if (isSimulator()) Counters().clear();
+  cuda::enqueue(testStream(), stores);
+  for (size_t i = 0; i < all.size(); i++) all[i].expectStored(given[i]);
+  if (!isSimulator()) return;
+  const size_t counted = Counters().launches().size();
+  check(counted == launches, std::to_string(counted) + " launches, expected " + std::to_string(launches));
 }
 
 /// Attention over int8 pages, by the kernel for few rows or the one for many.
@@ -226,6 +268,17 @@ void addPagesTests(std::vector<Test>& tests) {
     add(from, DType::int8, 20, 0, false), add(from, DType::int8, 72, 64, true);
   }
   add(DType::float32, DType::int8, 512, 512, false);
+  const DType half = DType::float16, bytes = DType::int8;
+  const Rows keys(half, half, 64, 32, false), values(half, half, 40, 0, false);
+  const Rows manyKeys(half, bytes, 64, 64, true, 300), manyValues(half, bytes, 72, 0, false, 300);
+  tests.push_back({"store: keys and values", [=] { storingTogether({keys, values}, true, 2); }});
+  tests.push_back({"store: slots of their own", [=] { storingTogether({values, keys, values}, false, 3); }});
+  tests.push_back({"store: int8 and not", [=] {
+                     storingTogether({Rows(half, bytes, 72, 0, false), values, keys}, false, 3);
+                   }});
+  tests.push_back({"store: more slots and turns than parameters hold", [=] {
+                     storingTogether({manyKeys, manyValues}, true, 1);
+                   }});
   for (const DType dtype : floats) {
     for (const Case& about : int8Cases(dtype)) tests.push_back({"int8: " + about.name, [about] { attending(about); }});
     for (const Case& about : sharedCases(dtype))
