@@ -82,11 +82,15 @@ export function runCall(call: Call, signal: AbortSignal | undefined): AttentionR
   const outputs = begin(call, signal);
   const storages: Storage[] = [];
   const problem = writeProblem(call, outputs, storages);
+  // Some inputs may be copies that only this call has, whose memory on a GPU nothing else would give back.
+  const land = call.device === "cpu" ? undefined : takeOff(inputsOf(call), call.out?.view);
   try {
     native().attentionSync(deviceNumber(call.device), problem, storages, planNumbers);
   } catch (error) {
     discardOutputs(call, outputs);
     throw nativeError(error);
+  } finally {
+    land?.();
   }
   return resultOf(call, outputs, readPlan(call.device));
 }

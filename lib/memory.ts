@@ -25,16 +25,25 @@ export function discard({ storage }: View): void {
   storage?.release();
 }
 
+/** The view once `fill` has filled it; its memory is given back if that fails. */
+export function filled(view: View, fill: (view: View) => void): View {
+  try {
+    fill(view);
+    return view;
+  } catch (error) {
+    discard(view);
+    throw error;
+  }
+}
+
 /** The same elements without gaps, in new memory of the same device. On a GPU they may become another float dtype. */
 export function packed(name: string, view: View, dtype: DType = view.dtype): View {
-  const copy = newView(name, dtype, view.device, view.shape);
-  if (view.device !== "cpu") copyOnDevice(name, view, copy);
-  else {
+  return filled(newView(name, dtype, view.device, view.shape), (copy) => {
+    if (view.device !== "cpu") return copyOnDevice(name, view, copy);
     const from = view.storage!.array(name);
     const to = copy.storage!.array(name);
     forEachIndex(view, (index, position) => (to[position] = from[index]!));
-  }
-  return copy;
+  });
 }
 
 function copyOnDevice(name: string, from: View, to: View): void {

@@ -38,7 +38,7 @@ export function placePageTable({ pageTable }: AttentionOptions, bare: boolean): 
   if (pageTable === undefined) return undefined;
   const view = inputView("pageTable", pageTable, bare);
   if (view.shape.length !== 2) throw shapeError("pageTable", ["*", "*"], "batch, maxPages", view.shape);
-  return vectorRows("pageTable", view, "int32");
+  return vectorRows("pageTable", view, "int32", view.storage === undefined);
 }
 
 /** `[B, H, Lq, Lk]`, aligned at the right; a size of 1 is spread. `atLeast`: rows and columns may be more than are used. */
@@ -70,7 +70,7 @@ export function placePerHead(
   bare: boolean,
 ): Placed | undefined {
   if (input === undefined) return undefined;
-  const placed = vectorRows(name, vectorView(name, input, bare), "float32");
+  const placed = vectorRows(name, vectorView(name, input, bare), "float32", bare);
   const { shape } = placed.view;
   const fits = shape.length === 1 || (shape.length === 2 && batch !== undefined && shape[0] === batch);
   if (!fits || shape.at(-1) !== heads) {
@@ -80,10 +80,13 @@ export function placePerHead(
   return placed;
 }
 
-/** A vector per sequence, or one for all, whose elements native code reads one after the other: else they are copied. */
-function vectorRows(name: string, view: View, dtype: "float32" | "int32"): Placed {
+/**
+ * A vector per sequence, or one for all, whose elements native code reads one after the other: else they are copied, unless
+ * nothing will read them.
+ */
+function vectorRows(name: string, view: View, dtype: "float32" | "int32", isUnread: boolean): Placed {
   if (view.dtype !== dtype) throw dtypeError(name, `"${dtype}"`, view);
-  const dense = view.shape.at(-1)! <= 1 || view.strides.at(-1) === 1 || view.storage === undefined;
+  const dense = isUnread || view.shape.at(-1)! <= 1 || view.strides.at(-1) === 1;
   if (!dense) assertFree(name, view, false);
   const rows = dense ? view : packed(name, view);
   return { view: rows, batch: rows.shape.length === 2 ? rows.strides[0]! : 0, head: 1, row: 0, column: 1 };

@@ -3,6 +3,9 @@ import { integers } from "./input.js";
 import type { AttentionOptions } from "./options.js";
 import { optionError } from "./rules.js";
 
+/** Of a call. */
+export const maxBatch: number = 2 ** 24;
+
 /** One sequence: its queries among its keys. */
 export interface Sequence {
   /** Its place in the batch. */
@@ -122,8 +125,12 @@ function lengths(name: string, input: unknown, batch: number, limit: number): In
 }
 
 /** Where sequences start, and where the last one ends: from 0 on, never decreasing, within `tokens`. */
-function starts(name: string, input: unknown, tokens: number, batch?: number): Int32Array {
+export function starts(name: string, input: unknown, tokens: number, batch?: number): Int32Array {
   const values = integers(name, input);
+  if (values.length > maxBatch + 1) {
+    const message = `${name}: expected at most ${maxBatch + 1} entries (sequences + 1), got ${values.length}`;
+    throw new FoveaError("ERR_FOVEA_SHAPE", message);
+  }
   if (batch !== undefined) checkCount(name, values, batch + 1, "sequences + 1");
   if (values.length === 0) throw new FoveaError("ERR_FOVEA_SHAPE", `${name}: expected [*] (sequences + 1), got [0]`);
   if (values[0] !== 0) throw new FoveaError("ERR_FOVEA_BOUNDS", `${name}[0]: expected 0, got ${values[0]}`);

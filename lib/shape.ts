@@ -7,7 +7,7 @@ import { arrange, axes, labels, place, placeLse, type Placed } from "./layout.js
 import { checkPages, placeBias, placeMask, placePageTable, placePerHead } from "./modifiers.js";
 import type { AttentionOptions, Layout } from "./options.js";
 import { checkRules, type Rules } from "./rules.js";
-import { denseSequences, raggedSequences, withRest, type Sequence } from "./sequences.js";
+import { denseSequences, maxBatch, raggedSequences, withRest, type Sequence } from "./sequences.js";
 import { Tensor } from "./tensor.js";
 import { sameShape, type View } from "./view.js";
 
@@ -15,7 +15,6 @@ import { sameShape, type View } from "./view.js";
 export const maxDim = 512;
 /** heads go from 1 to this. */
 export const maxHeads: number = 2 ** 20;
-const maxBatch = 2 ** 24;
 
 /** A checked call: what to compute, on what. */
 export interface Call {

@@ -16,7 +16,7 @@ import { FoveaError, list, show } from "./errors.js";
 import { assertFree } from "./flight.js";
 import { native } from "./native.js";
 import { randomNumbers, type Distribution } from "./random.js";
-import { copyToDevice, moved, newView, packed } from "./memory.js";
+import { copyToDevice, filled, moved, newView, packed } from "./memory.js";
 import { checkNames } from "./rules.js";
 import { checkBuffer, DeviceStorage, HostStorage } from "./storage.js";
 import {
@@ -170,7 +170,12 @@ export class Tensor<D extends DType = DType> {
   static zeros<D extends DType = "float32">(shape: readonly number[], options: TensorOptions<D> = {}): Tensor<D> {
     const tensor = Tensor.empty(shape, options);
     const { storage, device } = tensor.#view;
-    if (device !== "cpu") attempt(() => native().clear((storage as DeviceStorage).handle("tensor")));
+    try {
+      if (device !== "cpu") attempt(() => native().clear((storage as DeviceStorage).handle("tensor")));
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
     return tensor; // JavaScript hands out zeroed memory only
   }
 
@@ -390,8 +395,7 @@ export function wrap(array: DataArray, dtype: DType, shape: readonly number[]): 
 function place(array: DataArray, dtype: DType, shape: readonly number[], device: Device): Tensor {
   if (device === "cpu") return wrap(array, dtype, shape);
   const view = newView("tensor", dtype, device, [...shape]);
-  copyToDevice("data", array, view);
-  return makeTensor(view);
+  return makeTensor(filled(view, () => copyToDevice("data", array, view)));
 }
 
 /** "float32" by default. */

@@ -344,6 +344,11 @@ const wrongCalls: [Change, string, string | RegExp][] = [
   [{ ...ragged, cuSeqlensKey: undefined }, "OPTION", 'cuSeqlensKey: required with layout "thd"'],
   [{ ...ragged, cuSeqlensKey: Int32Array.of(0, 5) }, "SHAPE", "cuSeqlensKey: expected [3] (sequences + 1), got [2]"],
   [{ ...ragged, cuSeqlensQuery: new Int32Array() }, "SHAPE", "cuSeqlensQuery: expected [*] (sequences + 1), got [0]"],
+  [
+    { ...ragged, cuSeqlensQuery: new Int32Array(2 ** 24 + 2) },
+    "SHAPE",
+    "cuSeqlensQuery: expected at most 16777217 entries (sequences + 1), got 16777218",
+  ],
   [{ ...ragged, cuSeqlensQuery: Int32Array.of(1, 3, 6) }, "BOUNDS", "cuSeqlensQuery[0]: expected 0, got 1"],
   [{ ...ragged, cuSeqlensQuery: Int32Array.of(0, 3, 2) }, "BOUNDS", "cuSeqlensQuery[2]: expected 3 to 6, got 2"],
   [{ ...ragged, cuSeqlensKey: Int32Array.of(0, 5, 11) }, "BOUNDS", "cuSeqlensKey[2]: expected 5 to 10, got 11"],

@@ -4,6 +4,7 @@ import { assertFree } from "../flight.js";
 import { floatDType, inputView } from "../input.js";
 import { axes, place } from "../layout.js";
 import { checkNames } from "../rules.js";
+import { maxBatch } from "../sequences.js";
 import type { View } from "../view.js";
 import { appendNames, checkLayer, checkStarts, type AppendOptions } from "./options.js";
 import { copyPage, viewsOf, type LayerPages, type PageShape } from "./pages.js";
@@ -87,6 +88,9 @@ export function prepareAppend(
 export function statesOf(sequences: unknown, layers: readonly LayerPages[], distinct = true): SequenceState[] {
   if (!Array.isArray(sequences)) {
     throw new FoveaError("ERR_FOVEA_ARGUMENT", "sequences: expected an array of CacheSequences");
+  }
+  if (sequences.length > maxBatch) {
+    throw new FoveaError("ERR_FOVEA_SHAPE", `sequences: expected at most ${maxBatch}, got ${sequences.length}`);
   }
   const states = Array.from(sequences, (sequence: unknown, i) => stateOf(sequence, `sequences[${i}]`));
   states.forEach((state, i) => {

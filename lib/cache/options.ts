@@ -1,9 +1,9 @@
 import { checkDevice, type Device } from "../device.js";
 import type { StoredDType } from "../dtype.js";
-import { FoveaError, list, show } from "../errors.js";
-import { integers } from "../input.js";
+import { FoveaError, show } from "../errors.js";
 import type { AttentionOptions, IntegerInput } from "../options.js";
 import { checkNames, optionError } from "../rules.js";
+import { starts } from "../sequences.js";
 import { maxDim, maxHeads } from "../shape.js";
 import type { PageShape } from "./pages.js";
 import type { Rope } from "./rope.js";
@@ -144,20 +144,10 @@ export function checkStarts(input: IntegerInput | undefined, sequences: number, 
     }
     return Int32Array.from({ length: sequences + 1 }, (_, i) => i * each);
   }
-  const starts = integers("cuSeqlens", input);
-  if (starts.length !== sequences + 1) {
-    const message = `cuSeqlens: expected ${list([sequences + 1])} (sequences + 1), got ${list([starts.length])}`;
-    throw new FoveaError("ERR_FOVEA_SHAPE", message);
-  }
-  for (let i = 0; i <= sequences; i++) {
-    const low = i === 0 ? 0 : starts[i - 1]!;
-    const high = i === 0 ? 0 : tokens;
-    if (starts[i]! >= low && starts[i]! <= high) continue;
-    throw new FoveaError("ERR_FOVEA_BOUNDS", `cuSeqlens[${i}]: expected ${low} to ${high}, got ${starts[i]}`);
-  }
-  if (starts[sequences] !== tokens) {
-    const message = `cuSeqlens[${sequences}]: expected ${tokens} (tokens there are), got ${starts[sequences]}`;
+  const all = starts("cuSeqlens", input, tokens, sequences);
+  if (all[sequences] !== tokens) {
+    const message = `cuSeqlens[${sequences}]: expected ${tokens} (tokens there are), got ${all[sequences]}`;
     throw new FoveaError("ERR_FOVEA_BOUNDS", message);
   }
-  return starts;
+  return all;
 }

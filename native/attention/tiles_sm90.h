@@ -33,8 +33,8 @@ struct Sm90Shape {
 };
 
 /// The tile for headDim and valueDim up to maxTiledDim. Sizes: the largest whose accumulators (scores, rounded
-/// probabilities, output) and whose tiles fit into registers and shared memory. Rules (hasRules()) take registers, but not
-/// keys: a sequence without has the same bits beside one that has some.
+/// probabilities, output) and whose tiles fit into registers and shared memory. Rules (hasRules()) take registers, but
+/// not keys: a sequence without has the same bits beside one that has some.
 constexpr Sm90Shape sm90Shape(int headDim, int valueDim, bool ruled) {
   if (headDim <= 64 && valueDim <= 64) return {64, 64, ruled ? 2 : 3, 128, 2, true};
   if (headDim <= 96 && valueDim <= 96) return {96, 96, ruled ? 2 : 3, 112, 2, true};

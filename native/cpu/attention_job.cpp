@@ -39,7 +39,7 @@ void fillPadding(const Problem& problem, const Sequence& sequence, const bool* c
 }  // namespace
 
 AttentionJob::AttentionJob(const Problem& problem, Plan plan, std::function<void(Outcome)> settled)
-    : problem_(problem), plan_(std::move(plan)), kernels_(kernels()), settled_(std::move(settled)) {
+    : ExecutionJob(std::move(settled)), problem_(problem), plan_(std::move(plan)), kernels_(kernels()) {
   for (int64_t i = 0; i < problem_.sequenceCount; i++)
     if (problem_.sequences[i].queryRows > problem_.sequences[i].queryLength) padded_.push_back(&problem_.sequences[i]);
   if (plan_.algorithm == Algorithm::standard)
@@ -143,25 +143,9 @@ void AttentionJob::planStandard() {
   setPhases(phaseEnds_);
 }
 
-void AttentionJob::cancel() {
-  Outcome expected = Outcome::done;
-  outcome_.compare_exchange_strong(expected, Outcome::aborted);
-  ThreadPool::instance().cancel(*this);
-}
-
-void AttentionJob::fail() {
-  outcome_ = Outcome::outOfMemory;
-  ThreadPool::instance().cancel(*this);
-}
-
 void AttentionJob::settled() {
   workspace_.release();  // here rather than wherever the last reference goes
-  if (settled_) settled_(outcome_);
-}
-
-void AttentionJob::runInline() {
-  for (int64_t task = 0; task < phaseEnds_.back() && !isCancelled(); task++) runTask(task);
-  settled();
+  ExecutionJob::settled();
 }
 
 bool AttentionJob::prepareWorkspace() {
@@ -175,7 +159,7 @@ void AttentionJob::runTask(int64_t task) {
   const int64_t padding = int64_t(padded_.size());
   if (task < padding) return fillPadding(problem_, *padded_[size_t(task)], cancelledFlag());
   task -= padding;
-  if (!prepareWorkspace()) return fail();
+  if (!prepareWorkspace()) return end(Outcome::outOfMemory);
   if (task >= taskCount_) return runMerge(task - taskCount_);
   const auto after = std::upper_bound(parts_.begin(), parts_.end(), task,
                                       [](int64_t number, const Part& part) { return number < part.firstTask; });
@@ -214,7 +198,7 @@ void AttentionJob::runTiled(int64_t number, const Part& part) {
 
   const int64_t floats = decode ? kernels_.decodeScratch(problem_, plan) : kernels_.tiledScratch(problem_, plan);
   float* scratch = threadScratch(size_t(floats));
-  if (!scratch) return fail();
+  if (!scratch) return end(Outcome::outOfMemory);
   (decode ? kernels_.decode : kernels_.tiled)(task, scratch);
 
   if (plan.splits == 1 || part.merged || isCancelled()) return;
@@ -241,7 +225,7 @@ void AttentionJob::runMerge(int64_t number) {
       partials.push_back(partialOf(part, task.kvHead, split, firstRow));
   }
   float* scratch = threadScratch(size_t(problem_.valueDim));
-  if (!scratch) return fail();
+  if (!scratch) return end(Outcome::outOfMemory);
   kernels_.merge(task, partials.data(), int64_t(partials.size()), scratch);
 }
 
@@ -255,7 +239,7 @@ void AttentionJob::runStandard(int64_t number, const Part& part, int stage) {
   task.scores = workspace_.data();
   task.cancelled = cancelledFlag();
   float* scratch = threadScratch(size_t(kernels_.standardScratch(problem_)));
-  if (!scratch) return fail();
+  if (!scratch) return end(Outcome::outOfMemory);
   if (stage == 0) kernels_.standardScores(task, scratch);
   if (stage == 1) kernels_.standardSoftmax(task);
   if (stage == 2) kernels_.standardOutput(task, scratch);

@@ -5,21 +5,15 @@
 #include <mutex>
 #include <vector>
 
-#include "backend.h"
 #include "dispatch.h"
+#include "execution_job.h"
 #include "memory.h"
-#include "thread_pool.h"
 
 namespace fovea::cpu {
 
-class AttentionJob : public Job, public Execution {
+class AttentionJob : public ExecutionJob {
  public:
   AttentionJob(const Problem& problem, Plan plan, std::function<void(Outcome)> settled);
-
-  void cancel() override;
-  /// All tasks one after the other on this thread, without the pool; settles.
-  void runInline();
-  Outcome outcome() const { return outcome_.load(); }
 
  private:
   /// Tasks of one sequence: consecutive numbers from `firstTask`.
@@ -55,13 +49,10 @@ class AttentionJob : public Job, public Execution {
   void runStandard(int64_t number, const Part& part, int stage);
   Partial partialOf(const Part& part, int64_t kvHead, int64_t split, int64_t row) const;
   bool prepareWorkspace();
-  void fail();
 
   const Problem problem_;
   const Plan plan_;
   const KernelTable& kernels_;
-  std::function<void(Outcome)> settled_;
-  std::atomic<Outcome> outcome_{Outcome::done};
 
   std::vector<int64_t> phaseEnds_;
   std::vector<Part> parts_;              // in the order they are served

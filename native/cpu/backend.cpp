@@ -13,18 +13,33 @@ namespace fovea::cpu {
 
 namespace {
 
-// Below this a second thread costs more (waking it takes some 20 to 50 microseconds) than it brings.
-constexpr double inlineFlops = 4e6;
-// Below this (some 5 microseconds) handing a call over to another thread and back costs more of the caller's time than
+// Operations, and bytes that are read and written, below which a second thread costs more (waking it takes some 20 to
+// 50 microseconds) than it brings.
+constexpr double inlineFlops = 4e6, inlineBytes = 4e6;
+// Below these (some 5 microseconds) handing a call over to another thread and back costs more of the caller's time than
 // computing it.
-constexpr double handOverFlops = 2.5e5;
+constexpr double handOverFlops = 2.5e5, handOverBytes = 2.5e5;
 // What a score costs at least, in operations of the products: softmax, softcap, ALiBi.
 constexpr double scoreFlops = 64;
-// The same of merges and stores, in bytes that are read and written.
-constexpr double inlineBytes = 4e6, handOverBytes = 2.5e5;
 
 double bytesOf(const Merge& merge) {
   return double(merge.rowCount()) * double(merge.partCount + 1) * double(merge.dims * byteSize(merge.dtype) + 4);
+}
+
+Outcome runJob(const std::shared_ptr<ExecutionJob>& job, bool isInline) {
+  if (isInline)
+    job->runInline();
+  else
+    ThreadPool::instance().runWith(job);
+  return job->outcome();
+}
+
+std::shared_ptr<Execution> startJob(const std::shared_ptr<ExecutionJob>& job, bool isInline, bool ahead = false) {
+  if (isInline)
+    job->runInline();
+  else
+    ThreadPool::instance().submit(job, ahead);
+  return job;
 }
 
 }  // namespace
@@ -42,60 +57,32 @@ Plan plan(const Problem& problem) {
 }
 
 Outcome run(const Problem& problem, const Plan& plan) {
-  const auto job = std::make_shared<AttentionJob>(problem, plan, nullptr);
-  if (plan.flops < inlineFlops)
-    job->runInline();
-  else
-    ThreadPool::instance().runWith(job);
-  return job->outcome();
+  return runJob(std::make_shared<AttentionJob>(problem, plan, nullptr), plan.flops < inlineFlops);
 }
 
 std::shared_ptr<Execution> start(const Problem& problem, Plan plan, std::function<void(Outcome)> settled, bool ahead) {
   const double perScore = 2.0 * (problem.headDim + problem.valueDim);
   const double flops = plan.flops * std::max(1.0, scoreFlops / perScore);
-  const bool compute = flops < handOverFlops && plan.bytes < handOverFlops;
-  const auto job = std::make_shared<AttentionJob>(problem, std::move(plan), std::move(settled));
-  if (compute)
-    job->runInline();
-  else
-    ThreadPool::instance().submit(job, ahead);
-  return job;
+  const bool isInline = flops < handOverFlops && plan.bytes < handOverBytes;
+  return startJob(std::make_shared<AttentionJob>(problem, std::move(plan), std::move(settled)), isInline, ahead);
 }
 
 Outcome run(const Merge& merge) {
-  const auto job = std::make_shared<MergeJob>(merge, nullptr);
-  if (bytesOf(merge) < inlineBytes)
-    job->runInline();
-  else
-    ThreadPool::instance().runWith(job);
-  return job->outcome();
+  return runJob(std::make_shared<MergeJob>(merge, nullptr), bytesOf(merge) < inlineBytes);
 }
 
 std::shared_ptr<Execution> start(const Merge& merge, std::function<void(Outcome)> settled) {
-  const auto job = std::make_shared<MergeJob>(merge, std::move(settled));
-  if (bytesOf(merge) < handOverBytes)
-    job->runInline();
-  else
-    ThreadPool::instance().submit(job);
-  return job;
+  return startJob(std::make_shared<MergeJob>(merge, std::move(settled)), bytesOf(merge) < handOverBytes);
 }
 
 Outcome run(const std::vector<RowStore>& stores) {
   const auto job = std::make_shared<StoreJob>(stores, nullptr);
-  if (job->bytes() < inlineBytes)
-    job->runInline();
-  else
-    ThreadPool::instance().runWith(job);
-  return job->outcome();
+  return runJob(job, job->bytes() < inlineBytes);
 }
 
 std::shared_ptr<Execution> start(const std::vector<RowStore>& stores, std::function<void(Outcome)> settled) {
   const auto job = std::make_shared<StoreJob>(stores, std::move(settled));
-  if (job->bytes() < handOverBytes)
-    job->runInline();
-  else
-    ThreadPool::instance().submit(job);
-  return job;
+  return startJob(job, job->bytes() < handOverBytes);
 }
 
 }  // namespace fovea::cpu

@@ -13,24 +13,10 @@ constexpr int64_t elementsPerTask = 1 << 16;
 }  // namespace
 
 MergeJob::MergeJob(const Merge& merge, std::function<void(Outcome)> settled)
-    : merge_(merge), kernels_(kernels()), settled_(std::move(settled)) {
+    : ExecutionJob(std::move(settled)), merge_(merge), kernels_(kernels()) {
   const int64_t rows = merge.rowCount(), perRow = std::max<int64_t>(merge.partCount * merge.dims, 1);
   rowsPerTask_ = std::max<int64_t>(elementsPerTask / perRow, 1);
-  tasks_ = (rows + rowsPerTask_ - 1) / rowsPerTask_;
-  setPhases({tasks_});
-}
-
-void MergeJob::cancel() { end(Outcome::aborted); }
-
-void MergeJob::end(Outcome outcome) {
-  Outcome expected = Outcome::done;
-  outcome_.compare_exchange_strong(expected, outcome);
-  ThreadPool::instance().cancel(*this);
-}
-
-void MergeJob::runInline() {
-  for (int64_t task = 0; task < tasks_ && !isCancelled(); task++) runTask(task);
-  settled();
+  setPhases({(rows + rowsPerTask_ - 1) / rowsPerTask_});
 }
 
 void MergeJob::runTask(int64_t task) {
@@ -38,10 +24,6 @@ void MergeJob::runTask(int64_t task) {
   if (!scratch) return end(Outcome::outOfMemory);
   const int64_t begin = task * rowsPerTask_;
   kernels_.mergeParts(merge_, begin, std::min(merge_.rowCount(), begin + rowsPerTask_), scratch);
-}
-
-void MergeJob::settled() {
-  if (settled_) settled_(outcome_);
 }
 
 }  // namespace fovea::cpu

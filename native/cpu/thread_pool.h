@@ -26,14 +26,13 @@ class Job {
   explicit Job(std::vector<int64_t> phaseEnds = {});
   void setPhases(std::vector<int64_t> phaseEnds) { phaseEnds_ = std::move(phaseEnds); }
   const bool* cancelledFlag() const { return &cancelled_; }
-
- private:
-  friend class ThreadPool;
+  int64_t taskCount() const { return phaseEnds_.empty() ? 0 : phaseEnds_.back(); }
   virtual void runTask(int64_t task) = 0;
   /// Once, when no task runs any more and none will.
   virtual void settled() = 0;
 
-  int64_t taskCount() const { return phaseEnds_.empty() ? 0 : phaseEnds_.back(); }
+ private:
+  friend class ThreadPool;
   void skipDonePhases() {
     while (phase_ < phaseEnds_.size() && finished_ >= phaseEnds_[phase_]) phase_++;
   }

@@ -8,8 +8,8 @@
 
 namespace fovea::cuda {
 
-/// Arrays of up to this many words are written as tables are, by launches. A copy takes less time by itself, but between
-/// kernels of a stream several microseconds more.
+/// Arrays of up to this many words are written as tables are, by launches. A copy takes less time by itself, but
+/// between kernels of a stream several microseconds more.
 constexpr size_t mostWrittenWords = 2 * largeTableWords;
 
 /// Loads the kernels that write tables.

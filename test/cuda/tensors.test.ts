@@ -313,3 +313,20 @@ test("what is never disposed goes with its handle", async () => {
   }
   expect(gpu().tensorBytes).toBeLessThanOrEqual(before);
 });
+
+test("a call gives back the copies that it makes of strided slopes, and explain makes none", async () => {
+  await collectAll();
+  const slopes = await normal(2, 2).transpose(0, 1).to("cuda");
+  expect(slopes.strides).toEqual([1, 2]);
+  const tensors = await Promise.all([normal(2, 2, 3, 8), normal(2, 2, 5, 8)].map((tensor) => tensor.to("cuda")));
+  const [query, key] = tensors as [Tensor, Tensor];
+  const options = { alibiSlopes: slopes };
+  const before = gpu().tensorBytes;
+  for (let i = 0; i < 5; i++) {
+    explain(query, key, key, options);
+    attentionSync(query, key, key, options).output.dispose();
+    (await attention(query, key, key, options)).output.dispose();
+  }
+  await synchronize("cuda");
+  expect(gpu().tensorBytes).toBe(before);
+});
