@@ -13,7 +13,7 @@
  * - `ERR_FOVEA_BUSY`: memory that an unsettled call is using
  * - `ERR_FOVEA_DISPOSED`: a tensor after its `dispose()`
  * - `ERR_FOVEA_ABORTED`: the call's signal was aborted (the error's name is then "AbortError")
- * - `ERR_FOVEA_OUT_OF_MEMORY`: results or scratch memory could not be allocated
+ * - `ERR_FOVEA_OUT_OF_MEMORY`: results or scratch memory could not be allocated, or a thread not be started
  * - `ERR_FOVEA_OVERLOADED`: a batcher's queue is full
  * - `ERR_FOVEA_CLOSED`: a batcher after its `close()`
  * - `ERR_FOVEA_OUT_OF_PAGES`: a PagedKVCache has not enough free pages for what is to be appended
@@ -56,6 +56,12 @@ export function abortError(signal: AbortSignal): FoveaError {
   const error = new FoveaError("ERR_FOVEA_ABORTED", "the call was aborted", { cause: signal.reason as unknown });
   error.name = "AbortError";
   return error;
+}
+
+/** `wanted`: a device, or several, and why. */
+export function deviceError(name: string, wanted: string, got: string): FoveaError {
+  const message = `${name}: expected a tensor on ${wanted}, got one on ${got}; move it with to() first`;
+  return new FoveaError("ERR_FOVEA_DEVICE", message);
 }
 
 /** `key: expected [2, *, *, 64] (batch, kvHeads, keyLength, headDim), got [2, 8, 512, 32]` */

@@ -2,7 +2,7 @@
 import type { Storage } from "../binding.js";
 import { whenSettled, attempt, type Device } from "./device.js";
 import type { FloatDType } from "./dtype.js";
-import { FoveaError, shapeError, show } from "./errors.js";
+import { deviceError, FoveaError, shapeError, show } from "./errors.js";
 import { assertFree, sharesMemory, takeOff } from "./flight.js";
 import { dtypeError, floatDType, inputView, type FloatDTypeOf, type TensorInput } from "./input.js";
 import { axes, labels, place, placeLse, type Placed } from "./layout.js";
@@ -17,7 +17,7 @@ import { sameShape, type View } from "./view.js";
 
 /** Attention of some queries over one set of keys, as `attention` returns it with `returnLse`. */
 export interface AttentionPart<Output extends TensorInput = TensorInput> {
-  /** float32, float16 or bfloat16, in the layout of the call. */
+  /** float32, float16 or bfloat16, [batch, heads, queryLength, valueDim] in the order of the layout; with thd [tokens, heads, valueDim]. */
   readonly output: Output;
   /** float32 [batch, heads, queryLength]; with thd [heads, tokens]. */
   readonly lse: TensorInput;
@@ -55,7 +55,9 @@ export interface MergeResult<D extends FloatDType = FloatDType> {
  * With tensors on a GPU it happens there, in call order.
  *
  * As with `attention`, work is done off the event loop (unless it is tiny), every failure rejects with a `FoveaError`, and
- * tensors must not be changed until the promise settles.
+ * tensors must not be changed until the promise settles. ERR_FOVEA_ARGUMENT: no parts, or what is none; ERR_FOVEA_SHAPE,
+ * ERR_FOVEA_DTYPE and ERR_FOVEA_DEVICE: parts that do not match; ERR_FOVEA_OPTION: a wrong layout or `out`; ERR_FOVEA_BUSY: what
+ * another call writes.
  */
 export async function mergeAttention<Output extends TensorInput>(
   parts: readonly AttentionPart<Output>[],
@@ -183,9 +185,7 @@ function partViews(part: Partial<AttentionPart> | null | undefined, i: number): 
 }
 
 function checkPlace(name: string, view: View, device: Device): void {
-  if (view.device === device) return;
-  const message = `${name}: expected a tensor on ${device} as parts[0].output, got one on ${view.device}`;
-  throw new FoveaError("ERR_FOVEA_DEVICE", `${message}; move it with to() first`);
+  if (view.device !== device) throw deviceError(name, `${device} as parts[0].output`, view.device);
 }
 
 /** Nothing that is written may be read, by this call or one in flight. */

@@ -1,6 +1,6 @@
 import type { Device } from "./device.js";
 import type { FloatDType, StoredDType } from "./dtype.js";
-import { FoveaError, list, shapeError, show } from "./errors.js";
+import { deviceError, FoveaError, list, shapeError, show } from "./errors.js";
 import { assertFree, nothingInFlight, sharesMemory } from "./flight.js";
 import { dtypeError, floatDType, inputView } from "./input.js";
 import { arrange, axes, labels, place, placeLse, type Placed } from "./layout.js";
@@ -268,8 +268,7 @@ function checkDeviceOf(name: string, at: { readonly view: View } | undefined, ho
   const got = at.view.device;
   if (got === home || got === device) return;
   const wanted = home === device ? home : `${home} or ${device}`;
-  const message = `${name}: expected a tensor on ${wanted}, got one on ${got}; move it with to() first`;
-  throw new FoveaError("ERR_FOVEA_DEVICE", message);
+  throw deviceError(name, wanted, got);
 }
 
 /** Nothing that is written may be read. */

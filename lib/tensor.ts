@@ -70,7 +70,7 @@ export let viewOf: (tensor: Tensor, name: string) => View;
  * shapes, dimensions and ranges that do not fit; ERR_FOVEA_ARGUMENT, ERR_FOVEA_OPTION and ERR_FOVEA_DTYPE for data, options and
  * dtypes that cannot be; ERR_FOVEA_DEVICE for a device that is not here, or for reading on the host what is on a GPU;
  * ERR_FOVEA_BUFFER for an ArrayBuffer that is resizable or detached; ERR_FOVEA_BUSY for reading what an unsettled call writes;
- * ERR_FOVEA_OUT_OF_MEMORY.
+ * ERR_FOVEA_BOUNDS for memory that is too small for its shape; ERR_FOVEA_OUT_OF_MEMORY; ERR_FOVEA_DEVICE_LOST once a GPU failed.
  */
 export class Tensor<D extends DType = DType> {
   readonly #view: View;

@@ -5,7 +5,7 @@ const { spawnSync } = require("node:child_process");
 
 const given = process.argv.slice(2);
 const arch = given.find((argument) => argument.startsWith("--arch="))?.slice("--arch=".length);
-const rebuild = ["rebuild", "--config", given.includes("--debug") ? "Debug" : "Release", "--CDFOVEA_SIMULATOR=OFF"];
+const rebuild = ["rebuild", "--config", "Release", "--CDFOVEA_SIMULATOR=OFF"];
 // The test of the package has images for GPUs already, which take minutes to compile.
 const images = process.env.FOVEA_CUDA_IMAGES;
 if (images) rebuild.push(`--CDFOVEA_CUDA_IMAGES=${images}`);

@@ -1,5 +1,7 @@
 // Contestants that take turns, and how they compare.
 
+import { median } from "../lib/statistics.js";
+
 export interface Contestant {
   name: string;
   /** One call, to the end: the output's numbers. */
@@ -17,11 +19,6 @@ export interface Comparison {
   /** Relative L2 difference of the outputs. */
   difference: number;
 }
-
-const median = (values: readonly number[]): number => {
-  const sorted = values.toSorted((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
-};
 
 /** Milliseconds of a call: the median of as many as fit into `budget` milliseconds, one at least. */
 async function turn(contestant: Contestant, budget: number): Promise<number> {

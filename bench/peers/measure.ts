@@ -6,7 +6,7 @@ import { type Inputs, type Layout, makeInputs, relativeError, swapMiddle, toBshd
 import * as onnx from "./onnxruntime.js";
 import type { Point } from "./points.js";
 import { type Probe, probe } from "./probe.js";
-import { median, quantile } from "./statistics.js";
+import { median, quantile } from "../lib/statistics.js";
 
 export interface Contestant {
   name: string;

@@ -4,7 +4,7 @@ import * as fovea from "./fovea.js";
 import { compare, type Contestant, inputsOf } from "./measure.js";
 import * as onnx from "./onnxruntime.js";
 import { tinyPoint } from "./points.js";
-import { median, quantile } from "./statistics.js";
+import { median, quantile } from "../lib/statistics.js";
 
 /** Microseconds for one call: of blocks of calls, one after the other, each block's mean. */
 export interface Overhead {

@@ -5,7 +5,7 @@ import type { MemoryResult } from "./memory.js";
 import type { Overhead } from "./overhead.js";
 import { flops, keyValueBytes, type Point } from "./points.js";
 import type { Probe } from "./probe.js";
-import { geometricMean, median } from "./statistics.js";
+import { geometricMean, median } from "../lib/statistics.js";
 
 /** What one process, with one number of threads, found. */
 export interface ThreadsResult {

@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { defineCommand, runMain } from "citty";
 import { devices, PagedKVCache, Tensor, type CacheSequence, type StoredDType } from "../../lib/index.js";
+import { median } from "../lib/statistics.js";
 
 const [heads, kvHeads, headDim] = [32, 8, 64]; // of a model of a billion parameters
 const lengths = [16, 64, 256, 1024];
@@ -13,8 +14,6 @@ interface Step {
   readonly name: string;
   readonly run: () => Promise<Tensor[]>;
 }
-
-const median = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
 
 /** Sequences of about that length, no two alike. */
 function fill(sequences: number, length: number, dtype: StoredDType) {

@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { defineCommand, runMain } from "citty";
 import { devices, PagedKVCache, Tensor, type CacheSequence, type StoredDType } from "../../lib/index.js";
+import { median } from "../lib/statistics.js";
 
 interface Shape {
   readonly heads: number;
@@ -21,8 +22,6 @@ const shapes: readonly Shape[] = [
   { heads: 16, kvHeads: 8, headDim: 64, dtype: "float32" },
   { heads: 32, kvHeads: 8, headDim: 64, dtype: "float32" },
 ];
-
-const median = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
 
 /** A cache of sequences that have the prefix and a few tokens of their own. */
 function fill(shape: Shape, sequences: number, prefix: number, own: number, shared: boolean) {

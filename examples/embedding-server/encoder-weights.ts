@@ -45,8 +45,6 @@ export const layers = [
 ] as const;
 /** Elements of an embedding. */
 export const embeddingSize = 512;
-/** Tokens of a text, at which the encoder cuts. */
-export const modelMaxTokens = 128;
 
 const root = "module_apply_default/Encoder_en/KonaTransformer/Encode";
 

@@ -16,7 +16,7 @@ export interface BatcherOptions {
   /** Calls that may wait for their launch, 1 or more. Default 1024. One more is refused with ERR_FOVEA_OVERLOADED. */
   maxQueue?: number | undefined;
   /**
-   * How long, in milliseconds, a call may wait for company while its device is idle. Default 0: it is launched at the end of
+   * How long, in milliseconds (0 to 60000), a call may wait for company while its device is idle. Default 0: it is launched at the end of
    * the current turn of JavaScript, with the calls that were made in it.
    */
   maxWait?: number | undefined;
@@ -27,7 +27,8 @@ const optionNames: ReadonlySet<string> = new Set<keyof BatcherOptions>(["maxBatc
 /**
  * Many concurrent callers, few launches. While a device computes, calls gather; those that differ in nothing but their
  * tensors, lengths, masks and biases are then launched together, over all their sequences where they lie: nothing is copied
- * together. Each caller gets its own result, with the same bits as from `attention` alone.
+ * together. (On a GPU those with a mask, a bias or ALiBi go apart from those without.) Each caller gets its own result, with
+ * the same bits as from `attention` alone.
  *
  * - A call that is wrong, aborted or does not fit into memory fails by itself; its neighbours do not notice.
  * - Launches hold some 10 milliseconds of work, or one call. Which calls come next is decided by their waiting time relative to

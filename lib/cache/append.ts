@@ -1,5 +1,5 @@
 // Adding tokens: what is checked, which pages they get, where each token goes.
-import { FoveaError, shapeError } from "../errors.js";
+import { deviceError, FoveaError, shapeError } from "../errors.js";
 import { assertFree } from "../flight.js";
 import { floatDType, inputView } from "../input.js";
 import { axes, place } from "../layout.js";
@@ -122,10 +122,7 @@ function checkRows(
   if (view.shape.length !== 3 || expected.some((size, i) => size !== "*" && size !== view.shape[i])) {
     throw shapeError(name, expected, `tokens, kvHeads, ${dim}`, view.shape);
   }
-  if (view.device !== shape.device) {
-    const message = `${name}: expected a tensor on ${shape.device}, where the cache is, got one on ${view.device}`;
-    throw new FoveaError("ERR_FOVEA_DEVICE", `${message}; move it with to() first`);
-  }
+  if (view.device !== shape.device) throw deviceError(name, `${shape.device}, where the cache is`, view.device);
   assertFree(name, view, false);
   return view;
 }

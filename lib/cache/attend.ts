@@ -1,5 +1,5 @@
 // Attention over what is cached: a checked call of the same kind as `attention`'s.
-import { FoveaError, shapeError } from "../errors.js";
+import { deviceError, FoveaError, shapeError } from "../errors.js";
 import { dtypeError, floatDType, inputView, shapeOnly } from "../input.js";
 import { axes, place } from "../layout.js";
 import { placePerHead } from "../modifiers.js";
@@ -100,8 +100,7 @@ function checkQuery(input: unknown, shape: PageShape, bare: boolean): View {
     throw shapeError("query", ["*", `multiple of ${kvHeads}`, headDim], "tokens, heads, headDim", view.shape);
   }
   if (view.storage !== undefined && view.device !== device) {
-    const message = `query: expected a tensor on ${device}, where the cache is, got one on ${view.device}`;
-    throw new FoveaError("ERR_FOVEA_DEVICE", `${message}; move it with to() first`);
+    throw deviceError("query", `${device}, where the cache is`, view.device);
   }
   if (device !== "cpu" && dtype !== "int8" && view.dtype !== dtype)
     throw dtypeError("query", `"${dtype}" as in the cache`, view);

@@ -12,7 +12,7 @@ import type { Rope } from "./rope.js";
 export interface PagedKVCacheOptions {
   /** Layers of the model: 1 to 65536. */
   layers: number;
-  /** Heads of keys and values. */
+  /** Heads of keys and values: 1 to 2^20. */
   kvHeads: number;
   /** Sizes of a key and of a value: 1 to 512. `valueDim` is `headDim` by default. */
   headDim: number;

@@ -1,7 +1,7 @@
 // New keys and values on their way into a cache [entries, rows, heads, dim] (or its blocks): in place, before attention reads it.
 import { storeNow, type RowStore } from "../cache/store.js";
 import { encode, type FloatDType } from "../dtype.js";
-import { FoveaError, list } from "../errors.js";
+import { deviceError, FoveaError, list } from "../errors.js";
 import { axes, place } from "../layout.js";
 import { reshaped, stridesFor, type View } from "../view.js";
 
@@ -48,10 +48,7 @@ function offsetOf({ offset, strides }: View, b: number, i: number, h: number): n
 export function appendOnDevice(all: readonly Rows[], to: Destination): void {
   const stores = all.map(({ name, cache, view }): RowStore => {
     const { device, strides, offset, end } = cache;
-    if (view.device !== device) {
-      const message = `${name}: expected a tensor on ${device}, where its cache is, got one on ${view.device}`;
-      throw new FoveaError("ERR_FOVEA_DEVICE", `${message}; move it with to() first`);
-    }
+    if (view.device !== device) throw deviceError(name, `${device}, where its cache is`, view.device);
     const [batch, length, heads, dim] = view.shape as [number, number, number, number];
     const width = heads * dim;
     const tokens = batch * length;

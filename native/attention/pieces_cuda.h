@@ -57,7 +57,7 @@ bool sharesWith(const Sequence& sequence, const Sequence& first);
 
 /// Whether a sequence's results are merged, by its plan: else it writes its output itself.
 constexpr bool isMerged(const SequencePlan& part) {
-  return part.kernel == Kernel::cudaDecode || part.keyBegin > 0 || part.splits > 1;
+  return isCudaDecode(part.kernel) || part.keyBegin > 0 || part.splits > 1;
 }
 
 /// `plan` has the sequences' and the segments' kernels.

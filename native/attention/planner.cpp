@@ -35,7 +35,7 @@ int64_t ceilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 // in vain (24 rows of 48 from memory: decode is 1.4 to 1.9 times as fast). Against keys of a single block, which a
 // cache holds, only those that visit each key once: with 16 rows and keys the tiled one is 1.5 times as fast.
 constexpr int64_t mostDecodeRows(int lanes) { return lanes == 16 ? 24 : 16; }
-constexpr int64_t decodeRows = 8;  // of one visit of a key
+constexpr int64_t rowsPerVisit = 8;  // of a key, by decode
 // Rows that share one visit of the keys. Where keys or values are converted or packed on the way that takes up to 18 %
 // of the time at 192 rows: so more of them there, as long as their queries and sums fit a cache and each thread has
 // some tasks.
@@ -84,22 +84,16 @@ Target targetOf(const Problem& problem, const CpuTarget& target) {
           pairs * share};
 }
 
-/// Keys that any row of the sequence sees: [begin, end).
+/// Keys that any row of the sequence sees; it has one at least.
 KeyRange visibleToAny(const Problem& problem, const Sequence& sequence) {
-  // Both bounds grow with the query, so the first row with keys begins and the last one ends. Rows without keys lie at
-  // the ends: their places are too far before the first key, or too far behind the last one.
-  const int64_t right = problem.causal ? 0 : problem.windowRight, left = problem.windowLeft;
-  int64_t first = 0, last = sequence.queryLength - 1;
-  if (right >= 0) first = std::max(first, -right - sequence.queryOffset);
-  if (left >= 0) last = std::min(last, sequence.keyLength - 1 + left - sequence.queryOffset);
-  return first > last ? KeyRange{0, 0} : visibleKeysOfRows(problem, sequence, first, last);
+  return visibleKeysOfRows(problem, sequence, 0, sequence.queryLength - 1);
 }
 
 /// By the sequence's own rows and keys: whoever else shares a segment must not change its kernel. With tiled for all
 /// segments, a sequence that has one alone took 2 to 4 times as long.
 bool takesDecode(const Problem& problem, const Sequence& sequence, const Target& target) {
   // weights take a second visit, which the tiled kernel has
-  const int64_t most = sequence.keyLength <= tiledKeyBlock ? decodeRows : mostDecodeRows(target.lanes);
+  const int64_t most = sequence.keyLength <= tiledKeyBlock ? rowsPerVisit : mostDecodeRows(target.lanes);
   return sequence.queryLength * problem.groupSize() <= most && !sequence.weights;
 }
 
@@ -118,7 +112,7 @@ bool hasHeadsInTurn(const Problem& problem, const View<const void>& view, int64_
 int64_t decodeHeads(const Problem& problem, const Sequence& sequence, const Target& target, const SequencePlan& plan,
                     int64_t keys) {
   // Queries and sums of more rows, of all heads, would leave the L1 cache at each page.
-  const int64_t mostRows = problem.pageSize > 0 ? decodeRows : mostDecodeRows(target.lanes);
+  const int64_t mostRows = problem.pageSize > 0 ? rowsPerVisit : mostDecodeRows(target.lanes);
   if (plan.rows > mostRows || !hasHeadsInTurn(problem, sequence.key, problem.headDim, target) ||
       !hasHeadsInTurn(problem, sequence.value, problem.valueDim, target))
     return 1;
@@ -137,7 +131,7 @@ void planBlocks(const Problem& problem, const Sequence& sequence, const Target& 
   plan.kernel = decode ? Kernel::cpuDecode : Kernel::cpuTiled;
   plan.keyBlock = decode ? decodeKeyBlock : target.pairs ? 2 * tiledKeyBlock : tiledKeyBlock;
   if (decode) {
-    plan.queryBlock = std::clamp(roundUp(plan.rows, decodeRows), decodeRows, maxDecodeBlock);
+    plan.queryBlock = std::clamp(roundUp(plan.rows, rowsPerVisit), rowsPerVisit, maxDecodeBlock);
     return;
   }
   plan.packValues =

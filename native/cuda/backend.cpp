@@ -61,7 +61,7 @@ std::optional<MemoryInfo> memory(int index) {
   const CurrentContext current(device);
   size_t free = 0, total = 0;
   device.check(driver().cuMemGetInfo(&free, &total), "reading the memory's size");
-  return MemoryInfo{device.memoryUse().device, device.memoryUse().pinned, int64_t(free), int64_t(total)};
+  return MemoryInfo{device.memoryUse().device, device.memoryUse().pinned, int64_t(free)};
 }
 
 std::shared_ptr<Stream> open(int device) { return std::make_shared<Stream>(Device::get(device)); }

@@ -30,9 +30,9 @@ struct Info {
 Info info();
 
 struct MemoryInfo {
-  int64_t tensors = 0;          // device bytes that this process's tensors and calls hold
-  int64_t pinned = 0;           // bytes of host memory for staging
-  int64_t free = 0, total = 0;  // of the whole device
+  int64_t tensors = 0;  // device bytes that this process's tensors and calls hold
+  int64_t pinned = 0;   // bytes of host memory for staging
+  int64_t free = 0;     // of the whole device
 };
 /// None while this process has not used the device: asking would take its memory for a context. Throws Error once lost.
 std::optional<MemoryInfo> memory(int device);

@@ -81,11 +81,11 @@ void addRest(TiledCall& call, const Problem& problem, const Plan& plan, const Pi
 void addShared(Launches& launches, const Problem& problem, const Pieces& pieces, const PieceMemory& memory) {
   if (pieces.shared.empty()) return;
   TiledCall call(openProblem(problem));
-  std::vector<RowOwner> owners;
+  std::vector<QueryOwner> owners;
   const int64_t size = byteSize(problem.dtype);
   for (const Piece& piece : pieces.shared) {
     TiledTarget target = targetOf(piece, memory);
-    target.owners = memory.owners + CUdeviceptr(owners.size() * sizeof(RowOwner));
+    target.owners = memory.owners + CUdeviceptr(owners.size() * sizeof(QueryOwner));
     const Sequence& first = problem.sequences[piece.owners[0]];
     const int64_t begin = first.queryOffset - piece.sequence.queryOffset;  // of its keys
     for (const int32_t index : piece.owners) {

@@ -69,7 +69,7 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
     entry.statistics = devicePointer<float2>(target.statistics);
     entry.splits = int32_t(target.splits);
     entry.splitTiles = int32_t(ceilDivide(splitKeys, tiledShape(problem).keys));
-    entry.owners = devicePointer<const RowOwner>(target.owners);
+    entry.owners = devicePointer<const QueryOwner>(target.owners);
     if (sequence.weights) entry.rows = devicePointer<float2>(weightRows);
     weightRows += CUdeviceptr(work.rowBytes);
     if (tileMaps != 0) {

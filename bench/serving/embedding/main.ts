@@ -12,6 +12,7 @@ import type { Options, Result } from "autocannon";
 import { defineCommand, runMain } from "citty";
 import type { ServerOptions } from "../../../examples/embedding-server/server.js";
 import { devices } from "../../../lib/index.js";
+import { median } from "../../lib/statistics.js";
 import type { Name } from "./contestant.js";
 
 const server = new URL("../../../examples/embedding-server/package.json", import.meta.url);
@@ -109,8 +110,6 @@ class Contestant {
     return { cpu: read("process_cpu_seconds_total"), eventLoopP99: read("nodejs_eventloop_lag_p99_seconds") };
   }
 }
-
-const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
 
 function medianTurn(turns: readonly Turn[]): Turn {
   const names = Object.keys(turns[0]!) as (keyof Turn)[];

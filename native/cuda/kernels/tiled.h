@@ -9,11 +9,11 @@ namespace fovea::cuda {
 
 /// A query of a shared segment: where its row is, in elements from the first owner's query, and its place among the
 /// keys.
-struct RowOwner {
+struct QueryOwner {
   int64_t query, place;
 };
 
-static_assert(sizeof(RowOwner) == ownerEntryBytes);
+static_assert(sizeof(QueryOwner) == ownerEntryBytes);
 
 /// One entry of the table. "Tasks" are thread blocks: a launch has one row of them over all sequences.
 struct alignas(16) TiledSequence {
@@ -33,7 +33,7 @@ struct alignas(16) TiledSequence {
   float* results;
   float2* statistics;
   int32_t splits, splitTiles;  // how many, and key tiles of each (splitTiles())
-  const RowOwner* owners;      // of each query, where they are several sequences'
+  const QueryOwner* owners;    // of each query, where they are several sequences'
 
   // In the workspace, where masks or biases may hide tiles (TileMap): [mapHeads][mapRowTiles][some, all][mapWords].
   uint32_t* tileMap;

@@ -18,7 +18,7 @@ FOVEA_DEVICE TiledPlace placeOf(const TiledSequence& entry, int kvHeads, int64_t
 /// Where a warp's tile of scores lies: rows from `row` on, keys from `key` on.
 struct ScorePlace {
   int kvHead, row, key;
-  const RowOwner* owners = nullptr;  // where queries are several sequences'
+  const QueryOwner* owners = nullptr;  // where queries are several sequences'
 };
 
 /// A row of the tile by its query and its head.
