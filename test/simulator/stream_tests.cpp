@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "driver_helpers.h"
 
@@ -139,6 +140,28 @@ const Register kStreams[] = {
          expectEqual<uint32_t>(memory.word(0), 33, "value");
          EXPECT_OK(cuGraphExecDestroy(executable));
          EXPECT_OK(cuGraphDestroy(graph));
+       });
+     }},
+    {"driver/several threads wait for the same work", [] {
+       inEachMode([] {
+         Memory memory(32);
+         StreamHandle stream;
+         CUcontext context = nullptr;
+         EXPECT_OK(cuCtxGetCurrent(&context));
+         std::atomic<bool> over = false;
+         std::atomic<int> failed = 0;
+         std::vector<std::thread> others;
+         for (int i = 0; i < 3; i++)
+           others.emplace_back([&] {
+             driver.cuCtxSetCurrent(context);
+             while (!over) failed += driver.cuStreamSynchronize(stream.stream) != CUDA_SUCCESS;
+           });
+         for (int i = 0; i < 2000; i++) failed += driver.cuMemsetD32Async(memory.address, 3, 32, stream.stream) != CUDA_SUCCESS;
+         over = true;
+         for (std::thread& other : others) other.join();
+         EXPECT_OK(cuStreamSynchronize(stream.stream));
+         expectEqual(failed.load(), 0, "calls that failed");
+         expectEqual<uint32_t>(memory.word(31), 3, "value");
        });
      }},
     {"driver/capture forbids allocation and synchronisation", [] {

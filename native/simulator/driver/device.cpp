@@ -82,23 +82,22 @@ MilestonePointer Device::enqueue(Stream& stream, Operation operation) {
   wake_.notify_one();
   if (settings().schedule.completion == Completion::kEarly && std::this_thread::get_id() != engineId_) {
     std::unique_lock lock(mutex_);
-    wanted_.push_back(milestone);
-    wake_.notify_one();
-    done_.wait(lock, [&] { return milestone->reached; });
-    std::erase(wanted_, milestone);
+    wait(milestone, lock);
   }
   return milestone;
 }
 
 CUresult Device::wait(const MilestonePointer& milestone) {
   std::unique_lock lock(mutex_);
-  if (milestone && !milestone->reached) {
-    wanted_.push_back(milestone);
-    wake_.notify_one();
-    done_.wait(lock, [&] { return milestone->reached; });
-    wanted_.erase(std::find(wanted_.begin(), wanted_.end(), milestone));
-  }
+  if (milestone && !milestone->reached) wait(milestone, lock);
   return status_;
+}
+
+void Device::wait(const MilestonePointer& milestone, std::unique_lock<std::mutex>& lock) {
+  wanted_.push_back(milestone);
+  wake_.notify_one();
+  done_.wait(lock, [&] { return milestone->reached; });
+  wanted_.erase(std::find(wanted_.begin(), wanted_.end(), milestone));  // one: others may want the same
 }
 
 CUresult Device::synchronize(Stream& stream) {

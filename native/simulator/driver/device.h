@@ -120,6 +120,7 @@ class Device {
 
  private:
   void run();
+  void wait(const MilestonePointer& milestone, std::unique_lock<std::mutex>& lock);
   Stream* choose(std::unique_lock<std::mutex>& lock);
   Stream* neededFor(const MilestonePointer& milestone, int depth = 0);
   bool mayRun(const Stream& stream) const;
