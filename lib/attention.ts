@@ -10,6 +10,7 @@ import { planNumbers, readPlan, type Plan } from "./plan.js";
 import { writeProblem } from "./problem.js";
 import { begin, discardOutputs, resultOf } from "./results.js";
 import { checkCall, inputsOf, placeOutputs, type Call } from "./shape.js";
+import { DeviceStorage } from "./storage.js";
 
 /**
  * Attention: for each query, the average of the values, weighted by the softmax of its scores against the keys.
@@ -83,14 +84,15 @@ export function runCall(call: Call, signal: AbortSignal | undefined): AttentionR
   const storages: Storage[] = [];
   const problem = writeProblem(call, outputs, storages);
   // Some inputs may be copies that only this call has, whose memory on a GPU nothing else would give back.
-  const land = call.device === "cpu" ? undefined : takeOff(inputsOf(call), call.out?.view);
+  const there = inputsOf(call).flatMap(({ storage }) => (storage instanceof DeviceStorage ? [storage] : []));
+  for (const storage of there) storage.retain();
   try {
     native().attentionSync(deviceNumber(call.device), problem, storages, planNumbers);
   } catch (error) {
     discardOutputs(call, outputs);
     throw nativeError(error);
   } finally {
-    land?.();
+    for (const storage of there) storage.release();
   }
   return resultOf(call, outputs, readPlan(call.device));
 }

@@ -2,6 +2,7 @@
 import { storeNow, type RowStore } from "../cache/store.js";
 import { encode, type FloatDType } from "../dtype.js";
 import { deviceError, FoveaError, list } from "../errors.js";
+import { sharesMemory } from "../flight.js";
 import { axes, place } from "../layout.js";
 import { reshaped, stridesFor, type View } from "../view.js";
 
@@ -83,5 +84,8 @@ export function appendOnDevice(all: readonly Rows[], to: Destination): void {
       rotation: undefined,
     };
   });
-  storeNow(stores);
+  // The stores of one launch are in no order, so where one writes what another reads or writes they are launched one by one.
+  const touches = (a: Rows, b: Rows) => a !== b && [b.cache, b.view].some((view) => sharesMemory(a.cache, view));
+  if (all.some((a) => all.some((b) => touches(a, b)))) for (const store of stores) storeNow([store]);
+  else storeNow(stores);
 }

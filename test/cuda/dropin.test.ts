@@ -145,3 +145,25 @@ test("tfjs: a fused graph computes there", async () => {
   expect(farthest(await run(fused), await run(plain))).toBeLessThan(tolerance);
   expect(fusedCalls()).toEqual({ kernel: calls.kernel + 1, composite: calls.composite });
 });
+
+test("torch: one tensor as both caches holds the values, as on the processor", async () => {
+  const [queries, added, values, cached] = [
+    random(1, 2, 1, 8),
+    random(1, 2, 1, 8),
+    random(1, 2, 1, 8),
+    random(1, 4, 2, 8),
+  ];
+  const caches: Tensor[] = [];
+  for (const where of ["cpu", device] as const) {
+    const of = ({ data, shape }: { data: Float32Array; shape: readonly number[] }) =>
+      Tensor.from(data.slice(), shape, { device: where });
+    const cache = of(cached); // [batch, room, heads, dim]
+    caches.push(cache);
+    await flashAttentionWithKvCache(of(bshd(queries)), cache, cache, {
+      k: of(bshd(added)),
+      v: of(bshd(values)),
+      cacheSeqlens: 0,
+    });
+  }
+  expect([...(await caches[1]!.read()).data]).toEqual([...caches[0]!.data]);
+});

@@ -330,3 +330,12 @@ test("a call gives back the copies that it makes of strided slopes, and explain 
   await synchronize("cuda");
   expect(gpu().tensorBytes).toBe(before);
 });
+
+test("what attentionSync was given on the host can be transferred after it", async () => {
+  const [query, key] = [normal(1, 2, 3, 8), normal(1, 2, 5, 8)];
+  attentionSync(query, key, key, { device: "cuda", alibiSlopes: Float32Array.of(1, 2) });
+  await synchronize("cuda");
+  const { buffer } = query.data;
+  structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
+  expect(buffer.byteLength).toBe(0);
+});

@@ -274,8 +274,8 @@ int64_t decodeScratch(const Problem& problem, const SequencePlan& plan) {
 }
 
 void decode(const Task& task, float* base) {
-  const bool few = task.rowEnd - task.rowBegin <= mostFewRows;
-  few ? decodeAs<FewRows>(task, base) : decodeAs<ManyRows>(task, base);
+  const bool many = ManyRows::suits(task.rowEnd - task.rowBegin);
+  many ? decodeAs<ManyRows>(task, base) : decodeAs<FewRows>(task, base);
 }
 
 void merge(const Task& task, const Partial* partials, int64_t splits, float* total) {

@@ -15,6 +15,9 @@ namespace {  // one user, decode.cpp
 /// Keys that are scored for all rows before the next ones: their numbers stay in the L1 cache, as float32.
 constexpr int64_t keysOfChunk = 16;
 
+/// Up to this many are always FewRows'.
+constexpr int64_t mostFewRows = 24;
+
 /// sum[v][k] = the products of d = lane, lane + lanes, ... for V vectors of rows and K keys.
 template <int lane, int V, int K>
 FOVEA_INLINE void addDimsOfLane(Rows keys, const float* query, int64_t dims, int64_t held, Vec (&sum)[V][K]) {
@@ -151,6 +154,8 @@ void softmaxLanes(float* scores, int64_t count, int64_t held, float* reference, 
 
 /// How decode holds many rows: queries as columns, and all rows' scores for a key side by side.
 struct ManyRows {
+  /// Where FewRows takes longer: not where a good part of the last vector would be in vain (33 rows took 28 % longer).
+  static bool suits(int64_t rows) { return rows > mostFewRows && roundUp(rows, lanes) - rows <= lanes / 4; }
   static int64_t held(int64_t rows) { return roundUp(rows, lanes); }
   static int64_t scoreStride(int64_t held, int64_t) { return held; }
   static int64_t scoreAt(int64_t key, int64_t stride) { return key * stride; }

@@ -8,10 +8,9 @@
 namespace fovea::cpu::FOVEA_ISA {
 namespace {  // one user, decode.cpp
 
-constexpr int64_t rowGroup = 8;      // of one visit of a key, at most
-constexpr int64_t mostFewRows = 24;  // else ManyRows
-constexpr int anyRows = 0;           // as a template's R: any multiple of rowsTogether, whose scores lie side by side
-constexpr int rowsTogether = 4;      // whose sums stay in registers
+constexpr int64_t rowGroup = 8;  // of one visit of a key, at most
+constexpr int anyRows = 0;       // as a template's R: any multiple of rowsTogether, whose scores lie side by side
+constexpr int rowsTogether = 4;  // whose sums stay in registers
 
 /// Rows of keys or values as whole vectors of a dtype, or staged as float32 when they are not.
 struct Rows {
@@ -249,7 +248,10 @@ void withType(DType type, Use use) {
 /// the next row's. They are taken in groups of up to eight. ManyRows is the other way.
 struct FewRows {
   /// Rows that are computed for `rows`: kernels exist for 1, 2, 4 and 8.
-  static int64_t held(int64_t rows) { return rows <= 2 ? rows : rows <= 4 ? 4 : roundUp(rows, rowGroup); }
+  static int64_t held(int64_t rows) {
+    const int64_t last = rows % rowGroup;
+    return rows - last + (last <= 2 ? last : last <= 4 ? 4 : rowGroup);
+  }
   /// From one row's scores to the next one's: not a power of two, or those of many would meet in few of the L1 cache's
   /// sets.
   static int64_t scoreStride(int64_t, int64_t keyBlock) { return keyBlock + 16; }
@@ -263,12 +265,16 @@ struct FewRows {
   static void score(Rows keys, DType type, int64_t count, const float* query, int64_t dims, int64_t held, float* scores,
                     int64_t stride, float*, Ahead& ahead) {
     withType(type, [&]<DType t>() {
-      if (held == 1) return scoreKeys<t, 1, false>(keys, count, query, dims, scores, stride, ahead);
-      if (held == 2) return scoreKeys<t, 2, false>(keys, count, query, dims, scores, stride, ahead);
-      if (held == 4) return scoreKeys<t, 4, false>(keys, count, query, dims, scores, stride, ahead);
-      scoreKeys<t, 8, false>(keys, count, query, dims, scores, stride, ahead);
-      for (int64_t r = rowGroup; r < held; r += rowGroup)
-        scoreKeys<t, 8, true>(keys, count, query + r * dims, dims, scores + r * stride, stride, ahead);
+      Ahead nothing;
+      for (int64_t r = 0; r < held; r += rowGroup) {
+        const int64_t group = least(held - r, rowGroup);
+        const auto kernel = group == 1   ? scoreKeys<t, 1, false>
+                            : group == 2 ? scoreKeys<t, 2, false>
+                            : group == 4 ? scoreKeys<t, 4, false>
+                            : r == 0     ? scoreKeys<t, 8, false>
+                                         : scoreKeys<t, 8, true>;
+        kernel(keys, count, query + r * dims, dims, scores + r * stride, stride, r == 0 ? ahead : nothing);
+      }
     });
   }
   /// Multiplies each key's scores.
@@ -289,14 +295,17 @@ struct FewRows {
   static void add(Rows values, DType type, int64_t count, const float* probabilities, int64_t stride, int64_t held,
                   float* output, int64_t dims, Ahead& ahead) {
     withType(type, [&]<DType t>() {
-      if (held == 1) return addValues<t, 1, false>(values, count, probabilities, stride, held, output, dims, ahead);
-      if (held == 2) return addValues<t, 2, false>(values, count, probabilities, stride, held, output, dims, ahead);
-      if (held == 4) return addValues<t, 4, false>(values, count, probabilities, stride, held, output, dims, ahead);
-      addValues<t, 8, false>(values, count, probabilities, stride, held, output, dims, ahead);
       Ahead nothing;
-      for (int64_t r = rowGroup; r < held; r += rowGroup)
-        addValues<t, 8, true>(values, count, probabilities + r * stride, stride, held, output + r * dims, dims,
-                              nothing);
+      for (int64_t r = 0; r < held; r += rowGroup) {
+        const int64_t group = least(held - r, rowGroup);
+        const auto kernel = group == 1   ? addValues<t, 1, false>
+                            : group == 2 ? addValues<t, 2, false>
+                            : group == 4 ? addValues<t, 4, false>
+                            : r == 0     ? addValues<t, 8, false>
+                                         : addValues<t, 8, true>;
+        kernel(values, count, probabilities + r * stride, stride, group, output + r * dims, dims,
+               r == 0 ? ahead : nothing);
+      }
     });
   }
 };
