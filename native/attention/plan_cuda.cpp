@@ -121,7 +121,6 @@ static SequencePlan tiledPart(const Problem& problem, const Sequence& sequence, 
   part.rows = sequence.queryLength * problem.groupSize();
   part.queryBlock = shape.rows();
   part.keyBlock = shape.keys;
-  part.stages = shape.stages;
   part.keySplit = sequence.keyLength;
   return part;
 }
@@ -220,7 +219,10 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   Plan plan;
   plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
-  const auto planSections = [&](SequencePlan& part, int64_t keys) {
+  const auto fitToDevice = [&](SequencePlan& part, int64_t keys) {
+    if (part.kernel == Kernel::cudaTiled)
+      part.stages =
+          tiledStages(problem.dtype, problem.kvDtype(), tiledShape(problem), limits.sharedPerMultiprocessor);
     if (part.kernel == Kernel::cudaTiled || part.kernel == Kernel::cudaTiledSm90)
       part.sectionHeads = headsInL2(problem, part.splits > 1 ? part.keySplit : keys, limits.l2Bytes);
   };
@@ -240,7 +242,7 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
     else
       part = planTiled(problem, sequence, hopper ? &sm90 : nullptr, plan);
     part.keyBegin = begin;
-    planSections(part, sequence.keyLength - begin);
+    fitToDevice(part, sequence.keyLength - begin);
     if (isMerged(part)) plan.tasks += ceilDivide(problem.heads * sequence.queryRows, decodeWarps);  // merge
     part.plainLoads = !allAligned(problem, sequence);
     plan.flops += part.flops;
@@ -249,7 +251,7 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
     plan.sequences.push_back(part);
   }
   planSegments(problem, plan);
-  for (SegmentPlan& segment : plan.segments) planSections(segment.plan, segment.keyEnd - segment.plan.keyBegin);
+  for (SegmentPlan& segment : plan.segments) fitToDevice(segment.plan, segment.keyEnd - segment.plan.keyBegin);
   plan.tasksDiffer = sm90TasksDiffer(problem, plan);
   if (tiled) {
     const Pieces pieces = piecesOf(problem, plan);

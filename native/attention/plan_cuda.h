@@ -8,7 +8,7 @@ namespace fovea::cuda {
 /// What a plan may depend on of a device.
 struct DeviceLimits {
   int computeMajor = 8, computeMinor = 0;
-  int sharedMemoryPerBlock = 101376;  // bytes that a thread block may ask for
+  int sharedPerMultiprocessor = 100 << 10;  // bytes
   int64_t l2Bytes = int64_t{40} << 20;
 };
 

@@ -81,7 +81,7 @@ struct TiledShape {
   int dims;       // headDim and valueDim, padded
   int rowGroups;  // of 16 rows, per warp
   int keys;
-  int stages;  // tiles of keys or values that shared memory holds
+  int stages;  // tiles of keys or values that shared memory holds, if there is room (tiledStages())
   constexpr int warpRows() const { return 16 * rowGroups; }
   constexpr int rows() const { return tiledThreads / 32 * warpRows(); }
 };
@@ -123,6 +123,22 @@ constexpr int tiledSharedBytes(DType type, DType stored, const TiledShape& shape
   constexpr int shared = 1024;  // what all threads know
   return int(byteSize(type)) * shape.dims * shape.rows() +
          ringBytes(type, stored, shape.keys, shape.dims, shape.stages) + shared;
+}
+
+/// A thread block of a kernel takes another KiB of its multiprocessor's shared memory.
+constexpr int sharedBytesOnTop = 1024;
+
+/// The tiles in the ring on a GPU with `shared` bytes for each multiprocessor: two where only so two thread blocks fit on
+/// one. More tiles hide more of memory's latency, another thread block also what the first one does between products.
+/// That is 128 x 32 of 16 bits, and of float32 up to 64 dims, on capabilities 8.6, 8.9 and 12.0 (100 KiB).
+constexpr int tiledStages(DType type, DType stored, TiledShape shape, int shared) {
+  const int whole = shape.stages;
+  const auto fitTwice = [&](int stages) {
+    shape.stages = stages;
+    return 2 * (tiledSharedBytes(type, stored, shape) + sharedBytesOnTop) <= shared;
+  };
+  // Keys and values take turns in the ring, of either number of tiles.
+  return stored != DType::int8 && whole % 2 == 0 && !fitTwice(whole) && fitTwice(2) ? 2 : whole;
 }
 
 /// A thread block's rows.

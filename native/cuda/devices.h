@@ -32,7 +32,7 @@ class Device {
 
   const DeviceInfo& info() const { return info_; }
   DeviceLimits limits() const {
-    return {info_.computeMajor, info_.computeMinor, info_.sharedMemoryPerBlock, info_.l2Bytes};
+    return {info_.computeMajor, info_.computeMinor, info_.sharedPerMultiprocessor, info_.l2Bytes};
   }
   CUcontext context() const { return context_; }
   CUmemoryPool pool() const { return pool_; }  // null: not supported

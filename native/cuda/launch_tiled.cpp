@@ -8,8 +8,13 @@
 namespace fovea::cuda {
 namespace {
 
-KernelImage tiledKernel(const Problem& problem) {
-  const TiledShape shape = tiledShape(problem);
+int tiledStages(const Problem& problem, const Device& device) {
+  return tiledStages(problem.dtype, problem.kvDtype(), tiledShape(problem), device.info().sharedPerMultiprocessor);
+}
+
+KernelImage tiledKernel(const Problem& problem, const Device& device) {
+  TiledShape shape = tiledShape(problem);
+  shape.stages = tiledStages(problem, device);
   const Image& image = problem.kvDtype() == DType::int8  ? images::tiledInt8
                        : problem.dtype == DType::float32 ? images::tiledFloat32
                                                          : images::tiled;
@@ -106,7 +111,7 @@ TiledTable makeTable(const Problem& problem, const Plan& plan, const std::vector
 void loadTiled(Device& device, const Problem& problem, const Plan& plan) {
   const int64_t sm90 = sm90Sequences(plan);
   if (sm90 > 0) loadTiledSm90(device, problem);
-  if (sm90 < problem.sequenceCount) device.function(tiledKernel(problem));
+  if (sm90 < problem.sequenceCount) device.function(tiledKernel(problem, device));
   device.function(weightsKernel(problem));
   device.function(mapKernel());
 }
@@ -116,7 +121,8 @@ void addTiled(Launches& launches, const Problem& problem, const Plan& plan, cons
   const TiledTable table = makeTable(problem, plan, targets, tileMaps, weightRows, launches.device.info().l2Bytes);
   if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
   launches.tables.add(table.entries, tables);
-  TiledArguments arguments{ruleArguments(problem), devicePointer<const TiledSequence>(tables)};
+  TiledArguments arguments{ruleArguments(problem), devicePointer<const TiledSequence>(tables),
+                           tiledStages(problem, launches.device)};
   arguments.problem.sequences = nullptr;
   const auto addMaps = [&](const Problem& cut, const TileGrid& grid, int64_t first, int64_t count, int64_t tasks) {
     TileMapArguments maps{cut, arguments.table + first, grid};
@@ -132,7 +138,7 @@ void addTiled(Launches& launches, const Problem& problem, const Plan& plan, cons
                  tables + CUdeviceptr(tiledTableBytes(problem.sequenceCount)));
   arguments.table += table.sm90Entries;
   arguments.problem.sequenceCount = problem.sequenceCount - table.sm90Entries;
-  launches.add(tiledKernel(problem), table.tasks, tiledThreads, arguments);
+  launches.add(tiledKernel(problem, launches.device), table.tasks, tiledThreads, arguments);
   arguments.table -= table.sm90Entries;
   arguments.problem.sequenceCount = problem.sequenceCount;
   launches.add(weightsKernel(problem), table.weightTasks, standardThreads, arguments);

@@ -26,7 +26,7 @@ struct DeviceInfo {
   int computeMajor = 0, computeMinor = 0;
   int64_t memoryBytes = 0;
   int multiprocessors = 0;
-  int sharedMemoryPerBlock = 0;  // bytes, at most, that a kernel may ask for
+  int sharedPerMultiprocessor = 0;  // bytes
   int l2Bytes = 0;
   bool memoryPools = false;  // stream-ordered allocation
   std::string unusable;      // why it cannot be used; empty if it can

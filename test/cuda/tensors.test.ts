@@ -200,6 +200,18 @@ describe("calls", () => {
     expect(odd.parts[0]!.plainLoads).toBe(1);
   });
 
+  test("a ring has two tiles where only so two thread blocks share a multiprocessor", () => {
+    const small = ["8.6", "8.9", "12.0"].includes(gpu().computeCapability);
+    const stagesOf = (dtype: DType, headDim: number) => {
+      const query = { shape: [1, 1, 70, headDim], dtype };
+      return explain(query, query, query, { device: "cuda", algorithm: "tiled" }).parts[0]!;
+    };
+    expect(stagesOf("float32", 64)).toMatchObject({ kernel: "cuda.tiled", stages: small ? 2 : 4 });
+    expect(stagesOf("float32", 128)).toMatchObject({ kernel: "cuda.tiled", stages: 3 });
+    const wide = stagesOf("float16", 128);
+    if (wide.kernel === "cuda.tiled") expect(wide.stages).toBe(small ? 2 : 6);
+  });
+
   test.each(["float32", "float16"] as const)(
     "more than 256 dims are for standard: auto takes it, %s",
     async (dtype) => {

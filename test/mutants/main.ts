@@ -35,7 +35,7 @@ const flags = ["-ptx", "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-linein
 /** Images of kernels for Hopper need its instructions, and a simulator that has them. */
 const isForHopper = (image: string) => image.includes("_sm90");
 
-type Image = Pick<Mutant, "image" | "kernels">;
+type Image = Pick<Mutant, "image" | "kernels" | "capability">;
 
 interface Outcome {
   name: string;
@@ -112,11 +112,11 @@ async function compile(folder: string, { image, kernels: wanted }: Image, mutant
 }
 
 /** Runs tests with an image replaced. Throws what says nothing about the kernels. */
-async function test(image: string, ptx: string, tests: readonly string[]): Promise<Omit<Outcome, "name">> {
+async function test(of: Image, ptx: string, tests: readonly string[]): Promise<Omit<Outcome, "name">> {
   const { status, output } = await run(join(root, "build/native/cuda/test/fovea_cuda_test"), tests, {
     FOVEA_CUDA_DRIVER: join(root, "build/libfovea-cudasim.so"),
     FOVEA_SIM_REPLACE: ptx,
-    FOVEA_SIM_COMPUTE_CAPABILITY: isForHopper(image) ? "9.0" : "8.0",
+    FOVEA_SIM_COMPUTE_CAPABILITY: of.capability ?? (isForHopper(of.image) ? "9.0" : "8.0"),
     FOVEA_SIM_THREADS: "1",
     FOVEA_SIM_INSTRUCTION_LIMIT: "20000000",
   });
@@ -142,9 +142,9 @@ async function inFolder<Result>(work: (folder: string) => Promise<Result>): Prom
 }
 
 async function tryMutant(mutant: Mutant): Promise<Outcome> {
-  const { name, image, tests, caughtBy } = mutant;
+  const { name, tests, caughtBy } = mutant;
   try {
-    const result = await inFolder(async (folder) => test(image, await compile(folder, mutant, mutant), tests));
+    const result = await inFolder(async (folder) => test(mutant, await compile(folder, mutant, mutant), tests));
     if (result.noticed.some((kind) => caughtBy.includes(kind))) return { name, ...result };
     const seen = result.noticed.join(", ") || "nothing";
     return { name, ...result, fault: `SURVIVED: expected ${caughtBy.join(" or ")}, noticed ${seen}` };
@@ -155,9 +155,9 @@ async function tryMutant(mutant: Mutant): Promise<Outcome> {
 
 /** The sources as they are must pass every test that a mutant of this image must fail. */
 async function tryUnchanged(of: Image, tests: readonly string[]): Promise<Outcome> {
-  const name = `(unchanged ${of.image}${of.kernels === undefined ? "" : `, ${of.kernels}`})`;
+  const name = `(unchanged ${[of.image, of.kernels, of.capability].filter((part) => part !== undefined).join(", ")})`;
   try {
-    const result = await inFolder(async (folder) => test(of.image, await compile(folder, of), tests));
+    const result = await inFolder(async (folder) => test(of, await compile(folder, of), tests));
     return result.noticed.length === 0 ? { name, ...result } : { name, ...result, fault: "it should pass" };
   } catch (error) {
     return { name, tests: 0, noticed: [], fault: (error as Error).message };
@@ -198,7 +198,7 @@ const parts = process.argv.slice(2);
 const mutants = all.filter(({ name }) => parts.length === 0 || parts.some((part) => name.includes(part)));
 const images = new Map<string, { of: Image; tests: string[] }>();
 for (const mutant of mutants) {
-  const key = `${mutant.image} ${mutant.kernels}`;
+  const key = `${mutant.image} ${mutant.kernels} ${mutant.capability}`;
   images.set(key, { of: mutant, tests: [...(images.get(key)?.tests ?? []), ...mutant.tests] });
 }
 const outcomes = await runAll([

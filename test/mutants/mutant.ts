@@ -11,6 +11,8 @@ export interface Mutant {
    * each takes seconds. Default: all.
    */
   kernels?: string;
+  /** Of the GPU. Default: "9.0" for Hopper's images, "8.0" for the others. */
+  capability?: string;
   /** Text that stands in the file exactly once, and what replaces it. */
   find: string;
   replace: string;

@@ -3,6 +3,8 @@ import type { Mutant } from "./mutant.js";
 
 const narrow = { image: "tiled_sm80", kernels: "Half, float16, 64" };
 const wide = { image: "tiled_sm80", kernels: "Half, float16, 128" };
+/** Its ring has two places. */
+const small = { ...wide, capability: "8.6" };
 const weightsImage = { image: "tiled_weights", kernels: "float16, Half" };
 const kernel = { ...narrow, file: "tiled_sm80.cuh" };
 const rules = { ...narrow, file: "tiled_rules.cuh" };
@@ -61,10 +63,28 @@ const ring: readonly Mutant[] = [
   {
     ...kernel,
     name: "tiled: waits for one copy too few",
-    find: "ptx::waitCopies<stages - 2>();",
-    replace: "ptx::waitCopies<stages - 1>();",
+    find: "ptx::waitCopies<shape.stages - 2>();",
+    replace: "ptx::waitCopies<shape.stages - 1>();",
     tests: parity("lengths 128 x 128"),
     caughtBy: ["race-shared", "copy-in-flight", "uninitialized"],
+  },
+  {
+    ...kernel,
+    ...small,
+    name: "tiled: waits as if its ring had more places than it has",
+    find: "if (stages == 2)",
+    replace: "if (stages == 1)",
+    tests: parity("several tiles of 128, 128"),
+    caughtBy: ["race-shared", "copy-in-flight", "uninitialized"],
+  },
+  {
+    ...kernel,
+    ...small,
+    name: "tiled: copies into places that its ring does not have",
+    find: "place == 0 ? stages - 1 : place - 1",
+    replace: "place == 0 ? shape.stages - 1 : place - 1",
+    tests: parity("several tiles of 128, 128"),
+    caughtBy: ["out-of-bounds-shared"],
   },
   {
     ...kernel,
@@ -77,8 +97,8 @@ const ring: readonly Mutant[] = [
   {
     ...kernel,
     name: "tiled: the next tile is copied over the one that is read",
-    find: "load((values + stages - 1) % 2 == 1, place == 0 ? stages - 1 : place - 1);",
-    replace: "load((values + stages - 1) % 2 == 1, place);",
+    find: "load((values + shape.stages - 1) % 2 == 1, place == 0 ? stages - 1 : place - 1);",
+    replace: "load((values + shape.stages - 1) % 2 == 1, place);",
     tests: parity("lengths 129 x 127"),
     caughtBy: ["race-shared", "copy-in-flight", "numbers", "uninitialized"],
   },

@@ -59,6 +59,7 @@ inline RuleArguments ruleArguments(const Problem& problem) {
 
 struct TiledArguments : RuleArguments {
   const TiledSequence* table;
+  int stages;  // tiledStages()
 };
 
 /// Of the kernel that makes tile maps; `grid` and `problem` are those of the kernel that looks them up.

@@ -7,11 +7,12 @@
 // Rows are (query, head of the group) pairs, so that a group of heads shares its keys: 128 of them, or 64 for the
 // widest heads, in 4 warps with 32 or 16 rows each. Every warp multiplies with all keys of the tile, so no warp waits
 // for another's maxima and P passes from one product to the next in registers. Tiles of keys and values take turns in a
-// ring of 2 to 4 places in shared memory; while one is multiplied, the next ones are being copied there by cp.async.
+// ring of 2 to 6 places in shared memory; while one is multiplied, the next ones are being copied there by cp.async.
 //
 // Tiles (rows x keys, places in the ring), 16-bit: 128 x 64, 4 up to 64 dims (48 KiB); 128 x 32, 6 up to 128 (80 KiB):
 // 64 keys would leave no registers for the rules beside 128 columns of output; 64 x 32, 3 up to 256 (80 KiB). float32:
-// 128 x 32, 4 (64 KiB); 64 x 32, 3 (80 KiB); 64 x 16, 2 (96 KiB: one thread block per SM of an A100).
+// 128 x 32, 4 (64 KiB); 64 x 32, 3 (80 KiB); 64 x 16, 2 (96 KiB: one thread block per SM of an A100). Where an SM has
+// 100 KiB, rings of 6 and 4 have 2 places (tiledStages()).
 //
 // Few row tiles against long keys are split over the keys (splits_cuda.h): a thread block has a run of the tiles of its rows,
 // and leaves O, m and l in float32, which merge.cu merges.
@@ -42,7 +43,6 @@ struct TiledShared {
   using Ring = TileRing<Element, Stored, shape.keys, shape.dims, shape.stages>;
   static constexpr int panels = Ring::panels;
   Panel<shape.rows()> query[panels];  // at the end: output
-  Ring ring;
   // What all threads know lies here, not in registers, where it would push out accumulators.
   typename Ring::Source sources[2];  // keys, values
   int kvHead, firstRow, keyLength;
@@ -50,6 +50,7 @@ struct TiledShared {
   LeftTiles left;
   int64_t firstResult;                // where others merge the results: of its first row among the sequence's
   int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
+  Ring ring;  // the last: a launch may have room for two of its places alone
 };
 
 /// Two neighbouring columns of a row, rounded to the dtype, into panels.
@@ -131,11 +132,12 @@ FOVEA_DEVICE void writeResults(const Problem& problem, const TiledSequence& entr
 template <class Element, class Stored, TiledShape shape>
 FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   using Shared = TiledShared<Element, Stored, shape>;
-  constexpr int panels = Shared::panels, stages = shape.stages, keys = shape.keys;
+  constexpr int panels = Shared::panels, keys = shape.keys;
   extern __shared__ __align__(1024) unsigned char sharedMemory[];
   auto& shared = *reinterpret_cast<Shared*>(sharedMemory);
 
   const Problem& problem = arguments.problem;
+  const int stages = arguments.stages;
   const TiledSequence& entry =
       findSequence(arguments.table, problem.sequenceCount, &TiledSequence::firstTask, blockIdx.x);
   const Sequence& sequence = entry.sequence;
@@ -193,9 +195,12 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   int place = 0;
   // Waits for the tile at `place`, which every warp may read then, and begins the one `stages - 1` later.
   const auto nextTile = [&](bool values) {
-    ptx::waitCopies<stages - 2>();
+    if (stages == 2)
+      ptx::waitCopies<0>();
+    else
+      ptx::waitCopies<shape.stages - 2>();
     __syncthreads();  // and nobody reads the tile before it any more
-    load((values + stages - 1) % 2 == 1, place == 0 ? stages - 1 : place - 1);
+    load((values + shape.stages - 1) % 2 == 1, place == 0 ? stages - 1 : place - 1);
   };
 #pragma unroll 1
   for (int tile = shared.firstTile; tile < shared.endTile; tile = tileFrom(tile + 1)) {

@@ -20,6 +20,8 @@ struct Multiprocessor {
   const char* code;
   int sharedKib;
 };
+/// Of capabilities 8.6 and 8.9, and, by another compiler's registers, 12.0.
+constexpr Multiprocessor small{"sm_80", 100};
 constexpr Multiprocessor ampere{"sm_80", 164}, hopper{"sm_90", 228}, hopperOwn{"sm_90a", 228};
 
 /// Registers per thread that resources.json gives a kernel.
@@ -62,9 +64,12 @@ void checkTiledAndDecode(DType dtype, DType stored) {
     if (int8 && dims == 64) continue;  // is padded to 128
     const std::string suffix = type + std::to_string(dims);
     // Of 64 rows of float32, 256 wide, queries alone take 64 KiB.
-    expectBlocks("fovea_tiled_" + suffix, cuda::tiledThreads,
-                 cuda::tiledSharedBytes(dtype, stored, cuda::tiledShape(dtype, stored, dims)),
+    cuda::TiledShape shape = cuda::tiledShape(dtype, stored, dims);
+    expectBlocks("fovea_tiled_" + suffix, cuda::tiledThreads, cuda::tiledSharedBytes(dtype, stored, shape),
                  exact && dims == 256 ? 1 : 2);
+    shape.stages = cuda::tiledStages(dtype, stored, shape, small.sharedKib << 10);
+    expectBlocks(small, "fovea_tiled_" + suffix, cuda::tiledThreads, cuda::tiledSharedBytes(dtype, stored, shape),
+                 !int8 && dims <= (exact ? 64 : 128) ? 2 : 1);
     expectBlocks("fovea_decode_" + suffix, cuda::decodeThreads,
                  cuda::decodeSharedBytes(dtype, stored, cuda::decodeShape(dtype, stored, dims)), 2);
   }
