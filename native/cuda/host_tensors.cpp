@@ -9,7 +9,7 @@ namespace fovea::cuda {
 namespace {
 
 constexpr int64_t alignment = 256;
-constexpr uintptr_t loadBytes = 16;  // of the kernels' widest loads
+constexpr int64_t loadBytes = 16;  // of the kernels' widest loads
 
 }  // namespace
 
@@ -121,8 +121,8 @@ void DeviceProblem::mergeSpans() {
   spans_.resize(kept);
   int64_t offset = 0;
   for (Span& span : spans_) {
-    span.offset = offset + int64_t(reinterpret_cast<uintptr_t>(span.begin) % loadBytes);
-    offset = roundUp(span.offset + (span.end - span.begin), alignment);
+    span.offset = offset + int64_t(reinterpret_cast<uintptr_t>(span.begin) % uintptr_t(loadBytes));
+    offset = roundUp(span.offset + (span.end - span.begin), residence_.tensors ? alignment : loadBytes);
   }
   outputsBegin_ = offset;
 }
@@ -165,13 +165,13 @@ void DeviceProblem::upload(Stream& stream) {
 }
 
 void DeviceProblem::copySpans(Stream& stream, CUdeviceptr to) const {
-  size_t bytes = 0;
-  for (const Span& span : spans_) bytes += size_t(span.end - span.begin);
-  if (!residence_.tensors && bytes <= mostWrittenWords * sizeof(uint32_t)) {  // floats and integers
-    Tables tables;
+  if (const size_t words = size_t(outputsBegin_) / sizeof(uint32_t); !residence_.tensors && words <= mostWrittenWords) {
+    std::vector<uint32_t> together(words);  // floats and integers: many short ones, and so in few launches
     for (const Span& span : spans_)
-      tables.add(reinterpret_cast<const uint32_t*>(span.begin), size_t(span.end - span.begin) / sizeof(uint32_t),
-                 to + CUdeviceptr(span.offset));
+      std::memcpy(reinterpret_cast<std::byte*>(together.data()) + span.offset, span.begin,
+                  size_t(span.end - span.begin));
+    Tables tables;
+    tables.add(together, to);
     return tables.write(stream.device(), stream.compute()->get());
   }
   for (const Span& span : spans_)

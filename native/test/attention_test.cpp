@@ -126,6 +126,42 @@ TEST("the same bits on any number of threads, alone or in a batch") {
   cpu::setThreads(cpu::info().cores);
 }
 
+TEST("sequences that share a segment get what each gets alone") {
+  const Segment shared{300, 1};
+  for (const int64_t count : {3, 12, 25, 32, 47, 64, 70})  // few rows, many, and more than a task takes
+    for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16})
+      for (const auto& [headDim, valueDim] : {std::pair{64, 32}, {24, 7}}) {
+        // One sequence of as many queries becomes as many sequences, whose keys lie in the same place.
+        Example example = makeExample({count, 340, 1, 1, headDim, valueDim}, dtype, uint32_t(count));
+        const Sequence all = example.sequences[0];
+        const int64_t size = byteSize(dtype);
+        std::vector<Segments> segments(static_cast<size_t>(count), Segments{&shared, 1});
+        example.sequences.clear();
+        for (int64_t i = 0; i < count; i++) {
+          Sequence& one = example.sequences.emplace_back(all);
+          one.query.data = static_cast<const char*>(all.query.data) + i * headDim * size;
+          one.output.data = static_cast<char*>(all.output.data) + i * valueDim * size;
+          one.lse.data = all.lse.data + i;
+          one.queryLength = one.queryRows = 1;
+          one.keyLength = one.keyColumns = 340 - i % 41;
+          one.queryOffset = one.keyLength - 1;
+        }
+        example.bind();
+        example.problem.segments = segments.data();
+        example.describe = std::to_string(count) + " sequences of " + std::to_string(headDim);
+        const Plan plan = cpu::plan(example.problem);
+        CHECK(plan.segments.size() == 1 && plan.segments[0].sequences.size() == size_t(count)) << example.describe;
+        compute(example);
+        checkAgainstReference(example);
+        const std::string together = outputBits(example);
+        for (int64_t i = 0; i < count; i++) {
+          example.problem.sequences = &example.sequences[size_t(i)], example.problem.sequenceCount = 1;
+          compute(example);
+        }
+        CHECK(outputBits(example) == together) << example.describe << ": other bits alone";
+      }
+}
+
 TEST("calls in flight all settle, cancelled ones too") {
   constexpr int calls = 60;
   std::vector<Example> examples;

@@ -151,6 +151,37 @@ void storingTogether(const std::vector<Rows>& given, bool sameSlots, size_t laun
   check(counted == launches, std::to_string(counted) + " launches, expected " + std::to_string(launches));
 }
 
+/// Page tables on the host of a call whose tensors are on the device: `count` of `length`, with a gap behind each, and by
+/// so many launches; none where they are so many that they are copied.
+void sendingPageTables(int count, int length, size_t launches) {
+  const int room = length + 3;
+  std::vector<int32_t> entries(size_t(count * room));
+  for (size_t i = 0; i < entries.size(); i++) entries[i] = int32_t(i * 2654435761u % 1000003);
+  std::vector<Sequence> sequences(static_cast<size_t>(count));
+  for (int i = 0; i < count; i++)
+    sequences[size_t(i)].keyLength = length * 16 - i % 16, sequences[size_t(i)].pageTable = entries.data() + i * room;
+  Problem problem;
+  problem.pageSize = 16;
+  problem.sequences = sequences.data(), problem.sequenceCount = count;
+  cuda::DeviceProblem sent(problem, {.pageTable = true});
+  if (isSimulator()) Counters().clear();
+  finish([&](cuda::Settled settled) {
+    return testStream().post({[&] { sent.upload(testStream()); }, nullptr, std::move(settled)});
+  });
+  if (isSimulator()) {
+    const size_t counted = Counters().launches().size();
+    check(counted == launches, std::to_string(counted) + " launches, expected " + std::to_string(launches));
+  }
+  for (int i = 0; i < count; i++) {
+    std::vector<int32_t> found(static_cast<size_t>(length));
+    finish([&](cuda::Settled settled) {
+      return cuda::read(testStream(), CUdeviceptr(reinterpret_cast<uintptr_t>(sent.get().sequences[i].pageTable)),
+                        found.data(), length * 4, std::move(settled));
+    });
+    check(std::equal(found.begin(), found.end(), entries.begin() + i * room), "page table " + std::to_string(i));
+  }
+}
+
 /// Attention over int8 pages, by the kernel for few rows or the one for many.
 std::vector<Case> int8Cases(DType dtype) {
   std::vector<Case> cases;
@@ -279,6 +310,10 @@ void addPagesTests(std::vector<Test>& tests) {
   tests.push_back({"store: more slots and turns than parameters hold", [=] {
                      storingTogether({manyKeys, manyValues}, true, 1);
                    }});
+  tests.push_back({"page tables: one", [] { sendingPageTables(1, 5, 1); }});
+  tests.push_back({"page tables: many short ones", [] { sendingPageTables(600, 7, 1); }});
+  tests.push_back({"page tables: as much as parameters hold", [] { sendingPageTables(100, 155, 2); }});
+  tests.push_back({"page tables: more than parameters hold", [] { sendingPageTables(100, 165, 0); }});
   for (const DType dtype : floats) {
     for (const Case& about : int8Cases(dtype)) tests.push_back({"int8: " + about.name, [about] { attending(about); }});
     for (const Case& about : sharedCases(dtype))
