@@ -128,9 +128,9 @@ constexpr int tiledSharedBytes(DType type, DType stored, const TiledShape& shape
 /// A thread block of a kernel takes another KiB of its multiprocessor's shared memory.
 constexpr int sharedBytesOnTop = 1024;
 
-/// The tiles in the ring on a GPU with `shared` bytes for each multiprocessor: two where only so two thread blocks fit on
-/// one. More tiles hide more of memory's latency, another thread block also what the first one does between products.
-/// That is 128 x 32 of 16 bits, and of float32 up to 64 dims, on capabilities 8.6, 8.9 and 12.0 (100 KiB).
+/// The tiles in the ring on a GPU with `shared` bytes for each multiprocessor: two where only so two thread blocks fit
+/// on one. More tiles hide more of memory's latency, another thread block also what the first one does between
+/// products. That is 128 x 32 of 16 bits, and of float32 up to 64 dims, on capabilities 8.6, 8.9 and 12.0 (100 KiB).
 constexpr int tiledStages(DType type, DType stored, TiledShape shape, int shared) {
   const int whole = shape.stages;
   const auto fitTwice = [&](int stages) {
