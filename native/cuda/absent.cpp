@@ -33,7 +33,6 @@ std::shared_ptr<DeviceBuffer> adopt(Stream&, uint64_t, int64_t) { fail(); }
 uint64_t address(const DeviceBuffer&) { fail(); }
 std::shared_ptr<Execution> write(Stream&, uint64_t, const void*, int64_t, Settled) { fail(); }
 std::shared_ptr<Execution> read(Stream&, uint64_t, void*, int64_t, Settled) { fail(); }
-std::shared_ptr<Execution> copy(Stream&, uint64_t, uint64_t, int64_t, Settled) { fail(); }
 void writeNow(Stream&, uint64_t, const void*, int64_t) { fail(); }
 void clear(Stream&, uint64_t, int64_t) { fail(); }
 void copyElements(Stream&, const ElementCopy&) { fail(); }

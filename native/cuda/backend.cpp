@@ -157,14 +157,6 @@ std::shared_ptr<Execution> read(Stream& stream, uint64_t from, void* to, int64_t
   return post(stream, submit, finish, std::move(settled));
 }
 
-std::shared_ptr<Execution> copy(Stream& stream, uint64_t from, uint64_t to, int64_t bytes, Settled settled) {
-  const auto submit = [&stream, from, to, bytes] {
-    stream.device().check(driver().cuMemcpyDtoDAsync(to, from, size_t(bytes), stream.compute()->get()),
-                          "copying on the device");
-  };
-  return post(stream, submit, nullptr, std::move(settled));
-}
-
 void clear(Stream& stream, uint64_t to, int64_t bytes) {
   if (bytes == 0) return;
   stream.submitNow([&] {

@@ -80,7 +80,6 @@ uint64_t address(const DeviceBuffer& buffer);
 /// Copies in call order. Host and device memory must live until settled.
 std::shared_ptr<Execution> write(Stream& stream, uint64_t to, const void* from, int64_t bytes, Settled settled);
 std::shared_ptr<Execution> read(Stream& stream, uint64_t from, void* to, int64_t bytes, Settled settled);
-std::shared_ptr<Execution> copy(Stream& stream, uint64_t from, uint64_t to, int64_t bytes, Settled settled);
 /// Copies to the device in call order; returns once `from` has been read, so it may change at once. Throws what
 /// prevents that.
 void writeNow(Stream& stream, uint64_t to, const void* from, int64_t bytes);

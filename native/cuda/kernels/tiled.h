@@ -59,7 +59,7 @@ inline RuleArguments ruleArguments(const Problem& problem) {
 
 struct TiledArguments : RuleArguments {
   const TiledSequence* table;
-  int stages;  // tiledStages()
+  int stages = 0;  // tiledStages(), for sm_80's kernel
 };
 
 /// Of the kernel that makes tile maps; `grid` and `problem` are those of the kernel that looks them up.

@@ -43,7 +43,7 @@ void copiesInOrder() {
   const auto ignore = [](const cuda::Result&) {};
   cuda::write(*stream, cuda::address(*a), second.data(), bytes, ignore);
   cuda::write(*stream, cuda::address(*a), first.data(), bytes, ignore);
-  cuda::copy(*stream, cuda::address(*a), cuda::address(*b), bytes, ignore);
+  copyOnDevice(*stream, *a, *b, bytes);
   finish(
       [&](cuda::Settled settled) { cuda::read(*stream, cuda::address(*b), result.data(), bytes, std::move(settled)); });
   check(result == first, "what came back is not what was written last");

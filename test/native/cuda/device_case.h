@@ -23,6 +23,16 @@ inline void finish(const std::function<void(cuda::Settled)>& begin) {
   check(result.outcome == cuda::Outcome::done, "not done: " + result.message);
 }
 
+/// Enqueued work that is not this project's: a copy on the device, behind all earlier calls.
+inline void copyOnDevice(cuda::Stream& stream, const cuda::DeviceBuffer& from, const cuda::DeviceBuffer& to,
+                         int64_t bytes) {
+  stream.submitNow([&] {
+    stream.device().check(cuda::driver().cuMemcpyDtoDAsync(cuda::address(to), cuda::address(from), size_t(bytes),
+                                                           stream.compute()->get()),
+                          "copying on the device");
+  });
+}
+
 /// The host's tensors, their copies on the device, and the problem with device pointers.
 class DeviceCase {
  public:
