@@ -183,7 +183,7 @@ void expectTooMuch() {
 }
 
 /// A process that may start one more thread, of the two that a stream has.
-void expectNoThread() {
+[[maybe_unused]] void expectNoThread() {
   cuda::Device::get(0);
   constexpr size_t stackBytes = size_t{64} << 20;
   pthread_attr_t attributes;
