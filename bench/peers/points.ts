@@ -38,15 +38,15 @@ const decode = (name: string, heads: number, kvHeads: number): Point => ({
   bandwidthBound: true,
 });
 
-/** Texts of a server's batch, with the heads of BERT's base model. */
-const batch = (length: number): Point => ({
-  name: `b32h12d64-s${length}`,
-  batch: 32,
-  heads: 12,
-  kvHeads: 12,
-  queryLength: length,
-  keyLength: length,
-  headDim: 64,
+/** Sequences of a server's batch. */
+const batch = (batch: number, heads: number, headDim: number, queryLength: number, keyLength = queryLength): Point => ({
+  name: `b${batch}h${heads}d${headDim}-s${queryLength}${keyLength === queryLength ? "" : `x${keyLength}`}`,
+  batch,
+  heads,
+  kvHeads: heads,
+  queryLength,
+  keyLength,
+  headDim,
   causal: false,
 });
 
@@ -58,7 +58,10 @@ export const points: Point[] = [
     ...square(`h16d128-s${length}`, length, 16, 128),
   ]),
   { name: "cross", batch: 1, heads: 8, kvHeads: 8, queryLength: 512, keyLength: 2048, headDim: 64, causal: false },
-  ...[32, 64, 128, 256].map(batch),
+  ...[32, 64, 128, 256].map((length) => batch(32, 12, 64, length)), // texts, with the heads of BERT's base model
+  batch(8, 12, 64, 197), // images: ViT-B of 16 x 16
+  batch(64, 4, 32, 49), // Swin, windows of 7 x 7
+  batch(2, 8, 40, 4096, 77), // Stable Diffusion, an image's places against a text
   decode("decode", 16, 16),
   decode("decode-grouped", 32, 8),
 ];

@@ -5,10 +5,10 @@
 
 namespace fovea::cuda {
 
-/// What a plan may depend on of a device.
+/// What a plan may depend on of a device. As it stands, an A100 with 40 GB.
 struct DeviceLimits {
   int computeMajor = 8, computeMinor = 0;
-  int sharedPerMultiprocessor = 100 << 10;  // bytes
+  int sharedPerMultiprocessor = 164 << 10;  // bytes
   int64_t l2Bytes = int64_t{40} << 20;
 };
 

@@ -137,7 +137,7 @@ constexpr int tiledStages(DType type, DType stored, TiledShape shape, int shared
     shape.stages = stages;
     return 2 * (tiledSharedBytes(type, stored, shape) + sharedBytesOnTop) <= shared;
   };
-  // Keys and values take turns in the ring, of either number of tiles.
+  // Both are even, so that keys have the even places.
   return stored != DType::int8 && whole % 2 == 0 && !fitTwice(whole) && fitTwice(2) ? 2 : whole;
 }
 

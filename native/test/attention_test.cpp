@@ -154,6 +154,8 @@ TEST("sequences that share a segment get what each gets alone") {
         compute(example);
         checkAgainstReference(example);
         const std::string together = outputBits(example);
+        std::memset(all.output.data, 0xff, size_t(count * valueDim * size));  // NaN
+        std::fill_n(all.lse.data, count, NAN);
         for (int64_t i = 0; i < count; i++) {
           example.problem.sequences = &example.sequences[size_t(i)], example.problem.sequenceCount = 1;
           compute(example);

@@ -12,7 +12,7 @@
 // Tiles (rows x keys, places in the ring), 16-bit: 128 x 64, 4 up to 64 dims (48 KiB); 128 x 32, 6 up to 128 (80 KiB):
 // 64 keys would leave no registers for the rules beside 128 columns of output; 64 x 32, 3 up to 256 (80 KiB). float32:
 // 128 x 32, 4 (64 KiB); 64 x 32, 3 (80 KiB); 64 x 16, 2 (96 KiB: one thread block per SM of an A100). Where an SM has
-// 100 KiB, rings of 6 and 4 have 2 places (tiledStages()).
+// 100 KiB, the ring of 6 places, and that of 4 in float32, has 2 (tiledStages()).
 //
 // Few row tiles against long keys are split over the keys (splits_cuda.h): a thread block has a run of the tiles of its rows,
 // and leaves O, m and l in float32, which merge.cu merges.

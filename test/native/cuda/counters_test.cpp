@@ -23,7 +23,7 @@ constexpr int keys = 2048;
 const std::vector<std::string> counted{"sharedBytes",   "tensorFlops",      "exponentials",          "globalBytes",
                                        "globalSectors", "sharedWavefronts", "sharedWavefrontsIdeal", "barriers"};
 
-/// One device of each kind that has a table.
+/// One device of each kind that has a table: of capability 8.0, and of 9.0.
 struct Counted {
   int device;
   bool isHopper;
@@ -34,8 +34,9 @@ std::vector<Counted> countedDevices() {
   std::vector<Counted> all;
   const auto devices = cuda::info().devices;
   for (const int major : {8, 9}) {
-    const auto found =
-        std::find_if(devices.begin(), devices.end(), [&](const auto& each) { return each.computeMajor == major; });
+    const auto found = std::find_if(devices.begin(), devices.end(), [&](const auto& each) {
+      return each.computeMajor == major && each.computeMinor == 0;
+    });
     if (found != devices.end()) all.push_back({int(found - devices.begin()), major == 9});
   }
   return all;

@@ -58,7 +58,7 @@ void visitedSm90Blocks() {
     const Tensors tensors(about);
     const Problem& problem = tensors.problem();
     const cuda::Sm90Shape shape = cuda::sm90Shape(problem, cuda::hasRules(problem));
-    const Plan plan = cuda::planCuda(problem, {9, 0, 232448});
+    const Plan plan = cuda::planCuda(problem, {9, 0, 228 << 10});
     for (int64_t i = 0; i < problem.sequenceCount; i++) {
       const SequencePlan& part = plan.sequences[size_t(i)];
       if (part.kernel != Kernel::cudaTiledSm90) continue;
