@@ -22,7 +22,7 @@ import sys
 import time
 
 from supervise import Program
-from table import IDENTITY, print_rules_table, print_table
+from table import IDENTITY, brief, print_rules_table, print_table
 from torch_attention import TorchAttention
 
 SHAPE = (*IDENTITY, "rules", "window", "keyLengths")
@@ -74,7 +74,7 @@ def measure(arguments, rules, first, torch, until):
             yield row | {"torch": figures}
             if time.monotonic() > until:
                 program.kill()
-                print(f"stopped after {arguments.seconds} s, with measurement {row['number']}: --continue goes on", flush=True)
+                print(f"stopped after {arguments.seconds:g} s with measurement {row['number']}: --continue does what is left", flush=True)
                 return
             program.answer()
         if not program.end():
@@ -96,10 +96,7 @@ def measure_set(arguments, rules, gpu, torch, until):
         for row in measure(arguments, rules, first, torch, until):
             results.add(row)
             measured.append(row)
-            if "error" in row:
-                print(f"{row['number']}: {row['algorithm']} {row['error']}", flush=True)
-            if sys.stderr.isatty():
-                print(f"\r{len(measured)} measured ", end="", file=sys.stderr, flush=True)
+            print(brief(row), flush=True)  # whoever ends this before its table has seen what there is
     except (RuntimeError, KeyboardInterrupt) as error:
         failure = error  # what was measured before still counts
     if measured:

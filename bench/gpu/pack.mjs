@@ -2,7 +2,7 @@
 // archive of some 50 MB, to be unpacked in a checkout of the same commit.
 //
 //   npm run build && node bench/gpu/pack.mjs [build/gpu-node.tar.xz]
-//   there: tar -xf gpu-node.tar.xz && export PATH=$PWD/build/gpu-node:$PATH
+//   there: tar -xf build/gpu-node.tar.xz && export PATH=$PWD/build/gpu-node:$PATH
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 process.chdir(root);
 const archive = process.argv[2] ?? "build/gpu-node.tar.xz";
-const wanted = ["vitest", "fast-check", ...Object.keys(JSON.parse(readFileSync("package.json", "utf8")).dependencies)];
+const wanted = ["vitest", "tsx", "fast-check", ...Object.keys(JSON.parse(readFileSync("package.json", "utf8")).dependencies)];
 const onlyToBuild = new Set(["cmake-js", "node-addon-api", "node-api-headers"]);
 
 /** Where `name` is found from a package's folder, as Node does. */

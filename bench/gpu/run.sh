@@ -55,16 +55,23 @@ architectures() {
   esac
 }
 
+unbuildable=
 step_build() {
-  cmake -S native/cuda -B build/gpu -DCMAKE_BUILD_TYPE=Release -DFOVEA_CUDA=ON "$(architectures)" > build/gpu/build.log &&
-    timeout "$seconds" cmake --build build/gpu --parallel "$(nproc)" >> build/gpu/build.log 2>&1 && return
-  grep -E -A3 'error|Error|FAILED' build/gpu/build.log | tail -40
+  local log=build/gpu/build.log status most=$((seconds > 300 ? seconds : 300)) # nothing is of use without it
+  cmake -S native/cuda -B build/gpu -DCMAKE_BUILD_TYPE=Release -DFOVEA_CUDA=ON "$(architectures)" > "$log" &&
+    timeout "$most" cmake --build build/gpu --parallel "$(nproc)" >> "$log" 2>&1 && return
+  status=$?
+  [ $status -ne 124 ] || echo "stopped after $most s"
+  grep -E -A3 'error|Error|FAILED' "$log" | tail -40
+  unbuildable=yes
   return 1
 }
 
 # The machine may be another one than that of the command before.
 built() {
-  [ -x "build/gpu/$1" ] || { echo "not built here yet: building" && step_build; }
+  [ -x "build/gpu/$1" ] && return
+  [ -z "$unbuildable" ] || { echo "not built" && return 1; }
+  echo "not built here yet: building" && step_build
 }
 
 # A test takes seconds on a GPU: one that takes longer never ends, and there may be many such.
@@ -93,18 +100,21 @@ step_shipped() {
   cmake -S native/cuda -B build/gpu-shipped "${options[@]}" > "$log" &&
     timeout "$seconds" cmake --build build/gpu-shipped --parallel "$(nproc)" --target fovea_cuda_test >> "$log" 2>&1 ||
     { tail -20 "$log" && return 1; }
-  parity 15 && CUDA_FORCE_PTX_JIT=1 parity 300
+  local status=0
+  parity 15 images || status=1
+  CUDA_FORCE_PTX_JIT=1 parity 300 ptx || status=1
+  return $status
 }
 
-parity() { # parity PATIENCE
+parity() { # parity PATIENCE NAME
   python3 bench/gpu/tests.py build/gpu-shipped/test/fovea_cuda_test --seconds "$seconds" --patience "$1" \
-    --log build/gpu/shipped-tests.log 'parity: '
+    --log "build/gpu/shipped-$2.log" 'parity: '
 }
 
 step_measure() {
   built bench/fovea_cuda_bench || return
-  python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench --seconds "$seconds" --results "$results" \
-    "${measuring[@]}" "${sizes[@]}" "$@"
+  timeout -k 10 $((seconds + 120)) python3 bench/gpu/measure.py build/gpu/bench/fovea_cuda_bench --seconds "$seconds" \
+    --results "$results" "${measuring[@]}" "${sizes[@]}" "$@"
 }
 
 step_rules() {
@@ -119,10 +129,12 @@ step_node() {
 
 # The suites of npm test that compute, on this GPU.
 step_suites() {
-  local vitest=node_modules/vitest/vitest.mjs log=build/gpu/suites.log status
+  local vitest=node_modules/vitest/vitest.mjs log=build/gpu/suites.log status options=() workers=$(($(nproc) / 2))
   { command -v node > /dev/null && [ -e "$vitest" ]; } || { echo "no Node, or no vitest: no suites" && return; }
+  options=(--maxWorkers=$((workers > 6 ? 6 : workers > 2 ? workers : 2)))
+  [ -e node_modules/@jax-js/jax ] || options+=(--exclude=test/cuda/dropin.test.ts)
   FOVEA_CUDA_DRIVER=${driver:-libcuda.so.1} NO_COLOR=1 timeout -k 10 "$seconds" \
-    node "$vitest" run --project cuda --reporter=verbose > "$log" 2>&1
+    node "$vitest" run --project cuda --reporter=verbose "${options[@]}" > "$log" 2>&1
   status=$?
   grep -E '^ *(×|FAIL)|Error: ' "$log" | cut -c1-200 | head -60
   if [ $status -eq 124 ]; then echo "stopped after $seconds s, with $(grep -c '^ *✓' "$log") passed"; fi

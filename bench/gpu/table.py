@@ -30,6 +30,14 @@ def rate(row):
     return [row["kernel"].removeprefix("cuda."), f"{row['milliseconds']:.3f}", of]
 
 
+def brief(row):
+    """One row on one line."""
+    name, figure = fastest(row["torch"])
+    beside = f"; {name} {figure['milliseconds']:.3f}" if figure else ""
+    found = f"ms, {rate(row)[2]}{beside}" if "error" not in row else row["error"]
+    return " ".join([f"{row['number']}:", *describe(row), *rate(row)[:2], found])
+
+
 def ratio(row, figure):
     """PyTorch's time over fovea's: over 1, fovea is faster."""
     if row is None or "milliseconds" not in row or "milliseconds" not in figure:

@@ -1,10 +1,13 @@
 """Times of PyTorch's attention: torch.nn.functional.scaled_dot_product_attention, backend by backend, and flex_attention."""
 
+import time
 import warnings
 
 from torch_flex import FlexAttention
 
-MAX_WARM_UPS = 3  # as fovea_cuda_bench
+# As fovea_cuda_bench: so many calls at most if they are few, and as long as it takes an idle GPU to raise its clock.
+MAX_WARM_UPS, WARM_UP_SECONDS = 3, 0.03
+BUSY_CYCLES = 1_000_000  # half a millisecond
 MASKED = ("", "bias", "bias of all heads", "mask", "key padding", "mask of texts", "key lengths", "window", "alibi",
           "grouped heads")
 
@@ -118,15 +121,22 @@ class TorchAttention:
             return {"error": reason(error)}
 
     def median(self, call):
+        warm, began = 0, time.monotonic()
+        while warm < min(MAX_WARM_UPS, self.samples) or time.monotonic() - began < WARM_UP_SECONDS:
+            self.time(call)
+            warm += 1
+        times = sorted(self.time(call) for _ in range(self.samples))
+        return times[len(times) // 2]
+
+    def time(self, call):
+        """Milliseconds of one call, with nothing of it in the L2 cache."""
         cuda = self.torch.cuda
-        times = []
-        for sample in range(-min(MAX_WARM_UPS, self.samples), self.samples):
-            self.flush.zero_()
-            start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
-            start.record()
-            call()
-            end.record()
-            end.synchronize()
-            if sample >= 0:
-                times.append(start.elapsed_time(end))
-        return sorted(times)[len(times) // 2]
+        start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+        self.flush.zero_()
+        # The GPU must not have done before everything is enqueued, or the time would be the host's.
+        cuda._sleep(BUSY_CYCLES)
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end)
