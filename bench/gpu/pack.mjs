@@ -11,7 +11,12 @@ import { fileURLToPath } from "node:url";
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 process.chdir(root);
 const archive = process.argv[2] ?? "build/gpu-node.tar.xz";
-const wanted = ["vitest", "tsx", "fast-check", ...Object.keys(JSON.parse(readFileSync("package.json", "utf8")).dependencies)];
+const wanted = [
+  "vitest",
+  "tsx",
+  "fast-check",
+  ...Object.keys(JSON.parse(readFileSync("package.json", "utf8")).dependencies),
+];
 const onlyToBuild = new Set(["cmake-js", "node-addon-api", "node-api-headers"]);
 
 /** Where `name` is found from a package's folder, as Node does. */
