@@ -50,12 +50,16 @@ const cudaProject = (name: string, env: Record<string, string>) => ({
   },
 });
 
-/** A sweep has a project for each capability and completion mode, by two schedules: "cuda 9.0 late 1". */
+/**
+ * A sweep has a project for each capability and completion mode, by two schedules, the second with as many multiprocessors as an
+ * H100 has: "cuda 9.0 late 1".
+ */
 const sweptProjects = capabilities.split(",").flatMap((FOVEA_SIM_COMPUTE_CAPABILITY) =>
   completions.flatMap((FOVEA_TEST_COMPLETION) =>
     ["0", "1"].map((FOVEA_TEST_SEED) => {
       const env = { FOVEA_SIM_COMPUTE_CAPABILITY, FOVEA_TEST_COMPLETION, FOVEA_TEST_SEED };
-      return cudaProject(["cuda", ...Object.values(env)].join(" "), env);
+      const size = { FOVEA_SIM_MULTIPROCESSORS: FOVEA_TEST_SEED === "0" ? "4" : "132" };
+      return cudaProject(["cuda", ...Object.values(env)].join(" "), { ...env, ...size });
     }),
   ),
 );
