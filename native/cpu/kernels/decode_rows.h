@@ -265,16 +265,9 @@ struct FewRows {
   static void score(Rows keys, DType type, int64_t count, const float* query, int64_t dims, int64_t held, float* scores,
                     int64_t stride, float*, Ahead& ahead) {
     withType(type, [&]<DType t>() {
-      Ahead nothing;
-      for (int64_t r = 0; r < held; r += rowGroup) {
-        const int64_t group = least(held - r, rowGroup);
-        const auto kernel = group == 1   ? scoreKeys<t, 1, false>
-                            : group == 2 ? scoreKeys<t, 2, false>
-                            : group == 4 ? scoreKeys<t, 4, false>
-                            : r == 0     ? scoreKeys<t, 8, false>
-                                         : scoreKeys<t, 8, true>;
-        kernel(keys, count, query + r * dims, dims, scores + r * stride, stride, r == 0 ? ahead : nothing);
-      }
+      eachGroup(held, ahead, [&]<int R, bool brought>(int64_t r, Ahead& asked) {
+        scoreKeys<t, R, brought>(keys, count, query + r * dims, dims, scores + r * stride, stride, asked);
+      });
     });
   }
   /// Multiplies each key's scores.
@@ -295,18 +288,32 @@ struct FewRows {
   static void add(Rows values, DType type, int64_t count, const float* probabilities, int64_t stride, int64_t held,
                   float* output, int64_t dims, Ahead& ahead) {
     withType(type, [&]<DType t>() {
-      Ahead nothing;
-      for (int64_t r = 0; r < held; r += rowGroup) {
-        const int64_t group = least(held - r, rowGroup);
-        const auto kernel = group == 1   ? addValues<t, 1, false>
-                            : group == 2 ? addValues<t, 2, false>
-                            : group == 4 ? addValues<t, 4, false>
-                            : r == 0     ? addValues<t, 8, false>
-                                         : addValues<t, 8, true>;
-        kernel(values, count, probabilities + r * stride, stride, group, output + r * dims, dims,
-               r == 0 ? ahead : nothing);
-      }
+      eachGroup(held, ahead, [&]<int R, bool brought>(int64_t r, Ahead& asked) {
+        addValues<t, R, brought>(values, count, probabilities + r * stride, stride, R, output + r * dims, dims, asked);
+      });
     });
+  }
+
+ private:
+  /// Calls use.template operator()<R, brought>(r, ahead) for each group: R rows from row r on. The first one asks for
+  /// what comes next.
+  template <class Use>
+  static void eachGroup(int64_t held, Ahead& ahead, Use use) {
+    Ahead nothing;
+    for (int64_t r = 0; r < held; r += rowGroup) {
+      const int64_t group = least(held - r, rowGroup);
+      Ahead& asked = r == 0 ? ahead : nothing;
+      if (group == 1)
+        use.template operator()<1, false>(r, asked);
+      else if (group == 2)
+        use.template operator()<2, false>(r, asked);
+      else if (group == 4)
+        use.template operator()<4, false>(r, asked);
+      else if (r == 0)
+        use.template operator()<8, false>(r, asked);
+      else
+        use.template operator()<8, true>(r, asked);
+    }
   }
 };
 
