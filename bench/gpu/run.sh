@@ -6,8 +6,8 @@
 #   bench/gpu/run.sh [--quick] [--continue] [--seconds n] [--tokens n] [--samples n] [--results folder] [step...]
 #
 # Steps: build, record, test, measure, node, suites; all of them when none is named. And rules, which are the second half of
-# measure, and shipped, which tests the images as packages have them. --seconds is for each step (450), so that one that is
-# cut short still says what it found. Results go to bench/results (--results) as they come, logs to build/gpu.
+# measure, and shipped, which tests the images as packages have them. --seconds is for each step (450; for build 300 at least),
+# so that one that is cut short still says what it found. Results go to bench/results (--results) as they come, logs to build/gpu.
 # A step that fails does not keep the next from running; the exit code is 1 then. Without a GPU it says so and ends with 0.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
