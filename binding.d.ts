@@ -21,8 +21,6 @@ export type Storage = ArrayBufferView | DeviceMemory;
 export type DeviceNumber = number;
 
 export interface CpuInfo {
-  /** Processor name, as the operating system tells it. */
-  name: string;
   /** Logical processors this process may run on. */
   cores: number;
   /** Threads of the pool; set by FOVEA_NUM_THREADS or setThreads. */

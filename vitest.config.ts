@@ -31,7 +31,7 @@ const completions = ["early", "late", "random"];
 
 /** Sets of kernels below the processor's best, which the default project has. */
 const cpuInfo = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
-const lesserSets = ["baseline"];
+const lesserSets = process.arch === "x64" ? ["baseline"] : []; // of others there is one
 if (cpuInfo.includes(" avx512vl ")) lesserSets.push("avx2");
 // Of the two, the one that is not this maker's best (native/cpu/dispatch.cpp).
 if (cpuInfo.includes(" avx512_bf16 ")) lesserSets.push(cpuInfo.includes("AuthenticAMD") ? "avx512" : "avx512bf16");

@@ -1,3 +1,4 @@
+import os from "node:os";
 import { isMainThread } from "node:worker_threads";
 import type { CudaInfo, DeviceNumber, Settled } from "../binding.js";
 import { FoveaError, show } from "./errors.js";
@@ -11,7 +12,7 @@ export type Device = "cpu" | "cuda" | `cuda:${number}`;
 export interface CpuDevice {
   readonly device: "cpu";
   readonly available: true;
-  /** Processor name, as the operating system tells it. */
+  /** Processor name, as the operating system tells it, or "CPU". */
   readonly name: string;
   /** Logical processors this process may run on. */
   readonly cores: number;
@@ -79,7 +80,8 @@ export function devices(): [CpuDevice | UnavailableDevice, ...(CudaDevice | Unav
 
 function cpu(): CpuDevice | UnavailableDevice {
   try {
-    return { device: "cpu", available: true, ...native().cpu() };
+    const name = os.cpus()[0]?.model.trim() || "CPU";
+    return { device: "cpu", available: true, name, ...native().cpu() };
   } catch (error) {
     return { device: "cpu", available: false, reason: reasonOf(error) };
   }

@@ -43,7 +43,7 @@ export interface PlanPart {
 export interface Plan {
   /** Where it runs. */
   readonly device: Device;
-  /** What its kernels are compiled for: "avx512bf16", "avx512", "avx2" or "baseline", on a GPU its compute capability ("sm_80"). */
+  /** What its kernels are compiled for: "avx512bf16", "avx512", "avx2", "neon" or "baseline", on a GPU its compute capability ("sm_80"). */
   readonly instructionSet: string;
   /** What "auto" became. */
   readonly algorithm: "standard" | "tiled";

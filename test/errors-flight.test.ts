@@ -29,7 +29,7 @@ vi.mock(import("../lib/native.js"), async (original) => {
   };
   const binding: Partial<Binding> = {
     kernels: ["first", "second", "third"],
-    cpu: () => ({ name: "none", cores: 1, threads: 1, instructionSet: "abacus", instructionSets: ["abacus"] }),
+    cpu: () => ({ cores: 1, threads: 1, instructionSet: "abacus", instructionSets: ["abacus"] }),
     cuda: () => ({ unavailable: "no driver", driver: "", version: 0, devices: [] }),
     explain: (_, __, plan) => writePlan(plan),
     attentionSync: (_, __, ___, plan) => {

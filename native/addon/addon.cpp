@@ -161,7 +161,6 @@ Napi::Value Addon::cpu(const Arguments& call) {
   const Napi::Env env = call.Env();
   const cpu::Info info = withCodes(env, [] { return cpu::info(); });
   auto result = Napi::Object::New(env);
-  result.Set("name", info.name);
   result.Set("cores", info.cores);
   result.Set("threads", info.threads);
   result.Set("instructionSet", info.instructionSet);

@@ -5,6 +5,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace fovea::bench {
@@ -65,7 +67,43 @@ __attribute__((target("avx2"))) double readBandwidth(const float* data, size_t b
 
 #else
 
+#if defined(__aarch64__)
+
+// Likewise, and sixteen: four may begin a cycle, and take four.
+#define FOVEA_FMA(n) asm volatile("fmla %0.4s, %1.4s, %2.4s" : "+w"(a##n) : "w"(x), "w"(y))
+double fmaPeak(double seconds) {
+  const int iterations = int(seconds * 1e9 / 4) + 1;
+  const float32x4_t x = vdupq_n_f32(0.999f), y = vdupq_n_f32(1e-3f), z = vdupq_n_f32(0);
+  float32x4_t a0 = z, a1 = z, a2 = z, a3 = z, a4 = z, a5 = z, a6 = z, a7 = z;
+  float32x4_t a8 = z, a9 = z, a10 = z, a11 = z, a12 = z, a13 = z, a14 = z, a15 = z;
+  const double begin = now();
+  for (int i = 0; i < iterations; i++) {
+    FOVEA_FMA(0);
+    FOVEA_FMA(1);
+    FOVEA_FMA(2);
+    FOVEA_FMA(3);
+    FOVEA_FMA(4);
+    FOVEA_FMA(5);
+    FOVEA_FMA(6);
+    FOVEA_FMA(7);
+    FOVEA_FMA(8);
+    FOVEA_FMA(9);
+    FOVEA_FMA(10);
+    FOVEA_FMA(11);
+    FOVEA_FMA(12);
+    FOVEA_FMA(13);
+    FOVEA_FMA(14);
+    FOVEA_FMA(15);
+  }
+  return double(iterations) * 16 * 2 * 4 / (now() - begin);
+}
+#undef FOVEA_FMA
+
+#else
+
 double fmaPeak(double) { return 0; }
+
+#endif
 
 double readBandwidth(const float* data, size_t bytes) {
   const double begin = now();

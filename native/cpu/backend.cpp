@@ -44,9 +44,7 @@ std::shared_ptr<Execution> startJob(const std::shared_ptr<ExecutionJob>& job, bo
 
 }  // namespace
 
-Info info() {
-  return {processorName(), processorCount(), ThreadPool::instance().threads(), kernels().name, instructionSets()};
-}
+Info info() { return {processorCount(), ThreadPool::instance().threads(), kernels().name, instructionSets()}; }
 
 void preferHugePages(std::span<std::byte> memory) { preferHugePages(memory.data(), memory.size()); }
 

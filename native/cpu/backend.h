@@ -14,9 +14,8 @@
 namespace fovea::cpu {
 
 struct Info {
-  std::string name;  // processor
-  int cores = 1;     // logical processors this process may run on
-  int threads = 1;   // of the pool
+  int cores = 1;    // logical processors this process may run on
+  int threads = 1;  // of the pool
   std::string instructionSet;
   std::vector<std::string> instructionSets;  // in this build and runnable here
 };

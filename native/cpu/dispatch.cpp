@@ -9,7 +9,7 @@
 
 namespace fovea::cpu {
 
-namespace baseline {
+namespace FOVEA_BASELINE {  // what every processor of this kind runs
 extern const KernelTable table;
 }
 #if FOVEA_X86
@@ -54,7 +54,7 @@ std::vector<InstructionSet> inThisBuild() {
 #endif
   sets.push_back({&avx2::table, avx2});
 #endif
-  sets.push_back({&baseline::table, true});
+  sets.push_back({&FOVEA_BASELINE::table, true});
   return sets;
 }
 

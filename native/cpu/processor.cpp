@@ -11,6 +11,7 @@
 
 namespace fovea::cpu {
 
+#if defined(__linux__)
 namespace {
 
 /// What a container's CPU quota comes to (cgroup v2: "quota period" in microseconds, or "max"), rounded up; 0: none.
@@ -22,6 +23,7 @@ int quotaCount() {
 }
 
 }  // namespace
+#endif
 
 int processorCount() {
   int count = int(std::thread::hardware_concurrency());
@@ -31,15 +33,6 @@ int processorCount() {
   if (const int quota = quotaCount()) count = std::min(count, quota);
 #endif
   return std::max(1, count);
-}
-
-std::string processorName() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    const size_t colon = line.find(": ");
-    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "CPU";
 }
 
 }  // namespace fovea::cpu

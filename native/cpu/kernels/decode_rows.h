@@ -21,9 +21,6 @@ struct Rows {
 /// Bytes that are asked for ahead of their turn, and rows beside them: as many values of float32 are read in one strip.
 constexpr int64_t aheadBytes = 6144, aheadRows = 8;
 
-/// With more than sixteen registers more sums stay in them: keys and values are read, and converted, less often.
-constexpr bool manyRegisters = lanes == 16;
-
 /// scores[row][key] of R rows and K keys: the sums over lanes of their products, four at a time.
 template <int R, int K>
 FOVEA_INLINE void storeScores(const Vec (&sum)[R][K], float* scores, int64_t stride) {

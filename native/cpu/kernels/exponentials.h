@@ -7,7 +7,7 @@
 namespace fovea::cpu::FOVEA_ISA {
 namespace {  // one user, panel.h
 
-/// Whether there are registers for both: without AVX2's three operands it took a fifth more time.
+/// Whether there are registers for both: without AVX2's three operands it took a fifth more time, and NEON's are full.
 constexpr bool betweenProducts = lanes >= 8;
 
 /// A tile's scores, less their references. `done` of its `parts` are exponentiated and added to the rows' sums: a part

@@ -18,10 +18,12 @@ constexpr int panelWidth = panelVectors * lanes;
 enum class Words : uint8_t { floats, pairs };
 constexpr int perWord(Words words) { return words == Words::pairs ? 2 : 1; }
 
-/// Tiles that are computed together where only so many vectors are: enough accumulators to hide the latency of a
-/// multiply-add (of pairs, half as long again), as far as there are registers.
+/// Accumulators that hide the latency of a multiply-add (of pairs, half as long again), as far as there are registers:
+/// processors with AVX begin two a cycle, those with NEON up to four.
+constexpr int enoughSums(Words words) { return !manyRegisters ? 8 : lanes == 4 ? 16 : words == Words::pairs ? 18 : 12; }
+/// Tiles that are computed together where only so many vectors are.
 constexpr int tilesTogether(int vectors, Words words = Words::floats) {
-  return vectors == 1 || (lanes == 16 && (vectors == 2 || words == Words::pairs)) ? 2 : 1;
+  return vectors * tileRows < enoughSums(words) ? 2 : 1;
 }
 
 /// Everything is unrolled: the accumulators must stay in registers. `a[row / 4 * tileStride + row % 4 * rowStride + k
@@ -36,7 +38,7 @@ FOVEA_INLINE void multiply(const float* __restrict a, int64_t tileStride, int64_
     for (int v = First; v < NV; v++) right[v] = load(b + (k * NV + v) * lanes);
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; row++) {
-      const Vec left = broadcast(a[row / tileRows * tileStride + row % tileRows * rowStride + k * depthStride]);
+      const Factor left = loadFactor(a + row / tileRows * tileStride + row % tileRows * rowStride + k * depthStride);
 #pragma GCC unroll 3
       for (int v = First; v < NV; v++)
         accumulators[row][v] = words == Words::pairs ? addPairs(left, right[v], accumulators[row][v])

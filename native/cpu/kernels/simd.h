@@ -13,6 +13,8 @@
 #include <immintrin.h>
 #elif defined(__SSE2__)
 #include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "../../attention/problem.h"
@@ -28,6 +30,13 @@ constexpr int lanes = 16;
 constexpr int lanes = 8;
 #else
 constexpr int lanes = 4;
+#endif
+
+/// Whether there are 32 vector registers, not 16: more sums stay in them, so numbers are read less often.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool manyRegisters = true;
+#else
+constexpr bool manyRegisters = false;
 #endif
 
 typedef float Vec __attribute__((vector_size(4 * lanes)));
@@ -109,6 +118,20 @@ FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
   _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
 }
 
+#elif defined(__aarch64__)
+
+FOVEA_INLINE Vec broadcast(float value) { return vdupq_n_f32(value); }
+FOVEA_INLINE Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+FOVEA_INLINE Vec select(IntVec condition, Vec yes, Vec no) { return vbslq_f32((uint32x4_t)condition, yes, no); }
+/// The larger one; `b` where either is NaN.
+FOVEA_INLINE Vec max(Vec a, Vec b) { return select(a > b, a, b); }
+/// The smaller one, likewise.
+FOVEA_INLINE Vec min(Vec a, Vec b) { return select(a < b, a, b); }
+FOVEA_INLINE bool anyTrue(IntVec condition) { return vmaxvq_u32((uint32x4_t)condition) != 0; }
+
+FOVEA_INLINE Vec loadHalf(const uint16_t* from) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from))); }
+FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) { vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(value))); }
+
 #else
 
 FOVEA_INLINE Vec broadcast(float value) { return Vec{value, value, value, value}; }
@@ -152,6 +175,27 @@ FOVEA_INLINE void storeHalf(uint16_t* to, Vec value) {
 
 #endif
 
+/// A number that vectors are multiplied by, as products like it best: in all lanes, or where the instruction takes it
+/// from one lane of a register, in one.
+#if defined(__aarch64__)
+typedef float Factor;
+
+// Compilers make copies in all lanes of some of the numbers, if they are not told the instruction.
+FOVEA_INLINE Vec fma(Factor a, Vec b, Vec c) {
+  asm("fmla %0.4s, %1.4s, %2.s[0]" : "+w"(c) : "w"(b), "w"(a));
+  return c;
+}
+#else
+typedef Vec Factor;
+#endif
+FOVEA_INLINE Factor loadFactor(const float* from) {
+#if defined(__aarch64__)
+  return *from;
+#else
+  return broadcast(*from);
+#endif
+}
+
 /// anyTrue(a > b); with AVX-512 comparisons give masks, and a vector in between costs time.
 FOVEA_INLINE bool anyAbove(Vec a, Vec b) {
 #if defined(__AVX512F__)
@@ -182,6 +226,9 @@ FOVEA_INLINE Vec loadBytes(const int8_t* from) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
 #elif defined(__AVX2__)
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+#elif defined(__aarch64__)
+  const int8x8_t bytes = vreinterpret_s8_u32(vdup_n_u32(loadAs<uint32_t>(from)));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))));
 #else
   typedef int8_t Bytes __attribute__((vector_size(lanes)));
   return __builtin_convertvector(loadAs<Bytes>(from), Vec);
@@ -227,7 +274,7 @@ FOVEA_INLINE Vec loadPairs(const uint16_t* first, const uint16_t* second) {
 #else
 constexpr bool multipliesPairs = false;
 
-FOVEA_INLINE Vec addPairs(Vec, Vec, Vec sum) { return sum; }
+FOVEA_INLINE Vec addPairs(Factor, Vec, Vec sum) { return sum; }
 FOVEA_INLINE Vec makePairs(Vec first, Vec) { return first; }
 FOVEA_INLINE Vec loadPairs(const uint16_t*, const uint16_t*) { return zero(); }
 #endif
@@ -284,6 +331,8 @@ FOVEA_INLINE Quad sumFour(Vec a, Vec b, Vec c, Vec d) {
 #elif defined(__AVX2__)
   const Vec pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   return _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1);
+#elif defined(__aarch64__)
+  return vpaddq_f32(pick<0, 1, 4, 5>(a, b) + pick<2, 3, 6, 7>(a, b), pick<0, 1, 4, 5>(c, d) + pick<2, 3, 6, 7>(c, d));
 #else
   return Quad{sumLanes(a), sumLanes(b), sumLanes(c), sumLanes(d)};
 #endif
