@@ -31,7 +31,7 @@ FOVEA_INLINE void addDimsOfLane(Rows keys, const float* query, int64_t dims, int
     for (int v = 0; v < V; v++) q[v] = load(query + d * held + v * lanes);
 #pragma GCC unroll 8
     for (int k = 0; k < K; k++) {
-      const Factor key = loadFactor((const float*)(keys.data + k * keys.strideBytes) + d);
+      const Factor key = factor(((const float*)(keys.data + k * keys.strideBytes))[d]);
 #pragma GCC unroll 2
       for (int v = 0; v < V; v++) sum[v][k] = fma(key, q[v], sum[v][k]);
     }

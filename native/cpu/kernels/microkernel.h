@@ -38,7 +38,7 @@ FOVEA_INLINE void multiply(const float* __restrict a, int64_t tileStride, int64_
     for (int v = First; v < NV; v++) right[v] = load(b + (k * NV + v) * lanes);
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; row++) {
-      const Factor left = loadFactor(a + row / tileRows * tileStride + row % tileRows * rowStride + k * depthStride);
+      const Factor left = factor(a[row / tileRows * tileStride + row % tileRows * rowStride + k * depthStride]);
 #pragma GCC unroll 3
       for (int v = First; v < NV; v++)
         accumulators[row][v] = words == Words::pairs ? addPairs(left, right[v], accumulators[row][v])

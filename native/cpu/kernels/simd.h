@@ -188,11 +188,11 @@ FOVEA_INLINE Vec fma(Factor a, Vec b, Vec c) {
 #else
 typedef Vec Factor;
 #endif
-FOVEA_INLINE Factor loadFactor(const float* from) {
+FOVEA_INLINE Factor factor(float value) {
 #if defined(__aarch64__)
-  return *from;
+  return value;
 #else
-  return broadcast(*from);
+  return broadcast(value);
 #endif
 }
 
