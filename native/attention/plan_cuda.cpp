@@ -220,8 +220,7 @@ Plan planCuda(const Problem& problem, const DeviceLimits& limits) {
   plan.algorithm = tiled ? Algorithm::tiled : Algorithm::standard;
   plan.sequences.reserve(size_t(problem.sequenceCount));
   const auto fitToDevice = [&](SequencePlan& part, int64_t keys) {
-    if (part.kernel == Kernel::cudaTiled)
-      part.stages = tiledStages(problem.dtype, problem.kvDtype(), tiledShape(problem), limits.sharedPerMultiprocessor);
+    if (part.kernel == Kernel::cudaTiled) part.stages = tiledStages(problem, limits.sharedPerMultiprocessor);
     if (part.kernel == Kernel::cudaTiled || part.kernel == Kernel::cudaTiledSm90)
       part.sectionHeads = headsInL2(problem, part.splits > 1 ? part.keySplit : keys, limits.l2Bytes);
   };

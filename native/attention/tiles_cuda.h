@@ -140,6 +140,9 @@ constexpr int tiledStages(DType type, DType stored, TiledShape shape, int shared
   // Both are even, so that keys have the even places.
   return stored != DType::int8 && whole % 2 == 0 && !fitTwice(whole) && fitTwice(2) ? 2 : whole;
 }
+constexpr int tiledStages(const Problem& problem, int shared) {
+  return tiledStages(problem.dtype, problem.kvDtype(), tiledShape(problem), shared);
+}
 
 /// A thread block's rows.
 struct TiledPlace {

@@ -8,13 +8,9 @@
 namespace fovea::cuda {
 namespace {
 
-int tiledStages(const Problem& problem, const Device& device) {
-  return tiledStages(problem.dtype, problem.kvDtype(), tiledShape(problem), device.info().sharedPerMultiprocessor);
-}
-
 KernelImage tiledKernel(const Problem& problem, const Device& device) {
   TiledShape shape = tiledShape(problem);
-  shape.stages = tiledStages(problem, device);
+  shape.stages = tiledStages(problem, device.info().sharedPerMultiprocessor);
   const Image& image = problem.kvDtype() == DType::int8  ? images::tiledInt8
                        : problem.dtype == DType::float32 ? images::tiledFloat32
                                                          : images::tiled;
@@ -122,7 +118,7 @@ void addTiled(Launches& launches, const Problem& problem, const Plan& plan, cons
   if (table.tasks + table.sm90Tasks == 0) return;  // no query row anywhere
   launches.tables.add(table.entries, tables);
   TiledArguments arguments{ruleArguments(problem), devicePointer<const TiledSequence>(tables),
-                           tiledStages(problem, launches.device)};
+                           tiledStages(problem, launches.device.info().sharedPerMultiprocessor)};
   arguments.problem.sequences = nullptr;
   const auto addMaps = [&](const Problem& cut, const TileGrid& grid, int64_t first, int64_t count, int64_t tasks) {
     TileMapArguments maps{cut, arguments.table + first, grid};

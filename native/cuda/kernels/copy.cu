@@ -1,13 +1,14 @@
-// Copies a strided array of up to 8 dimensions into a contiguous one, as it is or converted between floating-point types.
+// Copies a strided array of up to 8 dimensions into a contiguous one, as it is or converted between floating-point
+// types.
 //
 //   to[u] = convert(from[i_0 strides[0] + i_1 strides[1] + ...])   u = ((i_0 shape[1] + i_1) shape[2] + i_2) ...
 //
-// One thread per unit u, in a loop over the grid: neighbours write neighbours, and read them where the innermost stride is
-// one unit. The host chooses the unit (launch_copy.cpp): up to 16 bytes to copy, and 8 elements or 1 to convert.
+// One thread per unit u, in a loop over the grid: neighbours write neighbours, and read them where the innermost stride
+// is one unit. The host chooses the unit (launch_copy.cpp): up to 16 bytes to copy, and 8 elements or 1 to convert.
 //
-// Floor: bytes read and written / bandwidth of device memory, where units that are read together are neighbours; else 32
-// bytes are read for each. A unit of 16 bytes takes 32 of traffic, 3.1 cycles of an A100 SM's share of 1.55 TB/s, beside
-// some 0.2 for each further dimension, which is a division; of 2 bytes 0.4, which two of those reach.
+// Floor: bytes read and written / bandwidth of device memory, where units that are read together are neighbours; else
+// 32 bytes are read for each. A unit of 16 bytes takes 32 of traffic, 3.1 cycles of an A100 SM's share of 1.55 TB/s,
+// beside some 0.2 for each further dimension, which is a division; of 2 bytes 0.4, which two of those reach.
 #include "copy.h"
 #include "ptx.cuh"
 

@@ -1,21 +1,23 @@
-// Split decode: few rows against many keys. A thread block takes all rows of one kv head, (query, head of the group) pairs,
-// and one split of its keys, so every key and value is read once for the whole group. merge.cu merges the splits.
+// Split decode: few rows against many keys. A thread block takes all rows of one kv head, (query, head of the group)
+// pairs, and one split of its keys, so every key and value is read once for the whole group. merge.cu merges the
+// splits.
 //
 //   for each slice of keys j:   S = Q K_jᵀ;  P = 2^(rules(S) - m);  l += row sums of P;  O += P V_j
 //   results: O, m and l of every row, in float32
 //
-// Each of 4 warps goes through every fourth slice of 16 keys by itself, with a ring of its own in shared memory that it fills
-// by cp.async: no warp waits for another until all slices are done. Then what the warps have is added, in their order.
-// 16-bit types multiply on tensor cores, whose tiles have 16 rows: all that there are. Float32 takes fused multiply-adds, for
-// 4 or 16 rows.
+// Each of 4 warps goes through every fourth slice of 16 keys by itself, with a ring of its own in shared memory that it
+// fills by cp.async: no warp waits for another until all slices are done. Then what the warps have is added, in their
+// order. 16-bit types multiply on tensor cores, whose tiles have 16 rows: all that there are. Float32 takes fused
+// multiply-adds, for 4 or 16 rows.
 //
-// Floor: keys * (headDim + valueDim) * element size / bandwidth of device memory. For a slice of 16 keys at 128 dims in 16
-// bits that is 8 KiB, 803 cycles of an A100 SM's share of 1.55 TB/s, beside 64 cycles of mma.sync, 64 of reading shared memory
-// and 16 of exponentials: all of it is for keeping bytes in flight, 48 KiB of them per thread block. In float32 16 KiB, 1,606
-// cycles, beside 1,024 of multiply-adds for 16 rows.
+// Floor: keys * (headDim + valueDim) * element size / bandwidth of device memory. For a slice of 16 keys at 128 dims in
+// 16 bits that is 8 KiB, 803 cycles of an A100 SM's share of 1.55 TB/s, beside 64 cycles of mma.sync, 64 of reading
+// shared memory and 16 of exponentials: all of it is for keeping bytes in flight, 48 KiB of them per thread block. In
+// float32 16 KiB, 1,606 cycles, beside 1,024 of multiply-adds for 16 rows.
 //
-// Stored in int8, a slice arrives as bytes and is converted, by each warp for itself, into the place that products read:
-// half the bytes of memory, for 64 cycles more of reading and writing shared memory and some 550 instructions of a warp.
+// Stored in int8, a slice arrives as bytes and is converted, by each warp for itself, into the place that products
+// read: half the bytes of memory, for 64 cycles more of reading and writing shared memory and some 550 instructions of
+// a warp.
 #pragma once
 #include "decode.h"
 #include "left_keys.cuh"
@@ -61,8 +63,8 @@ struct DecodeProducts {
   }
 };
 
-/// The same by fused multiply-adds: eight lanes share a row, and have every eighth key of it, or four neighbouring columns of
-/// every 32.
+/// The same by fused multiply-adds: eight lanes share a row, and have every eighth key of it, or four neighbouring
+/// columns of every 32.
 template <DecodeShape shape, int rows>
 struct DecodeProducts<float, shape, rows> {
   template <int columns, int run>
@@ -141,7 +143,8 @@ FOVEA_DEVICE DecodePlace placeOf(const Problem& problem, const DecodeSequence& e
   const int task = static_cast<int>(blockIdx.x - entry.firstTask), split = task / problem.kvHeads;
   const KeyRange seen = visibleKeysOfRows(problem, entry.sequence, 0, entry.sequence.queryLength - 1);
   const int begin = (entry.firstSplit + split) * entry.splitKeys;
-  return {task - split * problem.kvHeads, split,
+  return {task - split * problem.kvHeads,
+          split,
           {max(begin, int(seen.begin)), int(min(int64_t{begin} + entry.splitKeys, seen.end))}};
 }
 
@@ -200,8 +203,8 @@ FOVEA_DEVICE void writeResults(const Problem& problem, const DecodeSequence& ent
     float4 total{0, 0, 0, 0};
 #pragma unroll
     for (int warp = 0; warp < decodeWarps; warp++) {
-      const float4 part = *reinterpret_cast<const float4*>(sums + (warp * decodeRows + row) * shape.dims +
-                                                            columnAt(row, granule * 4));
+      const float4 part =
+          *reinterpret_cast<const float4*>(sums + (warp * decodeRows + row) * shape.dims + columnAt(row, granule * 4));
       total = {total.x + part.x, total.y + part.y, total.z + part.z, total.w + part.w};
     }
     reinterpret_cast<float4*>(entry.results + (first + row) * entry.resultFloats)[granule] = total;
@@ -237,7 +240,7 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
 
   const auto query = queryRows<Element>(entry, 0);
   const int64_t headStride = sequence.query.headStride;
-  loadRows<decodeThreads>(shared.query, query, rowCount, problem.headDim, [&](const Element* (&from)[1], int row) {
+  loadRows<decodeThreads>(shared.query, query, rowCount, problem.headDim, [&](const Element*(&from)[1], int row) {
     const PackedRow packed = packedRow(arguments, place.kvHead, row);
     from[0] = query.base + packed.head * headStride + packed.query * query.rowStride;
   });
@@ -250,8 +253,8 @@ FOVEA_DEVICE void decode(const DecodeArguments& arguments, const DecodeSequence&
   auto& ring = shared.ring[warp];
   const auto load = [&](int tile, int to) {  // even: keys, odd: values; past the last: nothing, but a group to count
     if (tile < 2 * slices)
-      ring.template load<32>(to, shared.sources[tile % 2], (firstSlice + tile / 2 * decodeWarps) * keys,
-                             keyLength, tile % 2 == 0 ? problem.headDim : problem.valueDim);
+      ring.template load<32>(to, shared.sources[tile % 2], (firstSlice + tile / 2 * decodeWarps) * keys, keyLength,
+                             tile % 2 == 0 ? problem.headDim : problem.valueDim);
     ptx::commitCopies();
   };
 #pragma unroll 1

@@ -1,4 +1,5 @@
-// The decode kernels of decode.cuh for int8 pages. Dims up to 64 take those for 128: what is past a row is not computed.
+// The decode kernels of decode.cuh for int8 pages. Dims up to 64 take those for 128: what is past a row is not
+// computed.
 #include "decode.cuh"
 
 namespace fovea::cuda {

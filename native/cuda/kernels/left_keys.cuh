@@ -1,9 +1,9 @@
-// The keys of a split that mask and bias leave, found out before the first is fetched: those before the first and behind
-// the last are not read. So a mask of padding, or of one of many texts, costs decode what it leaves. (Keys between are read
-// and hidden: splits are short, of 256 to 512 keys up to 32k, so that gaps are ends of some.)
+// The keys of a split that mask and bias leave, found out before the first is fetched: those before the first and
+// behind the last are not read. So a mask of padding, or of one of many texts, costs decode what it leaves. (Keys
+// between are read and hidden: splits are short, of 256 to 512 keys up to 32k, so that gaps are ends of some.)
 //
-// One warp looks and tells the others, so that they agree whatever happens to the mask meanwhile. Nothing else is on its
-// way by then: a wait for memory at each end, or, where rows differ, one for each of them. By estimate a wait is a
+// One warp looks and tells the others, so that they agree whatever happens to the mask meanwhile. Nothing else is on
+// its way by then: a wait for memory at each end, or, where rows differ, one for each of them. By estimate a wait is a
 // microsecond at most, of the 25 that decode of 64 MB takes. Of many rows that differ it is not worth that.
 #pragma once
 #include "pairs.cuh"

@@ -2,8 +2,8 @@
 //
 //   t = max_i m_i;  w_i = 2^(m_i - t);  l = sum_i w_i l_i;  output = sum_i w_i O_i / l;  lse = t + log l
 //
-// A warp takes one row of output, four neighbouring columns per lane, and sums the parts in their order. Parts that saw no
-// key are not read. Others are even where their weight is 0 by underflow: a NaN in them counts.
+// A warp takes one row of output, four neighbouring columns per lane, and sums the parts in their order. Parts that saw
+// no key are not read. Others are even where their weight is 0 by underflow: a NaN in them counts.
 //
 // Floor: all parts read once and the output written once / bandwidth of device memory. Nothing else counts: two
 // exponentials and one multiply-add per column for each part of a row, no shared memory.
@@ -63,10 +63,9 @@ FOVEA_DEVICE void storeFour(Element* to, int64_t stride, int column, int end, bo
     if (column + i < end) to[(column + i) * stride] = Element{static_cast<uint16_t>(words[i / 2] >> i % 2 * 16)};
 }
 
-/// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has `together`
-/// (how many are to be on their way at once), `count`,
-/// reference(i), weight(i, t), sum(i), row(i) (null: saw no key), values(row, column), finish(t, l). All lanes of a warp
-/// take part: each finds the rows of its parts for all.
+/// Merges one row of `dims` columns and hands it out by store(column, four values). Returns its lse. `Parts` has
+/// `together` (how many are to be on their way at once), `count`, reference(i), weight(i, t), sum(i), row(i) (null: saw
+/// no key), values(row, column), finish(t, l). All lanes of a warp take part: each finds the rows of its parts for all.
 template <class Parts, class Store>
 FOVEA_DEVICE float mergeParts(const Parts& parts, int dims, Store store) {
   const int lane = laneIndex(), partCount = __shfl_sync(0xffffffff, parts.count, 0);  // which the compiler sees is one
@@ -192,7 +191,8 @@ FOVEA_DEVICE void mergeSplits(const MergeSplitsArguments& arguments) {
 /// One row of what mergeAttention is given.
 template <class Element>
 struct AttentionParts {
-  static constexpr int together = 1;  // they are few, and take many registers: columns may be anywhere, and are converted
+  /// They are few, and take many registers: columns may be anywhere, and are converted.
+  static constexpr int together = 1;
   const MergePart* parts;
   int count, dims;
   MergeRow place;
@@ -208,8 +208,8 @@ struct AttentionParts {
   FOVEA_DEVICE const MergePart* row(int i) const { return reference(i) == negativeInfinity() ? nullptr : parts + i; }
   FOVEA_DEVICE float4 values(const MergePart* part, int column) const {
     const auto& output = part->output;
-    return loadFour(static_cast<const Element*>(output.data) + place.offsetIn(output), output.columnStride, column, dims,
-                    aligned);
+    return loadFour(static_cast<const Element*>(output.data) + place.offsetIn(output), output.columnStride, column,
+                    dims, aligned);
   }
   FOVEA_DEVICE RowResult finish(float top, float total) const {
     if (total == 0) return {0, negativeInfinity()};
@@ -232,14 +232,14 @@ FOVEA_DEVICE void mergeAttention(const MergeArguments& arguments) {
   if (laneIndex() == 0) merge.lse.data[parts.place.offsetIn(merge.lse)] = lse;
 }
 
-#define FOVEA_MERGE(suffix, Element)                                                       \
-  extern "C" __global__ void __launch_bounds__(decodeThreads)                              \
+#define FOVEA_MERGE(suffix, Element)                                                        \
+  extern "C" __global__ void __launch_bounds__(decodeThreads)                               \
       fovea_merge_splits_##suffix(const __grid_constant__ MergeSplitsArguments arguments) { \
-    mergeSplits<Element>(arguments);                                                       \
-  }                                                                                        \
-  extern "C" __global__ void __launch_bounds__(decodeThreads)                              \
-      fovea_merge_attention_##suffix(const __grid_constant__ MergeArguments arguments) {   \
-    mergeAttention<Element>(arguments);                                                    \
+    mergeSplits<Element>(arguments);                                                        \
+  }                                                                                         \
+  extern "C" __global__ void __launch_bounds__(decodeThreads)                               \
+      fovea_merge_attention_##suffix(const __grid_constant__ MergeArguments arguments) {    \
+    mergeAttention<Element>(arguments);                                                     \
   }
 FOVEA_MERGE(float32, float)
 FOVEA_MERGE(float16, Half)

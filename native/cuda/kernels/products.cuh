@@ -144,8 +144,8 @@ FOVEA_DEVICE MatrixTile<groups, columns>& total(MatrixTile<groups, columns>& til
   return tile;
 }
 
-/// A warp's probabilities as the first operand of a product: 16-bit accumulators of 16 keys lie in registers as they are
-/// wanted there.
+/// A warp's probabilities as the first operand of a product: 16-bit accumulators of 16 keys lie in registers as they
+/// are wanted there.
 template <class Element, int groups, int keys>
 struct Probabilities {
   uint32_t fragments[groups][keys / 16][4];

@@ -98,8 +98,8 @@ FOVEA_DEVICE void multiplyAdd<BFloat>(float (&sum)[4], const uint32_t (&a)[4], u
 }
 #undef FOVEA_MMA
 
-/// sum[16 x 8] += a[16 x 8] b[8 x 8] of tf32: float32 whose 13 low bits do not count. sum: as above; a: [g][t], [g+8][t],
-/// [g][t+4], [g+8][t+4]; b: [t][g], [t+4][g].
+/// sum[16 x 8] += a[16 x 8] b[8 x 8] of tf32: float32 whose 13 low bits do not count. sum: as above; a: [g][t],
+/// [g+8][t], [g][t+4], [g+8][t+4]; b: [t][g], [t+4][g].
 FOVEA_DEVICE void multiplyAddTf32(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

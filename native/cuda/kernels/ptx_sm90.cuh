@@ -134,9 +134,9 @@ FOVEA_DEVICE void holdOperands(uint32_t (&operands)[count][4]) {
     asm volatile("" : "+r"(operands[i][0]), "+r"(operands[i][1]), "+r"(operands[i][2]), "+r"(operands[i][3])::"memory");
 }
 
-/// Has the arithmetic that `value` comes from done before a wait for products that follows: of that ptxas sees only which
-/// registers the products use, and moves it up above all else. A branch that is not taken, as `value` is at least 0, ends
-/// the instructions among which it may choose.
+/// Has the arithmetic that `value` comes from done before a wait for products that follows: of that ptxas sees only
+/// which registers the products use, and moves it up above all else. A branch that is not taken, as `value` is at least
+/// 0, ends the instructions among which it may choose.
 FOVEA_DEVICE void finishFirst(float value) {
   if (value < 0) asm volatile("nanosleep.u32 0;" ::: "memory");
 }

@@ -6,8 +6,8 @@
 
 namespace fovea::cuda {
 
-/// A block's tile of queries, and the key tiles that some of them see: from `firstTile` on, so many that are left. These
-/// are counted as if they followed one another, from the first one's number on.
+/// A block's tile of queries, and the key tiles that some of them see: from `firstTile` on, so many that are left.
+/// These are counted as if they followed one another, from the first one's number on.
 struct WorkTiles {
   int entry;  // of the table; -1: no more work
   int group;  // of packed heads
@@ -46,8 +46,8 @@ FOVEA_DEVICE Work workOf(const TiledSm90Arguments& arguments, int task) {
   for (int i = 0; i < shape.consumers; i++) {
     const int2 own = ownTiles(problem, entry.sequence, shape, firstQuery + i * warpgroupQueries(problem));
     const bool all = own.x == first && own.y == first + count;
-    work.own[i] = all ? int2{first, first + work.tiles}
-                      : int2{work.left.placeOf(own.x, first), work.left.placeOf(own.y, first)};
+    work.own[i] =
+        all ? int2{first, first + work.tiles} : int2{work.left.placeOf(own.x, first), work.left.placeOf(own.y, first)};
   }
   return work;
 }

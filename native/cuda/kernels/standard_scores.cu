@@ -85,7 +85,7 @@ FOVEA_DEVICE void standardScores(const StandardArguments& arguments) {
     load(stage, column + 2 * depth);
   }
 
-  ptx::waitCopies<0>();  // the panels' memory becomes the buffers
+  ptx::waitCopies<0>();                   // the panels' memory becomes the buffers
   if (warpRow >= entry.tileRows) return;  // nobody wants these rows
   const TilePlace place{head, firstQuery + warpRow, firstKey + warpColumn};
   applyRules(arguments, sequence, place, scores, shared.buffers[warpIndex()]);

@@ -4,14 +4,14 @@
 //                                                 row[d] cos -+ row[its partner] sin        else
 //   int8:  scale = max |row| / 127;  to[...][d] = round(row[d] / scale)
 //
-// One thread per element, in a loop over the grid: neighbours write neighbours. The partner is read twice, from the cache.
-// With int8 a warp has a row, and keeps it in registers until its largest magnitude is known. All arithmetic is the CPU's,
-// operation by operation, so pages have the same bits.
+// One thread per element, in a loop over the grid: neighbours write neighbours. The partner is read twice, from the
+// cache. With int8 a warp has a row, and keeps it in registers until its largest magnitude is known. All arithmetic is
+// the CPU's, operation by operation, so pages have the same bits.
 //
 // Floor: rows read and written once / bandwidth of device memory: of 128 elements in 16 bits 512 bytes, 50 cycles of an
 // A100 SM's share of 1.55 TB/s; to int8 388 bytes, 38. Instructions take longer: some 150 per element, most of them
-// divisions that find its place, so 150 cycles a row, and 110 to int8, where a warp finds it once. For the keys of 8,192
-// tokens in 8 heads that is 0.06 ms, beside some 3 of their attention.
+// divisions that find its place, so 150 cycles a row, and 110 to int8, where a warp finds it once. For the keys of
+// 8,192 tokens in 8 heads that is 0.06 ms, beside some 3 of their attention.
 #include "ptx.cuh"
 #include "store.h"
 
@@ -76,7 +76,7 @@ FOVEA_DEVICE void quantise(const float (&row)[maxDims / 32], int dims, int8_t* t
   finite = __all_sync(0xffffffff, finite);
   const float scale = __fdiv_rn(largest, 127);
   const bool empty = !finite || !(scale >= 1.175494351e-38f);  // below, the quotient would lose digits
-  const float factor = __fdiv_rn(1, scale), magic = 12582912;    // adding 1.5 * 2^23 rounds to nearest, ties to even
+  const float factor = __fdiv_rn(1, scale), magic = 12582912;  // adding 1.5 * 2^23 rounds to nearest, ties to even
 #pragma unroll
   for (int i = 0; i < maxDims / 32; i++) {
     const float rounded = __fsub_rn(__fadd_rn(__fmul_rn(row[i], factor), magic), magic);

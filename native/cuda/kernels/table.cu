@@ -1,8 +1,8 @@
 // Writes tables from its parameters to device memory (table.h says why, and what the parameters are).
 //
 // Floor: tables of 256 sequences are 225 KB, 0.15 microseconds of an A100's 1.55 TB/s, so what counts is the launch, a
-// few microseconds; and that a warp reads 32 places of its parameters one at a time, and looks through the columns: 500 to 1,000
-// cycles.
+// few microseconds; and that a warp reads 32 places of its parameters one at a time, and looks through the columns: 500
+// to 1,000 cycles.
 #include "ptx_sm90.cuh"
 #include "standard.h"
 #include "table.h"

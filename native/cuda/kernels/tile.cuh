@@ -23,8 +23,8 @@ struct alignas(1024) Panel {
   FOVEA_DEVICE uint32_t address(int row, int granule) const {
     return ptx::sharedAddress(granules + place(row, granule));
   }
-  /// The address `down` rows (a multiple of 8) and `further` granules from a place whose granule has no bit of `further`:
-  /// both leave the swizzle as it is, so of many addresses only one takes more than an exclusive or.
+  /// The address `down` rows (a multiple of 8) and `further` granules from a place whose granule has no bit of
+  /// `further`: both leave the swizzle as it is, so of many addresses only one takes more than an exclusive or.
   FOVEA_DEVICE uint32_t addressFrom(int place, int down, int further) const {
     return ptx::sharedAddress(granules + (place ^ further) + down * 8);
   }
@@ -62,8 +62,7 @@ struct RowSource {
 #pragma unroll
         for (int i = 0; i < count; i++) page[i] = pageTable[row[i].quotient];  // all are asked for before one is used
 #pragma unroll
-        for (int i = 0; i < count; i++)
-          at[i] = base + page[i] * pageStride + uint32_t(row[i].remainder) * rowStride;
+        for (int i = 0; i < count; i++) at[i] = base + page[i] * pageStride + uint32_t(row[i].remainder) * rowStride;
         return;
       }
       at[0] = base + uint32_t(pageTable[row[0].quotient]) * pageStride + uint32_t(row[0].remainder) * rowStride;
@@ -90,11 +89,11 @@ FOVEA_DEVICE uint4 gatherGranule(const Element* source, int64_t columnStride, in
   return result.granule;
 }
 
-/// Starts copying rows into a tile of panels side by side: rows [0, count) and columns [0, columnEnd). Further rows, and
-/// columns up to the last panel that is begun, become 0; nothing of them is read. find(at, row) gives the addresses of
-/// row `row` and of every `threads` / 8th one after it, as many as `at` has; of rows from `count` on it may be any. All
-/// `threads` take part: those of the block, or of the warp. The tile may be read after commitCopies, waitCopies and a
-/// barrier.
+/// Starts copying rows into a tile of panels side by side: rows [0, count) and columns [0, columnEnd). Further rows,
+/// and columns up to the last panel that is begun, become 0; nothing of them is read. find(at, row) gives the addresses
+/// of row `row` and of every `threads` / 8th one after it, as many as `at` has; of rows from `count` on it may be any.
+/// All `threads` take part: those of the block, or of the warp. The tile may be read after commitCopies, waitCopies and
+/// a barrier.
 template <int threads, class Element, int rows, int panels, class Find>
 FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int count, int columnEnd,
                            Find find) {
@@ -127,15 +126,14 @@ FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& 
     const int row = firstRow + first * step;
     const Element* from[batch];
     find(from, row);
-#pragma unroll
-    for (int i = 0; i < batch; i++) from[i] = ptx::anew(from[i] + granule * perGranule);  // not from `base` for each copy
+#pragma unroll  // not from `base` for each copy
+    for (int i = 0; i < batch; i++) from[i] = ptx::anew(from[i] + granule * perGranule);
     if (count >= rows && columnEnd == panels * panelColumns<Element>) {  // whole: nothing is looked at for each copy
 #pragma unroll
       for (int panel = 0; panel < panels; panel++)
 #pragma unroll
         for (int i = 0; i < batch; i++)
-          ptx::copyAsync(to[panel].address(row + i * step, granule),
-                         from[i] + panel * panelColumns<Element>);
+          ptx::copyAsync(to[panel].address(row + i * step, granule), from[i] + panel * panelColumns<Element>);
     } else {
 #pragma unroll
       for (int panel = 0; panel < panels; panel++) {
@@ -143,8 +141,7 @@ FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& 
         const int bytes = elementsOf(panel) * int(sizeof(Element));
 #pragma unroll
         for (int i = 0; i < batch; i++)
-          ptx::copyAsync(to[panel].address(row + i * step, granule),
-                         from[i] + panel * panelColumns<Element>,
+          ptx::copyAsync(to[panel].address(row + i * step, granule), from[i] + panel * panelColumns<Element>,
                          row + i * step < count ? bytes : 0);
       }
     }
@@ -155,9 +152,8 @@ FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& 
 template <int threads, class Element, int rows, int panels>
 FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& source, int first, int rowEnd,
                            int columnEnd) {
-  loadRows<threads>(to, source, rowEnd - first, columnEnd, [&](auto& at, int row) {
-    source.template find<threads / 8>(at, first + row, rowEnd - 1);
-  });
+  loadRows<threads>(to, source, rowEnd - first, columnEnd,
+                    [&](auto& at, int row) { source.template find<threads / 8>(at, first + row, rowEnd - 1); });
 }
 
 /// The same for one panel, of columns [firstColumn, firstColumn + panelColumns) of columnEnd, by the standard kernels'
@@ -245,8 +241,8 @@ struct TileRing {
 };
 
 /// Of int8: tiles arrive as they are stored, and each is converted when it is taken, so that bytes in flight are few
-/// and registers are free meanwhile. Keys are converted without their scales, which is exact in every dtype; values with
-/// them, as probabilities times a scale could leave float16's range.
+/// and registers are free meanwhile. Keys are converted without their scales, which is exact in every dtype; values
+/// with them, as probabilities times a scale could leave float16's range.
 template <class Element, int keys, int dims, int stages>
 struct TileRing<Element, int8_t, keys, dims, stages> {
   static constexpr int panels = dims / panelColumns<Element>;
@@ -290,8 +286,8 @@ struct TileRing<Element, int8_t, keys, dims, stages> {
     const int thread = threads == 32 ? laneIndex() : int(threadIdx.x), granule = thread % 8;
 #pragma unroll 1
     for (int i = thread / 8; i < keys; i += step) {
-      // Lanes read neighbouring bytes of a part of a row, which swizzling spreads by the row's last three bits: reversed,
-      // rows read together differ in the first of those, and come from different banks.
+      // Lanes read neighbouring bytes of a part of a row, which swizzling spreads by the row's last three bits:
+      // reversed, rows read together differ in the first of those, and come from different banks.
       static_assert(keys % 8 == 0);
       const int row = (i & ~7) | int(__brev(unsigned(i)) >> 29);
       const int from = Panel<keys>::place(row, granule * perGranule / 16), to = Panel<keys>::place(row, granule);
@@ -300,9 +296,9 @@ struct TileRing<Element, int8_t, keys, dims, stages> {
         const int column = panel * panelColumns<Element>;
         if (panel > 0 && column >= columnEnd) break;
         const auto& stored = places[place][column / panelColumns<int8_t>];
-        const auto* source = reinterpret_cast<const unsigned char*>(
-                                 &stored.granules[from ^ column % panelColumns<int8_t> / 16]) +
-                             granule * perGranule % 16;
+        const auto* source =
+            reinterpret_cast<const unsigned char*>(&stored.granules[from ^ column % panelColumns<int8_t> / 16]) +
+            granule * perGranule % 16;
         uint32_t bytes[perGranule / 4];
         if constexpr (perGranule == 8) {  // in one load: in two, four rows would be read at once
           const auto both = *reinterpret_cast<const uint64_t*>(source);

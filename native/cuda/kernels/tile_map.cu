@@ -15,8 +15,8 @@
 
 namespace fovea::cuda {
 
-/// The bits of look(row, key), or'ed, until they are `all`: rows are the tile's queries and heads, `step` keys looked at
-/// together.
+/// The bits of look(row, key), or'ed, until they are `all`: rows are the tile's queries and heads, `step` keys looked
+/// at together.
 template <int step, class Look>
 FOVEA_DEVICE uint32_t lookAt(const TilePairs& tile, uint32_t all, Look look) {
   constexpr int together = 8;  // on their way at once
@@ -95,13 +95,9 @@ extern "C" __global__ void __launch_bounds__(tileMapThreads)
   const int64_t key = int64_t(part * (tileMapThreads / 32) + warpIndex()) * tileKeys;
   uint32_t bits = 0;
   if (key < seen.end && key + tileKeys > seen.begin) {
-    const int group = problem.groupSize();
-    const TilePairs tile{queries.first,
-                         int64_t{kvHead} * group,
-                         key,
-                         int(queries.last - queries.first) + 1,
-                         group,
-                         int(min(int64_t{tileKeys}, sequence.keyLength - key))};
+    const int group = problem.groupSize(), queryCount = int(queries.last - queries.first) + 1;
+    const int keyCount = int(min(int64_t{tileKeys}, sequence.keyLength - key));
+    const TilePairs tile{queries.first, int64_t{kvHead} * group, key, queryCount, group, keyCount};
     bits = sequence.mask ? lookAtMask(sequence.mask, tile) : someLeft;
     if (sequence.bias && (bits & someLeft) && !leavesSome(problem.biasDtype, sequence.bias, tile)) bits = someHidden;
   }

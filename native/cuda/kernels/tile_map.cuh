@@ -43,8 +43,7 @@ FOVEA_DEVICE LeftTiles leftTiles(const TiledSequence& entry, int kvHead, int row
   const bool hasMask = bool(entry.sequence.mask);
   if (!entry.tileMap) return {nullptr, 0, hasMask};
   const int head = entry.mapHeads > 1 ? kvHead : 0, row = entry.mapRowTiles > 1 ? rowTile : 0;
-  return {entry.tileMap + (int64_t{head} * entry.mapRowTiles + row) * 2 * entry.mapWords, entry.mapWords,
-          hasMask};
+  return {entry.tileMap + (int64_t{head} * entry.mapRowTiles + row) * 2 * entry.mapWords, entry.mapWords, hasMask};
 }
 
 }  // namespace fovea::cuda

@@ -32,7 +32,8 @@ struct alignas(1024) SwizzledTile {
   FOVEA_DEVICE uint32_t address() const { return ptx::sharedAddress(panel); }
 };
 
-/// A descriptor, whose place only its low word has: as one of 64 bits it would be added to with a carry for each product.
+/// A descriptor, whose place only its low word has: as one of 64 bits it would be added to with a carry for each
+/// product.
 struct Descriptor {
   uint32_t low, high;
   /// The same, `granules` of 16 bytes further on.

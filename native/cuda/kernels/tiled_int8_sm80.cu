@@ -1,4 +1,5 @@
-// The tiled kernels of tiled_sm80.cuh for int8 pages. Dims up to 64 take those for 128: what is past a row is not computed.
+// The tiled kernels of tiled_sm80.cuh for int8 pages. Dims up to 64 take those for 128: what is past a row is not
+// computed.
 #include "tiled_sm80.cuh"
 
 namespace fovea::cuda {

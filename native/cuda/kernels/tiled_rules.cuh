@@ -50,7 +50,8 @@ FOVEA_DEVICE float limitBias(float bias) {
   return fabsf(bias) > limit && fabsf(bias) <= largestFloat ? copysignf(limit, bias) : bias;
 }
 
-/// The columns of a tile that a thread's row sees: [begin, end), counted from the thread's first one, which is `firstKey`.
+/// The columns of a tile that a thread's row sees: [begin, end), counted from the thread's first one, which is
+/// `firstKey`.
 struct SeenColumns {
   int begin, end;
   FOVEA_DEVICE SeenColumns(int2 keys, int firstKey) : begin(keys.x - firstKey), end(keys.y - firstKey) {}
@@ -78,10 +79,10 @@ FOVEA_DEVICE bool hasPairs(const View<const Element>& view) {
   return view.columnStride == 1 && (place | view.headStride | view.rowStride) % 2 == 0;
 }
 
-/// Calls action(score, element) for row i of the tile and what `view` has for it. All are asked for before one is looked
-/// at: one by one, a tile would wait for memory 64 times. By pairs where all lanes' rows i see the whole tile (`seesAll`):
-/// half the loads, and half of what they ask of the L1 cache. Elsewhere none is read of columns that the row does not see,
-/// of which seenBy(row) tells, and 1 takes its place.
+/// Calls action(score, element) for row i of the tile and what `view` has for it. All are asked for before one is
+/// looked at: one by one, a tile would wait for memory 64 times. By pairs where all lanes' rows i see the whole tile
+/// (`seesAll`): half the loads, and half of what they ask of the L1 cache. Elsewhere none is read of columns that the
+/// row does not see, of which seenBy(row) tells, and 1 takes its place.
 template <class Element, class Tile, class SeenBy, class Action>
 FOVEA_DEVICE void withElements(const RuleArguments& arguments, const View<const Element>& view, const ScorePlace& place,
                                Tile& tile, int i, bool seesAll, SeenBy seenBy, Action action) {
@@ -181,8 +182,8 @@ FOVEA_DEVICE int2 keysOfRow(const RuleArguments& arguments, const Sequence& sequ
   return {int(keys.begin), int(keys.end)};
 }
 
-/// Hides the keys that a row does not see; seenBy(row) tells the columns that it does. Returns a bit for each row of this
-/// thread: whether it sees all of them.
+/// Hides the keys that a row does not see; seenBy(row) tells the columns that it does. Returns a bit for each row of
+/// this thread: whether it sees all of them.
 template <class Tile, class SeenBy>
 FOVEA_DEVICE uint32_t hideRanges(Tile& tile, SeenBy seenBy) {
   uint32_t seeAll = 0;

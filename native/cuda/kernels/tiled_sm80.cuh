@@ -14,8 +14,8 @@
 // 128 x 32, 4 (64 KiB); 64 x 32, 3 (80 KiB); 64 x 16, 2 (96 KiB: one thread block per SM of an A100). Where an SM has
 // 100 KiB, the ring of 6 places, and that of 4 in float32, has 2 (tiledStages()).
 //
-// Few row tiles against long keys are split over the keys (splits_cuda.h): a thread block has a run of the tiles of its rows,
-// and leaves O, m and l in float32, which merge.cu merges.
+// Few row tiles against long keys are split over the keys (splits_cuda.h): a thread block has a run of the tiles of its
+// rows, and leaves O, m and l in float32, which merge.cu merges.
 //
 // Floor on one A100 SM (16-bit, 128 dims, per tile of 128 x 32): 2.1 MFLOP, 1,024 cycles of mma.sync; 4,096
 // exponentials, 256 cycles; 96 KiB out of and 16 KiB into shared memory, 896 cycles; 16 KiB of keys and values, 1,600
@@ -26,11 +26,12 @@
 // float32 goes through the tensor cores as three products of tf32 (split.cuh): 156 / 3 = 52 TFLOP/s on an A100, 2.7
 // times its 19.5 of fused multiply-adds; on an H100 some 100 (mma.sync reaches about 60 % of 495 / 3) beside 67. Per
 // tile, on an A100 SM, of any of the three: 3,072 cycles of mma.sync (8,192 would be of fused multiply-adds); 256 or
-// fewer of exponentials; 896, 1,536, 1,792 of shared memory; and, at 128 dims, some 2,400 instructions of each scheduler,
-// half of them for splitting, so the tensor cores are the limit.
+// fewer of exponentials; 896, 1,536, 1,792 of shared memory; and, at 128 dims, some 2,400 instructions of each
+// scheduler, half of them for splitting, so the tensor cores are the limit.
 //
-// Pages of int8 arrive in the ring as bytes; a tile is converted by all warps, into the place that products read, when its
-// turn comes: 8 KiB more through shared memory per tile of 32 keys x 128 dims, and some 150 instructions of each warp.
+// Pages of int8 arrive in the ring as bytes; a tile is converted by all warps, into the place that products read, when
+// its turn comes: 8 KiB more through shared memory per tile of 32 keys x 128 dims, and some 150 instructions of each
+// warp.
 #pragma once
 #include "softmax.cuh"
 #include "split.cuh"
@@ -46,11 +47,11 @@ struct TiledShared {
   // What all threads know lies here, not in registers, where it would push out accumulators.
   typename Ring::Source sources[2];  // keys, values
   int kvHead, firstRow, keyLength;
-  int firstTile, endTile;             // of keys, that are visited, but for those that are not left
+  int firstTile, endTile;  // of keys, that are visited, but for those that are not left
   LeftTiles left;
   int64_t firstResult;                // where others merge the results: of its first row among the sequence's
   int2 plainKeys[tiledThreads / 32];  // of each warp: where only the scale is left to do, a tile begins in between
-  Ring ring;  // the last: a launch may have room for two of its places alone
+  Ring ring;                          // the last: a launch may have room for two of its places alone
 };
 
 /// Two neighbouring columns of a row, rounded to the dtype, into panels.
@@ -164,7 +165,7 @@ FOVEA_DEVICE void tiled(const TiledArguments& arguments) {
   }
 
   const auto tileFrom = [&](int tile) { return shared.left.from(tile, shared.endTile); };
-  int next = shared.firstTile;  // to be copied, keys before values
+  int next = shared.firstTile;                     // to be copied, keys before values
   const auto load = [&](bool values, int place) {  // past the last: nothing, but a group to count
     if (next < shared.endTile) {
       shared.ring.template load<tiledThreads>(place, shared.sources[values], next * keys, shared.keyLength,

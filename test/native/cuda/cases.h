@@ -20,9 +20,9 @@ struct Case {
   int64_t windowLeft = -1, windowRight = -1;
   std::optional<int64_t> queryOffset;  // default: keyLength - queryLength
   bool mask = false, alibi = false, sinks = false;
-  // What the mask hides, and biases of all heads and queries: pairs by chance; those of different texts of 100 keys, but
-  // for 20 keys that all see, for all heads, or of each head's own length; keys behind the query; all keys from some on;
-  // a key here and there; all but the last key.
+  // What the mask hides, and biases of all heads and queries: pairs by chance; those of different texts of 100 keys,
+  // but for 20 keys that all see, for all heads, or of each head's own length; keys behind the query; all keys from
+  // some on; a key here and there; all but the last key.
   enum class Hides { some, texts, headTexts, future, padding, single, allButLast } hides = Hides::some;
   enum class Bias { none, full, perHead, perKey, perRow } bias = Bias::none;  // perRow: two elements apart
   DType biasDtype = DType::float32;

@@ -151,8 +151,8 @@ void storingTogether(const std::vector<Rows>& given, bool sameSlots, size_t laun
   check(counted == launches, std::to_string(counted) + " launches, expected " + std::to_string(launches));
 }
 
-/// Page tables on the host of a call whose tensors are on the device: `count` of `length`, with a gap behind each, and by
-/// so many launches; none where they are so many that they are copied.
+/// Page tables on the host of a call whose tensors are on the device: `count` of `length`, with a gap behind each, and
+/// by so many launches; none where they are so many that they are copied.
 void sendingPageTables(int count, int length, size_t launches) {
   const int room = length + 3;
   std::vector<int32_t> entries(size_t(count * room));

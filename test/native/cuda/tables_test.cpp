@@ -101,8 +101,8 @@ void fewLaunches(bool paged, int sequences, int most) {
   const auto tables = std::count_if(launches.begin(), launches.end(), [](const CountedLaunch& launch) {
     return launch.kernel().find("write_table") != std::string::npos;
   });
-  check(tables >= 1 && tables <= most, std::to_string(tables) + " launches write the tables of " + std::to_string(sequences) +
-                            " sequences, expected " + std::to_string(most));
+  check(tables >= 1 && tables <= most, std::to_string(tables) + " launches write the tables of " +
+                                           std::to_string(sequences) + " sequences, expected " + std::to_string(most));
   const std::string wrong = compare(tensors.problem());
   check(wrong.empty(), wrong);
 }
