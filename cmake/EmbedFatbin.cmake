@@ -39,7 +39,7 @@ function(add_cuda_images target)
         COMMAND ${CMAKE_COMMAND} -DLOG=${fatbin}.log -P ${run_nvcc} --
                 ${CUDAToolkit_NVCC_EXECUTABLE} -fatbin -std=c++20 -O3 --expt-relaxed-constexpr
                 "$<IF:$<BOOL:${FOVEA_CUDA_LINE_INFO}>,-lineinfo;--compress-mode=none,--compress-mode=size>" ${gencode}
-                -ccbin ${CMAKE_CXX_COMPILER} -MD -MF ${fatbin}.d -MT ${fatbin} -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
+                "$<$<NOT:$<BOOL:${CMAKE_CROSSCOMPILING}>>:-ccbin;${CMAKE_CXX_COMPILER}>" -MD -MF ${fatbin}.d -MT ${fatbin} -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
         DEPENDS ${source} ${run_nvcc}
         DEPFILE ${fatbin}.d
         COMMENT "nvcc ${source}"

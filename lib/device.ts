@@ -80,7 +80,8 @@ export function devices(): [CpuDevice | UnavailableDevice, ...(CudaDevice | Unav
 
 function cpu(): CpuDevice | UnavailableDevice {
   try {
-    const name = os.cpus()[0]?.model.trim() || "CPU";
+    const model = os.cpus()[0]?.model.trim();
+    const name = model && model !== "unknown" ? model : "CPU";
     return { device: "cpu", available: true, name, ...native().cpu() };
   } catch (error) {
     return { device: "cpu", available: false, reason: reasonOf(error) };

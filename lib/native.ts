@@ -43,7 +43,7 @@ export function loadError(cause: unknown): FoveaError {
     `cannot load the native module on ${process.platform}-${process.arch}${libc}, Node ${process.version}: ${reason}`,
     "",
     "Possible causes and what helps:",
-    "- No prebuilt binary for this platform. Prebuilt are: linux-x64 with glibc. Elsewhere it is compiled at install time;",
+    "- No prebuilt binary for this platform. Prebuilt are: linux-x64 and linux-arm64 with glibc. Elsewhere it is compiled at install time;",
     "  with CMake >= 3.21 and a C++20 compiler (g++ >= 11 or clang >= 14) run: npm rebuild fovea",
     "- The C library is older than, or another than, the one the binary was built for (GLIBC_... not found, musl). Build it",
     "  here: npm_config_build_from_source=true npm rebuild fovea",

@@ -10,6 +10,9 @@ const rebuild = ["rebuild", "--config", "Release", "--CDFOVEA_SIMULATOR=OFF"];
 const images = process.env.FOVEA_CUDA_IMAGES;
 if (images) rebuild.push(`--CDFOVEA_CUDA_IMAGES=${images}`);
 if (arch) rebuild.push("--arch", arch);
+if (process.platform === "linux" && arch === "arm64" && process.arch !== arch) {
+  rebuild.push("--CDCMAKE_SYSTEM_NAME=Linux", "--CDCMAKE_SYSTEM_PROCESSOR=aarch64");
+}
 const cmakeJs = require.resolve("cmake-js/bin/cmake-js");
 const { status } = spawnSync(process.execPath, [cmakeJs, ...rebuild], { stdio: "inherit" });
 process.exit(status ?? 1);
