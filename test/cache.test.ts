@@ -455,6 +455,12 @@ describe("wrong calls", () => {
       'options: there is no option "heads" (did you mean "kvHeads"?)',
     ],
     ["no array", () => append({}, sequence), "ARGUMENT", "sequences: expected an array of CacheSequences"],
+    [
+      "too many sequences",
+      () => append({}, new Array(2 ** 24 + 1)),
+      "SHAPE",
+      "sequences: expected at most 16777216, got 16777217",
+    ],
     ["no sequence", () => append({}, [1]), "ARGUMENT", "sequences[0]: expected a CacheSequence, got 1"],
     [
       "another cache's",

@@ -107,7 +107,7 @@ export const hopperMutants: readonly Mutant[] = [
   {
     ...kernel,
     name: "hopper: the output is stored without a proxy fence",
-    find: "ptx::fenceAsyncProxy();\n    syncWarpgroup<shape.consumers>(consumer);",
+    find: "ptx::fenceAsyncProxy();\n  syncWarpgroup<shape.consumers>(consumer);",
     replace: "syncWarpgroup<shape.consumers>(consumer);",
     tests: several,
     caughtBy: ["missing-proxy-fence"],
@@ -115,15 +115,15 @@ export const hopperMutants: readonly Mutant[] = [
   {
     ...kernel,
     name: "hopper: one lane fences the output before the others are done",
-    find: "ptx::fenceAsyncProxy();\n    syncWarpgroup<shape.consumers>(consumer);",
-    replace: "if (firstLane) ptx::fenceAsyncProxy();\n    syncWarpgroup<shape.consumers>(consumer);",
+    find: "ptx::fenceAsyncProxy();\n  syncWarpgroup<shape.consumers>(consumer);",
+    replace: "if (laneIndex() == 0) ptx::fenceAsyncProxy();\n  syncWarpgroup<shape.consumers>(consumer);",
     tests: several,
     caughtBy: ["missing-proxy-fence"],
   },
   {
     ...kernel,
     name: "hopper: the output is stored before all of it is there",
-    find: "ptx::fenceAsyncProxy();\n    syncWarpgroup<shape.consumers>(consumer);",
+    find: "ptx::fenceAsyncProxy();\n  syncWarpgroup<shape.consumers>(consumer);",
     replace: "ptx::fenceAsyncProxy();",
     tests: several,
     caughtBy: ["race-shared"],
@@ -139,8 +139,8 @@ export const hopperMutants: readonly Mutant[] = [
   {
     ...kernel,
     name: "hopper: queries replace an output that is being stored",
-    find: "ptx::waitStoresRead();\n        queryPlace.release(shared.queries);",
-    replace: "queryPlace.release(shared.queries);",
+    find: "ptx::waitStoresRead();\n      RingPlace<1>{count}.release(shared.queries);",
+    replace: "RingPlace<1>{count}.release(shared.queries);",
     ...ofWide,
     caughtBy: ["copy-in-flight", "race-shared"],
   },

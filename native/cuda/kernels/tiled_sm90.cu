@@ -196,6 +196,43 @@ FOVEA_DEVICE void storeRows(const TiledSm90Arguments& arguments, const TiledSequ
   }
 }
 
+/// A warpgroup's tile of queries after its last keys: the output to where the copy engine takes it, then the rest.
+template <class Element, Sm90Shape shape>
+FOVEA_DEVICE void storeTile(const TiledSm90Arguments& arguments, Sm90Shared<shape>& shared, int consumer,
+                            uint32_t count, MatrixTile<1, shape.valueDims>& output, const RowStates<2>& states) {
+  using Scores = MatrixTile<1, shape.keys>;
+  const Problem& problem = arguments.tiled.problem;
+  const Work& work = shared.work[RingPlace<2>{count}.stage()];
+  const bool firstThread = threadIdx.x % warpgroupThreads == 0;
+  const auto entry = [&]() -> const TiledSequence& { return arguments.tiled.table[work.entry]; };
+  const auto firstQuery = [&] { return work.firstQuery + consumer * warpgroupQueries(problem); };
+  auto& to = shared.rows[consumer].output;
+
+  RowResult results[2];
+  finishRows<Scores>(arguments, entry().sequence, work.group, rowsOfWarp(problem, firstQuery()), states, results);
+  const float factors[2] = {results[0].factor, results[1].factor};
+  if (firstThread) ptx::waitStoresRead();  // of the tile before
+  syncWarpgroup<shape.consumers>(consumer);
+  storeOutput<Element>(to, output, factors);
+  ptx::fenceAsyncProxy();
+  syncWarpgroup<shape.consumers>(consumer);
+  if (firstThread) {
+    const TensorMap& map = arguments.maps[work.entry].output;
+    if (count == 0 || shared.outputMap[consumer] != work.entry) ptx::acquireMap(&map);
+    shared.outputMap[consumer] = work.entry;
+#pragma unroll
+    for (int panel = 0; panel < to.panels; panel++)
+      ptx::storeBox(&map, to.panel[panel].address(0, 0), panel * to.panelColumns, 0, firstQuery(), work.group);
+    ptx::commitStores();
+    if constexpr (!shape.ownOutput) {
+      ptx::waitStoresRead();
+      RingPlace<1>{count}.release(shared.queries);
+    }
+  }
+  // Last, as the output is what others wait for.
+  storeRows<Scores>(arguments, entry(), work.group, rowsOfWarp(problem, firstQuery()), states, results);
+}
+
 /// A multiplying warpgroup.
 template <class Element, Sm90Shape shape, bool ruled>
 FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>& shared, int consumer) {
@@ -358,30 +395,7 @@ FOVEA_DEVICE void consume(const TiledSm90Arguments& arguments, Sm90Shared<shape>
 #pragma unroll 1
     for (; tile < work.firstTile + work.tiles; tile++) passOver();
 
-    RowResult results[2];
-    finishRows<Scores>(arguments, entry().sequence, work.group, rowsOfWarp(problem, firstQuery()), states, results);
-    factors[0] = results[0].factor, factors[1] = results[1].factor;
-    if (firstThread) ptx::waitStoresRead();  // of the tile before
-    syncWarpgroup<shape.consumers>(consumer);
-    storeOutput<Element>(rowTiles.output, output, factors);
-    ptx::fenceAsyncProxy();
-    syncWarpgroup<shape.consumers>(consumer);
-    if (firstThread) {
-      const TensorMap& map = arguments.maps[work.entry].output;
-      if (count == 0 || shared.outputMap[consumer] != work.entry) ptx::acquireMap(&map);
-      shared.outputMap[consumer] = work.entry;
-      const auto& from = rowTiles.output;
-#pragma unroll
-      for (int panel = 0; panel < from.panels; panel++)
-        ptx::storeBox(&map, from.panel[panel].address(0, 0), panel * from.panelColumns, 0, firstQuery(), work.group);
-      ptx::commitStores();
-      if constexpr (!shape.ownOutput) {
-        ptx::waitStoresRead();
-        queryPlace.release(shared.queries);
-      }
-    }
-    // Last, as the output is what others wait for.
-    storeRows<Scores>(arguments, entry(), work.group, rowsOfWarp(problem, firstQuery()), states, results);
+    storeTile<Element>(arguments, shared, consumer, count, output, states);
     __syncwarp();
     if (firstLane) workPlace.release(shared.works);
   }

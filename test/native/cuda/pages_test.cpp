@@ -307,6 +307,11 @@ void addPagesTests(std::vector<Test>& tests) {
   tests.push_back({"store: int8 and not", [=] {
                      storingTogether({Rows(half, bytes, 72, 0, false), values, keys}, false, 3);
                    }});
+  tests.push_back({"store: few tokens, none and more", [=] {
+                     Rows none = keys;
+                     none.tokens = 0;
+                     storingTogether({values, none, Rows(half, half, 64, 64, true, 60)}, false, 2);
+                   }});
   tests.push_back({"store: more slots and turns than parameters hold", [=] {
                      storingTogether({manyKeys, manyValues}, true, 1);
                    }});
