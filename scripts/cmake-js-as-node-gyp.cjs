@@ -2,10 +2,15 @@
 "use strict";
 // prebuildify runs `node-gyp rebuild --target=… --devdir=… --arch=… --release`; this answers with cmake-js.
 const { spawnSync } = require("node:child_process");
+const { rmSync } = require("node:fs");
 
 const given = process.argv.slice(2);
 const arch = given.find((argument) => argument.startsWith("--arch="))?.slice("--arch=".length);
 const rebuild = ["rebuild", "--config", "Release", "--CDFOVEA_SIMULATOR=OFF"];
+// With libstdc++ inside, it runs where that is older than here.
+if (process.platform === "linux") {
+  rebuild.push("--CDCMAKE_MODULE_LINKER_FLAGS=-static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL");
+}
 // The test of the package has images for GPUs already, which take minutes to compile.
 const images = process.env.FOVEA_CUDA_IMAGES;
 if (images) rebuild.push(`--CDFOVEA_CUDA_IMAGES=${images}`);
@@ -15,4 +20,6 @@ if (process.platform === "linux" && arch === "arm64" && process.arch !== arch) {
 }
 const cmakeJs = require.resolve("cmake-js/bin/cmake-js");
 const { status } = spawnSync(process.execPath, [cmakeJs, ...rebuild], { stdio: "inherit" });
+// The next build here is an own one, not once more for another machine.
+for (const made of ["CMakeCache.txt", "CMakeFiles"]) rmSync(`build/${made}`, { recursive: true, force: true });
 process.exit(status ?? 1);

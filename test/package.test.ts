@@ -184,6 +184,12 @@ describe("the tarball", () => {
     const size = gzipSync(readFileSync(path.join(unpacked, added[0]!))).length;
     expect(size).toBeLessThan(25e6);
   });
+
+  it.runIf(process.platform === "linux")("asks for no C++ library, which may be older elsewhere", () => {
+    const binary = readFileSync(path.join(unpacked, shipped.find((file) => file.endsWith(".node"))!));
+    expect(binary.includes("libc.so")).toBe(true);
+    expect(binary.includes("libstdc++.so")).toBe(false);
+  });
 });
 
 describe("the installed package", () => {

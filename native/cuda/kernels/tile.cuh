@@ -126,7 +126,8 @@ FOVEA_DEVICE void loadRows(Panel<rows> (&to)[panels], const RowSource<Element>& 
     const int row = firstRow + first * step;
     const Element* from[batch];
     find(from, row);
-#pragma unroll  // not from `base` for each copy
+    // Anew, or compilers would find each copy's address from `base` again.
+#pragma unroll
     for (int i = 0; i < batch; i++) from[i] = ptx::anew(from[i] + granule * perGranule);
     if (count >= rows && columnEnd == panels * panelColumns<Element>) {  // whole: nothing is looked at for each copy
 #pragma unroll
