@@ -78,7 +78,8 @@ export function checkNames(name: string, options: object, known: ReadonlySet<str
     throw optionError(name, "an object", options);
   }
   for (const option in options) {
-    if (known.has(option)) continue;
+    // What somebody put on every object is no option either way.
+    if (known.has(option) || (option in Object.prototype && !Object.hasOwn(options, option))) continue;
     const message = `${name}: there is no option ${show(option)}${suggest(option, known)}`;
     throw new FoveaError("ERR_FOVEA_OPTION", message);
   }

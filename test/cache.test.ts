@@ -284,6 +284,26 @@ describe("unsettled calls", () => {
     expect(view.toNumbers()).toEqual(expected);
   });
 
+  it("have the signal that they were given, whatever becomes of the options meanwhile", async () => {
+    const { cache, sequence } = make();
+    const query = tokens.slice(0, 0, 2000);
+    await cache.append([sequence], 0, query, query);
+    const later = new AbortController();
+    const options: { layer: number; rope: { theta: number }; signal?: AbortSignal } = {
+      layer: 0,
+      rope: { theta: 1e4 },
+    };
+    const attending = cache.attend(query, [sequence], options);
+    options.signal = later.signal;
+    later.abort();
+    await expect(attending).resolves.toMatchObject({ output: { shape: [2000, 2, 16] } });
+    const aborting = new AbortController();
+    const aborted = cache.attend(query, [sequence], Object.assign(options, { signal: aborting.signal }));
+    delete options.signal;
+    aborting.abort();
+    await expect(aborted).rejects.toMatchObject({ name: "AbortError" });
+  });
+
   it("and rotate no query that another call still writes, nor one into itself", async () => {
     const { cache, sequence } = make();
     await cache.append([sequence], 0, tokens, tokens);

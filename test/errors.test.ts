@@ -548,6 +548,17 @@ describe("wrong calls", () => {
     }
   });
 
+  test("what somebody put on every object is no option", () => {
+    const everywhere = Object.prototype as { somebody?: number };
+    everywhere.somebody = 1;
+    try {
+      expect(() => referenceAttention(...args({ causal: true }))).not.toThrow();
+      expect(() => referenceAttention(...args({ somebody: 1 }))).toThrow('there is no option "somebody"');
+    } finally {
+      delete everywhere.somebody;
+    }
+  });
+
   const rows = wrongCalls.map(([change, code, message]) => ({ change, code, message }));
 
   test.each(rows)("$message", async ({ change, code, message }) => {

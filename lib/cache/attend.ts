@@ -20,6 +20,8 @@ import type { RowStore } from "./store.js";
 export interface Attend {
   readonly states: readonly SequenceState[];
   readonly call: Call;
+  /** The call's, as it was when the call was made. */
+  readonly signal: AbortSignal | undefined;
   /** The query to rotate first, into the one of `call`. */
   readonly rotate: RowStore | undefined;
 }
@@ -81,10 +83,10 @@ export function prepareAttend(
         : checkOut(options.out, outputShape, dtype, "query", () => "tokens, heads, valueDim"),
   };
   checkMemory(call, bare);
-  if (rotation === undefined) return { states, call, rotate: undefined };
+  if (rotation === undefined) return { states, call, signal, rotate: undefined };
   const rotated = (bare ? shapeOnly : newView)("query", dtype, query.device, query.shape);
   const rotate = rotateInto(rotated, query, shape, rotation);
-  return { states, call: { ...call, query: place(rotated, axes.thd) }, rotate };
+  return { states, call: { ...call, query: place(rotated, axes.thd) }, signal, rotate };
 }
 
 /** [tokens, heads, headDim] */

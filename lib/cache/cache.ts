@@ -197,7 +197,7 @@ export class PagedKVCache {
         await rotating;
       } // else the call starts before this returns
       return (await new Promise<AttentionResult>((resolve, reject) => {
-        startCall(attend.call, options.signal, resolve, reject);
+        startCall(attend.call, attend.signal, resolve, reject);
       })) as AttentionResult<Options, FloatDTypeOf<Query>>;
     } finally {
       land?.();
@@ -216,7 +216,7 @@ export class PagedKVCache {
     hold(attend);
     try {
       rotateNow(attend);
-      return runCall(attend.call, options.signal) as AttentionResult<Options, FloatDTypeOf<Query>>;
+      return runCall(attend.call, attend.signal) as AttentionResult<Options, FloatDTypeOf<Query>>;
     } finally {
       letGo(attend);
     }

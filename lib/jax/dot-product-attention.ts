@@ -71,10 +71,10 @@ export async function dotProductAttention<Query extends JaxInput>(
   options: DotProductAttentionOptions = {},
 ): Promise<JaxResult<Query>> {
   const backend = isJaxArray(query) ? query.device : undefined;
-  // Even where they are none: arrays are consumed first.
-  const { bias, mask, querySeqLengths, keyValueSeqLengths } = Object(options) as DotProductAttentionOptions;
+  // Even where they are none: arrays are consumed first. As they are now: reading arrays takes a while.
+  const { bias, mask, querySeqLengths, keyValueSeqLengths, ...others } = taken(options);
   const given = { query, key, value, bias, mask, querySeqLengths, keyValueSeqLengths };
-  const read = await readAll(given);
+  const read = Object.values(given).some(isJaxArray) ? await readAll(given) : readNow(given);
   checkNames("options", options, names);
 
   const views = (["query", "key", "value"] as const).map((name) => inputView(name, read[name], false));
@@ -96,16 +96,16 @@ export async function dotProductAttention<Query extends JaxInput>(
     const inputs = [in4("query", q), in4("key", k), in4("value", v)] as const;
     const call: AttentionOptions = {
       layout: "bshd",
-      scale: options.scale,
-      causal: options.isCausal,
+      scale: others.scale,
+      causal: others.isCausal,
       queryOffset: 0,
-      window: windowOf(options.localWindowSize),
+      window: windowOf(others.localWindowSize),
       bias: spreadOver("bias"),
       mask: spreadOver("mask"),
       queryLengths: lengthsOf("querySeqLengths", read.querySeqLengths, batch),
       keyLengths: lengthsOf("keyValueSeqLengths", read.keyValueSeqLengths, batch),
-      device: options.device,
-      signal: options.signal,
+      device: others.device,
+      signal: others.signal,
     };
     const result = await withNames(foveaNames, () => attention(...inputs, call));
     return rank === 4 ? result.output : takeShape(result.output, result.output.shape.slice(1));
@@ -113,21 +113,36 @@ export async function dotProductAttention<Query extends JaxInput>(
   return (backend === undefined ? output : await toJaxArray(output, backend)) as JaxResult<Query>;
 }
 
-async function readOne(name: string, input: unknown): Promise<unknown> {
-  if (isJaxArray(input)) return readJaxArray(name, input);
+function taken(options: unknown): DotProductAttentionOptions {
+  const given = Object(options) as DotProductAttentionOptions;
+  const copy = Object.fromEntries(Array.from(names, (name) => [name, given[name as keyof DotProductAttentionOptions]]));
+  const { localWindowSize } = given;
+  return {
+    ...copy,
+    localWindowSize: Array.isArray(localWindowSize) ? localWindowSize.slice() : localWindowSize,
+  } as DotProductAttentionOptions;
+}
+
+function readOne(name: string, input: unknown): unknown {
   const isLengths = name === "querySeqLengths" || name === "keyValueSeqLengths";
   return isLengths && input !== undefined ? integers(name, input).slice() : input; // as they are now
 }
 
+type Read<T> = Record<keyof T, TensorInput | undefined>;
+
+function readNow<T extends Record<string, unknown>>(given: T): Read<T> {
+  return Object.fromEntries(Object.entries(given).map(([name, input]) => [name, readOne(name, input)])) as Read<T>;
+}
+
 /** Every jax array as what it holds; each of them is consumed even where another cannot be read. */
-async function readAll<T extends Record<string, unknown>>(given: T): Promise<Record<keyof T, TensorInput | undefined>> {
-  const entries = Object.entries(given).map(async ([name, input]) => [name, await readOne(name, input)]);
+async function readAll<T extends Record<string, unknown>>(given: T): Promise<Read<T>> {
+  const entries = Object.entries(given).map(async ([name, input]) => [
+    name,
+    isJaxArray(input) ? await readJaxArray(name, input) : readOne(name, input),
+  ]);
   const settled = await Promise.allSettled(entries);
   for (const one of settled) if (one.status === "rejected") throw one.reason;
-  return Object.fromEntries(settled.map((one) => (one as PromiseFulfilledResult<[string, unknown]>).value)) as Record<
-    keyof T,
-    TensorInput | undefined
-  >;
+  return Object.fromEntries(settled.map((one) => (one as PromiseFulfilledResult<[string, unknown]>).value)) as Read<T>;
 }
 
 function windowOf(size: unknown): AttentionOptions["window"] {

@@ -1,13 +1,12 @@
 // flash-attn's flash_attn_with_kvcache: new keys and values go into the cache, then the queries attend to it.
-import { explain } from "../attention.js";
 import { renamed } from "../dropin/names.js";
 import { encode, type FloatDType } from "../dtype.js";
 import { abortError, FoveaError, shapeError, show } from "../errors.js";
-import { assertFree } from "../flight.js";
+import { assertFree, sharesMemory } from "../flight.js";
 import { dtypeError, inputView, integers, type FloatDTypeOf, type TensorInput } from "../input.js";
 import type { AttentionOptions, IntegerInput } from "../options.js";
 import { checkNames, flag } from "../rules.js";
-import { checkBatch } from "../shape.js";
+import { checkBatch, checkCall } from "../shape.js";
 import { Tensor, wrap } from "../tensor.js";
 import { sameShape, type View } from "../view.js";
 import { appendOnDevice, appendOnHost } from "./append.js";
@@ -84,7 +83,7 @@ export async function flashAttentionWithKvCache<
   const pages = pagesOf(given, batch, keys);
   const held = heldOf(given, batch, pages?.capacity ?? keys.shape[1] ?? 0);
   const added = newKeys(given, batch, keys, values);
-  const keyLengths = held.map((length) => length + (added?.length ?? 0));
+  const keyLengths = held.map((length) => Math.min(length + (added?.length ?? 0), largestLength));
 
   const rules: AttentionOptions = {
     ...flashRules(given),
@@ -102,7 +101,7 @@ export async function flashAttentionWithKvCache<
   const attend = (turned: TensorInput) =>
     run(turned, kCache, vCache, rules, foveaNames) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
   try {
-    explain(q, kCache, vCache, rules); // every check of the call, before anything is written
+    checkCall(q, kCache, vCache, rules); // every check of the call, before anything is written
   } catch (error) {
     throw renamed(error, foveaNames);
   }
@@ -119,6 +118,7 @@ export async function flashAttentionWithKvCache<
 
   if (given.signal?.aborted === true) throw abortError(given.signal);
   const row = (b: number, i: number): [entry: number, row: number] => pages?.row(b, held[b]! + i) ?? [b, held[b]! + i];
+  if (given.blockTable !== undefined) checkApart(batch, added.length, keys.shape[1]!, row);
   if (keys.device !== "cpu") {
     if (rotary !== undefined) {
       const message = `rotaryCos: expected caches on the host, got ones on ${keys.device}; rotate q and k before the call there`;
@@ -138,6 +138,20 @@ export async function flashAttentionWithKvCache<
   appendOnHost({ name: "v", cache: values, view: added.v }, row);
   const rotated = turned && wrap(encode(turned, query.dtype as FloatDType), query.dtype, query.shape);
   return attend(rotated ?? q);
+}
+
+/** That no two of the rows to be written are the same: blocks of a prefix that is shared are read, not written. */
+function checkApart(batch: number, length: number, blockSize: number, row: Pages["row"]): void {
+  const written = new Set<number>();
+  for (let b = 0; b < batch; b++) {
+    for (let i = 0; i < length; i++) {
+      const [block, at] = row(b, i);
+      if (written.size === written.add(block * blockSize + at).size) {
+        const message = `blockTable: row ${at} of block ${block} would be written twice, the second time for sequence ${b}`;
+        throw new FoveaError("ERR_FOVEA_OPTION", message);
+      }
+    }
+  }
 }
 
 interface Pages {
@@ -191,6 +205,9 @@ function pagesOf(options: FlashAttentionWithKvCacheOptions, batch: number, cache
   return { table: blockTable, capacity: view.shape[1]! * size, row };
 }
 
+/** As int32 has it, and more than any cache. */
+const largestLength = 2 ** 31 - 1;
+
 /** How many keys each sequence has in the cache before the new ones. */
 function heldOf(
   { cacheSeqlens, k, blockTable }: FlashAttentionWithKvCacheOptions,
@@ -212,6 +229,9 @@ function heldOf(
     return lengths.slice();
   }
   if (!Number.isSafeInteger(cacheSeqlens) || cacheSeqlens < 0) throw lengthError("cacheSeqlens", cacheSeqlens);
+  if (cacheSeqlens > largestLength) {
+    throw new FoveaError("ERR_FOVEA_BOUNDS", `cacheSeqlens: expected 0 to ${all}, got ${cacheSeqlens}`);
+  }
   return new Int32Array(batch).fill(cacheSeqlens);
 }
 
@@ -244,6 +264,11 @@ function newKeys(
     }
     if (view.dtype !== cache.dtype) throw dtypeError(name, `"${cache.dtype}" as in the cache`, view);
     assertFree(name, view, false);
+    for (const [cacheName, target] of [["kCache", keys] as const, ["vCache", values] as const]) {
+      if (!sharesMemory(view, target)) continue;
+      const message = `${name}: expected memory of its own, but it shares some with ${cacheName}`;
+      throw new FoveaError("ERR_FOVEA_OPTION", message);
+    }
   }
   return { k, v, length };
 }

@@ -97,6 +97,22 @@ test("plain tensors come back as fovea's", async () => {
   expect(farthest(output.data, swapMiddle(naive(query, key, key, 1).output, [1, 2, 3, 4]))).toBeLessThan(tolerance);
 });
 
+test("options are as they were when the call was made, and so are tensors", async () => {
+  const made = () => ({ scale: 0.1, localWindowSize: [2, 0] as [number, number] });
+  const expected = Array.from((await dotProductAttention(q.ref, k.ref, v.ref, made())).dataSync());
+  const options = made();
+  const call = dotProductAttention(q.ref, k.ref, v.ref, options);
+  options.scale = 50;
+  options.localWindowSize[0] = 0;
+  expect(Array.from((await call).dataSync())).toEqual(expected);
+
+  const tensor = Tensor.random([1, 4, 1, 8], { seed: 1 });
+  const given = tensor.toNumbers();
+  const held = dotProductAttention(tensor, tensor, tensor, { localWindowSize: [0, 0] });
+  tensor.dispose();
+  expect((await held).toNumbers()).toEqual(given);
+});
+
 test("what cannot be is refused", async () => {
   const refused = (options: object, message: string) =>
     expect(dotProductAttention(q.ref, k.ref, v.ref, options)).rejects.toMatchObject({

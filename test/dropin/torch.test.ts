@@ -1,6 +1,6 @@
 // PyTorch's and flash-attn's words: the same defaults, layouts and alignments, checked against attention written out.
 import { describe, expect, test } from "vitest";
-import { Tensor } from "../../lib/index.js";
+import { attention, Tensor } from "../../lib/index.js";
 import {
   flashAttention,
   flashAttentionVarlen,
@@ -344,7 +344,12 @@ describe("flashAttentionWithKvCache", () => {
       expect([...kCache.data]).toEqual([...before]);
     };
     await refused({ cacheSeqlens: 8 }, "(cacheSeqlens + seqlenNew)[0]: expected 0 to 9, got 10");
+    await refused({ cacheSeqlens: 2 ** 32 - 1 }, "cacheSeqlens: expected 0 to 9, got 4294967295");
+    await refused({ cacheSeqlens: Int32Array.of(0, 2 ** 31 - 1) }, "(cacheSeqlens + seqlenNew)[1]: expected 0 to 9");
     await refused({ cacheSeqlens: undefined }, "cacheSeqlens: required");
+    await refused({ k: { ...kCache, shape: [2, 2, 2, 8] } }, "k: expected memory of its own");
+    const blockTable = { data: Int32Array.of(1, 0, 1, 0), shape: [2, 2] };
+    await refused({ blockTable, cacheSeqlens: 3 }, "blockTable: row 3 of block 1 would be written twice");
     await refused({ v: undefined }, "expected both or neither");
     await refused({ v: bshd(random(2, 2, 3, 8)) }, "v: expected [2, 2, 2, 8]");
     await refused({ rotaryCos: bshd(added) }, "rotaryCos, rotarySin");
@@ -352,6 +357,17 @@ describe("flashAttentionWithKvCache", () => {
     await refused({ rotaryInterleaved: 0 }, "rotaryInterleaved: expected true or false, got 0");
     await refused({ dropoutP: 0 }, "no option");
     await refused({ signal: AbortSignal.abort() }, "aborted");
+  });
+
+  test("nothing is written while another call writes the query", async () => {
+    const large = Tensor.random([1, 256, 8, 64], { seed: 1 });
+    const query = Tensor.zeros([1, 256, 8, 64]);
+    const writing = attention(large, large, large, { layout: "bshd", out: query });
+    const cache = Tensor.zeros([1, 600, 8, 64]);
+    const call = flashAttentionWithKvCache(query, cache, cache, { cacheSeqlens: 0, k: large, v: large });
+    await expect(call).rejects.toMatchObject({ code: "ERR_FOVEA_BUSY" });
+    expect(cache.data.every((x) => x === 0)).toBe(true);
+    await writing;
   });
 
   test("a batch of more sequences than a call has arguments", async () => {
