@@ -57,7 +57,8 @@ const names: ReadonlySet<string> = new Set(
 /**
  * `flash_attn_with_kvcache`: q [batch, seqlenQ, heads, headdim] attends to kCache and vCache [cacheBatch, seqlenCache, kvHeads,
  * headdim], of which each sequence has `cacheSeqlens` keys, and the new `k` and `v`, which are written there in place. The result
- * is as `flashAttention`'s. Everything is checked before anything is written. `cacheSeqlens` itself is not changed.
+ * is as `flashAttention`'s. Everything is checked before anything is written. `cacheSeqlens` itself is not changed. `k` and `v`
+ * share no memory with the caches, and no row of a cache may be written twice: ERR_FOVEA_OPTION.
  *
  * Caches that are written may be on a GPU, with q, `k` and `v` there too (`blockTable` and lengths stay on the host), but not with
  * rotary tables: ERR_FOVEA_DEVICE. Caches on the host are written there, and with `device` a GPU sent there afterwards.
