@@ -71,7 +71,7 @@ export async function dotProductAttention<Query extends JaxInput>(
   options: DotProductAttentionOptions = {},
 ): Promise<JaxResult<Query>> {
   const backend = isJaxArray(query) ? query.device : undefined;
-  // Even where they are none: arrays are consumed first. As they are now: reading arrays takes a while.
+  // Before anything is checked, as arrays are consumed whatever is wrong.
   const { bias, mask, querySeqLengths, keyValueSeqLengths, ...others } = taken(options);
   const given = { query, key, value, bias, mask, querySeqLengths, keyValueSeqLengths };
   const read = Object.values(given).some(isJaxArray) ? await readAll(given) : readNow(given);
@@ -113,6 +113,7 @@ export async function dotProductAttention<Query extends JaxInput>(
   return (backend === undefined ? output : await toJaxArray(output, backend)) as JaxResult<Query>;
 }
 
+/** The options as they are now, whatever becomes of them while arrays are read; none where they are no object. */
 function taken(options: unknown): DotProductAttentionOptions {
   const given = Object(options) as DotProductAttentionOptions;
   const copy = Object.fromEntries(Array.from(names, (name) => [name, given[name as keyof DotProductAttentionOptions]]));

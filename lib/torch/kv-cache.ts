@@ -1,4 +1,5 @@
 // flash-attn's flash_attn_with_kvcache: new keys and values go into the cache, then the queries attend to it.
+import { explainCall } from "../attention.js";
 import { renamed } from "../dropin/names.js";
 import { encode, type FloatDType } from "../dtype.js";
 import { abortError, FoveaError, shapeError, show } from "../errors.js";
@@ -102,7 +103,7 @@ export async function flashAttentionWithKvCache<
   const attend = (turned: TensorInput) =>
     run(turned, kCache, vCache, rules, foveaNames) as Promise<FlashResult<Options, FloatDTypeOf<Query>>>;
   try {
-    checkCall(q, kCache, vCache, rules); // every check of the call, before anything is written
+    explainCall(checkCall(q, kCache, vCache, rules)); // every check of the call, before anything is written
   } catch (error) {
     throw renamed(error, foveaNames);
   }

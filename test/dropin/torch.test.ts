@@ -357,6 +357,7 @@ describe("flashAttentionWithKvCache", () => {
     await refused({ rotaryInterleaved: 0 }, "rotaryInterleaved: expected true or false, got 0");
     await refused({ dropoutP: 0 }, "no option");
     await refused({ signal: AbortSignal.abort() }, "aborted");
+    await refused({ device: "cuda:1000" }, 'device: "cuda:1000" cannot be used');
   });
 
   test("nothing is written while another call writes the query", async () => {
