@@ -215,6 +215,22 @@ describe("layers", () => {
     expect(attend(1).output.toNumbers()).toEqual(attend(0).output.toNumbers());
   });
 
+  it("need not be told of a sequence that gets no tokens", () => {
+    const cache = new PagedKVCache({ ...sizes, layers: 2, pages: 4 });
+    const [some, none] = [cache.create(), cache.create()];
+    const tokens = Tensor.random([3, 2, 16], { seed: 1 });
+    cache.appendSync([some, none], 0, tokens, tokens, { cuSeqlens: Int32Array.of(0, 3, 3) });
+    expect(none.fork().length).toBe(0); // it is in no step
+    cache.appendSync([some], 1, tokens, tokens);
+    cache.appendSync([none, some], 0, tokens, tokens, { cuSeqlens: Int32Array.of(0, 0, 3) });
+    cache.appendSync([none, some], 1, tokens, tokens, { cuSeqlens: Int32Array.of(0, 0, 3) });
+    expect([some.length, none.length]).toEqual([6, 0]);
+    cache.appendSync([some], 0, tokens, tokens);
+    const empty = Tensor.zeros([0, 2, 16]);
+    expect(() => cache.appendSync([some], 0, empty, empty)).toThrow("layer: expected 1, the next one of sequences[0]");
+    expect(() => cache.appendSync([some], 1, empty, empty)).toThrow("cuSeqlens: expected 3 tokens for sequences[0]");
+  });
+
   it("can be abandoned half way", async () => {
     const cache = new PagedKVCache({ ...sizes, layers: 2, pages: 4 });
     const sequence = cache.create();

@@ -127,10 +127,11 @@ function checkRows(
   return view;
 }
 
-/** Layers come in order, and all get the same tokens. */
+/** Layers come in order, and all get the same tokens. Without tokens no step begins. */
 function checkTurn(states: readonly SequenceState[], layer: number, counts: readonly number[]): void {
   states.forEach((state, i) => {
     requireStill(state, `sequences[${i}]`, true);
+    if (counts[i] === 0 && state.nextLayer === 0) return;
     if (state.nextLayer !== layer) {
       const message = `layer: expected ${state.nextLayer}, the next one of sequences[${i}], got ${layer}`;
       const help = state.nextLayer === 0 ? "" : "; truncate drops an unfinished step";
@@ -220,6 +221,7 @@ export function fill(tokens: number, starts: Int32Array, first: (i: number) => n
 }
 
 function advance(state: SequenceState, count: number, layers: number): void {
+  if (count === 0) return;
   if (state.nextLayer === 0) state.pending = count;
   if (++state.nextLayer < layers) return;
   state.length += state.pending;

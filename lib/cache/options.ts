@@ -26,7 +26,7 @@ export interface PagedKVCacheOptions {
    * vector of a head as integers from -127 to 127 times a float32 scale, its largest magnitude / 127: a relative RMS error of
    * about 0.6 % on normally distributed elements, 1.5 % at most. One element that is k times larger than the others makes their
    * error about k / 3 times larger: a head with outlier channels is better rotated or kept in 16 bits. A vector with infinities or
-   * NaN becomes NaN.
+   * NaN becomes NaN, one whose largest magnitude is below 1.5e-36 becomes zeros.
    */
   dtype?: StoredDType | undefined;
   /** Where the pages live and attention is computed; "cpu" by default. */

@@ -9,13 +9,13 @@ import { placeCall } from "./place.js";
 import { denseArray, makeLike, type Kind, type OnnxAttentionInputs, type OnnxTensor } from "./tensors.js";
 import type { View } from "../view.js";
 
-/** The operator's optional outputs. */
-export type OnnxOutputName = "present_key" | "present_value" | "qk_matmul_output";
+/** The operator's outputs; Y is always there. */
+export type OnnxOutputName = "Y" | "present_key" | "present_value" | "qk_matmul_output";
 
 export interface OnnxAttentionOptions {
   /** The version of the operator: the newest of 23, 24 and 25 that is not above the model's opset. */
   opset: OnnxOpset;
-  /** The optional outputs to return. Default: none. */
+  /** The outputs to return beside Y. Default: none. */
   outputs?: readonly OnnxOutputName[] | undefined;
   /** A device of fovea's, to which the tensors are sent. Default "cpu". */
   device?: Device | undefined;
@@ -29,7 +29,7 @@ export type OnnxAttentionOutputs<T, Options> = { readonly Y: T } & {
 
 const optionNames = new Set(Object.keys({ opset: true, outputs: true, device: true, signal: true }));
 const inputNames = new Set(["Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen"]);
-const outputNames: readonly string[] = ["present_key", "present_value", "qk_matmul_output"];
+const outputNames: readonly string[] = ["Y", "present_key", "present_value", "qk_matmul_output"];
 
 /**
  * ONNX's operator Attention. Inputs and outputs have its names and are dense tensors of onnxruntime (or `{ type, data, dims }`);

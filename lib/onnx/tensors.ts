@@ -14,6 +14,7 @@ import {
 import { FoveaError, list, shapeError, show } from "../errors.js";
 import { assertFree } from "../flight.js";
 import { HostStorage, checkBuffer } from "../storage.js";
+import { Tensor } from "../tensor.js";
 import { checkShape, contiguousStrides, forEachIndex, isContiguous, makeView, product, type View } from "../view.js";
 
 /** A tensor of onnxruntime, or any object that says the same; what it says is dense. */
@@ -86,7 +87,8 @@ export function readLengths(name: InputName, tensor: OnnxTensor, batch: number, 
 function check(name: string, tensor: OnnxTensor): { type: string; data: ArrayBufferView; dims: readonly number[] } {
   const given = tensor as Partial<OnnxTensor> | undefined | null;
   if (typeof given !== "object" || given === null || !ArrayBuffer.isView(given.data) || given.dims === undefined) {
-    const message = `${name}: expected an onnxruntime Tensor or { type, data, dims }, got ${show(tensor)}`;
+    const got = given instanceof Tensor ? "a Tensor of fovea, which has dtype, data and shape" : show(tensor);
+    const message = `${name}: expected an onnxruntime Tensor or { type, data, dims }, got ${got}`;
     throw new FoveaError("ERR_FOVEA_ARGUMENT", message);
   }
   const { data, dims } = given;

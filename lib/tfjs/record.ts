@@ -1,5 +1,6 @@
 // The weights of attention that runs fused, whose graph has none.
 import { AsyncLocalStorage } from "node:async_hooks";
+import { FoveaError, show } from "../errors.js";
 import type { Tensor } from "../tensor.js";
 
 /** What a fused op weighed with, each time that it ran. */
@@ -23,6 +24,9 @@ const recorder = new AsyncLocalStorage<RecordedWeights[]>();
  * time and memory, [heads × queries × keys] per op; without this they never exist.
  */
 export async function recordWeights<T>(run: () => T | Promise<T>): Promise<Recorded<T>> {
+  if (typeof run !== "function") {
+    throw new FoveaError("ERR_FOVEA_ARGUMENT", `run: expected a function that runs the model, got ${show(run)}`);
+  }
   const weights: RecordedWeights[] = [];
   const result = await recorder.run(weights, run);
   return { result, weights };

@@ -271,6 +271,13 @@ test.each([0, 1, 2, 3])("what lies past the lengths may be NaN, also where mode 
   expect(V.data).toEqual(before);
 });
 
+test("Y may be asked for, too", async () => {
+  const inputs = four();
+  const { Y, present_key } = await onnxAttention(inputs, {}, { opset: 24, outputs: ["present_key", "Y"] });
+  expect(farthest(Y.data, oracle(inputs, {})["Y"]!.data)).toBeLessThan(tolerance);
+  expect(present_key.data).toEqual(inputs.K.data);
+});
+
 test("an empty batch with a mask and lengths", async () => {
   const none = (...dims: number[]) => new Tensor("float32", new Float32Array(0), dims);
   const inputs = { Q: none(0, 3, 4, 8), K: none(0, 3, 6, 8), V: none(0, 3, 6, 10), attn_mask: bool(4, 6) };
@@ -355,9 +362,16 @@ test("lengths may be an array of another realm, of whose class they are no insta
 describe("what is wrong is named", () => {
   const refused: [string, Given, Record<string, number>, object, string][] = [
     ["an opset without Attention", four(), {}, { opset: 22 }, "opset: expected 23, 24 or 25, got 22"],
-    ["an output that there is not", four(), {}, { outputs: ["qk"] }, "outputs: expected present_key"],
+    ["an output that there is not", four(), {}, { outputs: ["qk"] }, "outputs: expected Y, present_key"],
     ["an attribute's name", four(), { is_casual: 1 }, {}, 'did you mean "is_causal"'],
     ["an input's name", { ...four(), mask: float(4, 6) }, {}, {}, "mask"],
+    [
+      "a Tensor of fovea",
+      { ...four(), K: FoveaTensor.zeros([2, 3, 6, 8]) as never },
+      {},
+      {},
+      "K: expected an onnxruntime Tensor or { type, data, dims }, got a Tensor of fovea",
+    ],
     ["no heads", flat(), {}, {}, "q_num_heads: expected the number of heads"],
     ["heads that are others", four(), { kv_num_heads: 2 }, {}, "kv_num_heads: expected 3"],
     ["a negative scale", four(), { scale: -1 }, {}, "scale: expected a number >= 0"],

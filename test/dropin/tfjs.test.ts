@@ -567,6 +567,11 @@ describe("sources", () => {
     }
   });
 
+  test("recordWeights: wants a function", async () => {
+    const message = "run: expected a function that runs the model, got 3";
+    await expect(recordWeights(3 as never)).rejects.toMatchObject({ code: "ERR_FOVEA_ARGUMENT", message });
+  });
+
   test("a row that an added mask closes throughout gives zeros, where TensorFlow.js has NaN", async () => {
     const g = new GraphMaker();
     for (const [name, shape] of Object.entries({ ...four, mask: [L, 1] })) g.input(name, shape);
