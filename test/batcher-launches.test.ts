@@ -13,7 +13,8 @@ vi.mock(import("../lib/native.js"), async (original) => {
     const sequences = problem[17]!;
     gpu.launches.push(sequences);
     gpu.free = Math.max(gpu.free, performance.now()) + gpu.perLaunch + sequences * gpu.perSequence;
-    setTimeout(() => settled(0, ""), gpu.free - performance.now());
+    const milliseconds = gpu.free - performance.now();
+    setTimeout(() => settled(0, "", milliseconds), milliseconds);
     plan.fill(0);
     return gpu.launches.length;
   };

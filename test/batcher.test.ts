@@ -328,6 +328,20 @@ describe.skipIf(onCuda)("order", () => {
     expect((await settledOrder({ running, waiting, small }))[0]).toBe("small");
   });
 
+  test("a small call is a small one though the event loop came late to hear of others' ends", async () => {
+    const batcher = new AttentionBatcher();
+    const [large, small] = [inputs(4096, { heads: 8, headDim: 64 }), inputs(64, { heads: 4, headDim: 32 })];
+    for (let i = 0; i < 3; i++) {
+      const call = batcher.attention(...small);
+      await Promise.resolve(); // it is launched
+      for (const start = performance.now(); performance.now() - start < 100;);
+      await call;
+    }
+    const running = batcher.attention(...large);
+    await turn();
+    expect(await settledOrder({ running, small: batcher.attention(...small) })).toEqual(["small", "running"]);
+  });
+
   test("a large call has its turn among small ones that never end", async () => {
     const batcher = new AttentionBatcher();
     const done = new AbortController();

@@ -56,7 +56,7 @@ const float = (...shape: number[]) => Tensor.zeros(shape);
 const inputs = () => [float(1, 2, 3, 4), float(1, 2, 5, 4), float(1, 2, 5, 4)] as const;
 const busy = (message: RegExp) =>
   expect.objectContaining({ code: "ERR_FOVEA_BUSY", message: expect.stringMatching(message) });
-const done = (id = 0) => calls.settle[id]!(0, "");
+const done = (id = 0) => calls.settle[id]!(0, "", 0);
 
 describe("memory of an unsettled call", () => {
   test("what it writes may neither be read nor written, what it reads may not be written", async () => {
@@ -253,7 +253,7 @@ describe("how calls end", () => {
 
   test("out of memory is a rejection", async () => {
     const call = attention(...inputs());
-    calls.settle[0]!(2, "");
+    calls.settle[0]!(2, "", 0);
     await expect(call).rejects.toMatchObject({ name: "FoveaError", code: "ERR_FOVEA_OUT_OF_MEMORY" });
   });
 
@@ -279,7 +279,7 @@ describe("how calls end", () => {
     expect(calls.cancelled).toEqual([0]);
     await new Promise(setImmediate);
     expect(settled).not.toHaveBeenCalled();
-    calls.settle[0]!(how, "");
+    calls.settle[0]!(how, "", 0);
     await expect(call).rejects.toMatchObject({
       name: "AbortError",
       code: "ERR_FOVEA_ABORTED",

@@ -23,6 +23,8 @@ interface Launch {
   readonly members: readonly Member[];
   readonly work: number;
   readonly start: number;
+  /** Whether it goes ahead of another. */
+  readonly ahead: boolean;
   plan: Plan | undefined;
 }
 
@@ -144,13 +146,14 @@ export class Lane {
     }
     if (members.length === 0) return;
     const work = members.reduce((sum, { waiting }) => sum + waiting.work, 0);
-    const launch: Launch = { members, work, start: performance.now(), plan: undefined };
     const ahead = this.#running.size > 0 && this.#device === "cpu";
+    const launch: Launch = { members, work, start: performance.now(), ahead, plan: undefined };
     const storages: Storage[] = [];
     let id: number;
     try {
       const problem = writeProblems(members, storages);
-      const settled = (how: How, message: string) => this.#settled(launch, how, message);
+      const settled = (how: How, message: string, milliseconds: number) =>
+        this.#settled(launch, how, message, milliseconds);
       id = native().attention(deviceNumber(this.#device), problem, storages, planNumbers, settled, ahead);
     } catch (error) {
       this.#failed(launch, nativeError(error));
@@ -167,21 +170,21 @@ export class Lane {
     this.#meter.batch(members.length);
   }
 
-  #settled(launch: Launch, how: How, message: string): void {
+  #settled(launch: Launch, how: How, message: string, milliseconds: number): void {
     this.#running.delete(launch);
-    const end = performance.now();
-    const time = end - launch.start;
+    const served = performance.now() - launch.start;
+    const end = launch.start + milliseconds;
     // A GPU begins a launch when the one before has ended. (On the processor, a small one may go ahead of it.)
     const begun = this.#device === "cpu" ? launch.start : Math.max(launch.start, this.#lastEnd);
     this.#lastEnd = end;
     if (how === 0) {
-      this.#timed(launch.work, end - begun);
+      if (!launch.ahead) this.#timed(launch.work, end - begun);
       for (const { waiting, call, outputs } of launch.members) {
         if (waiting.isAborted) {
           discardOutputs(call, outputs);
           waiting.rejectAborted();
         } else {
-          this.#meter.served(time);
+          this.#meter.served(served);
           waiting.resolve(resultOf(call, outputs, launch.plan!));
         }
       }
@@ -192,12 +195,13 @@ export class Lane {
   }
 
   /**
-   * The mean is that of times, not of their inverses: an end that is noticed late takes from the next launch's time what it adds to
-   * its own. Of a short launch most time goes into other things, but the device is at least as fast as it shows.
+   * Of a short launch most time goes into other things, but the device is at least as fast as it shows. One that had to wait, for
+   * a processor say, tells little: none makes the pace slower by more than a fifth, and one that goes ahead of another, with which
+   * it shares the processors, is not asked. Else small calls would soon be held for long ones.
    */
   #timed(work: number, time: number): void {
     const pace = time / work;
-    if (time > longLaunch / 10 || pace < this.#pace) this.#pace += 0.2 * (pace - this.#pace);
+    if (time > longLaunch / 10 || pace < this.#pace) this.#pace += 0.2 * (Math.min(pace, 2 * this.#pace) - this.#pace);
   }
 
   /** A launch did not come about, or failed. Where it can be one call's fault, each is tried by itself. */

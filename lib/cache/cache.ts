@@ -42,7 +42,8 @@ export interface CacheStatistics {
  *     }
  *
  * Layers are appended in order, from 0 to the last one; a sequence's `length` advances after the last. Results do not depend on
- * which other sequences are in a call or in the cache, not in a single bit.
+ * which other sequences are in a call or in the cache, not in a single bit; but where a sequence was forked, its keys are cut
+ * from then on, which may round otherwise than before.
  */
 export class PagedKVCache {
   readonly #shape: PageShape;

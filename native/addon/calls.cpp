@@ -1,5 +1,6 @@
 #include "calls.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -11,8 +12,10 @@ struct Calls::Call {
   Napi::Reference<Napi::Array> storages;
   Napi::FunctionReference settled;
   std::function<void()> cancel;
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   How how = How::done;
   std::string message;
+  double milliseconds = 0;
 };
 
 /// What the backends' threads touch. They hold it by shared_ptr, as it may outlive the environment by the end of a
@@ -57,6 +60,8 @@ uint32_t Calls::start(Napi::Env env, const std::vector<napi_value>& storages, Na
       const std::lock_guard lock(shared->mutex);
       call->how = how;
       call->message = std::move(message);
+      call->milliseconds =
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - call->start).count();
       if (!shared->ended) queue.NonBlockingCall(call);
       if (--shared->running == 0) shared->idle.notify_all();
     });
@@ -82,8 +87,9 @@ void Calls::settle(Napi::Env env, Napi::Function, Calls* calls, Call* call) {
   const Napi::Function settled = call->settled.Value();
   const auto how = Napi::Number::New(env, static_cast<double>(call->how));
   const auto message = Napi::String::New(env, call->message);
+  const auto milliseconds = Napi::Number::New(env, call->milliseconds);
   calls->forget(call->id);
-  settled.Call({how, message});
+  settled.Call({how, message, milliseconds});
 }
 
 void Calls::forget(uint32_t id) {
