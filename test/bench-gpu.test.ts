@@ -34,7 +34,7 @@ for number, rule in enumerate(with_rules if "--rules" in sys.argv else ("", ""))
     if "--rules" in sys.argv:
         row["keyLength"] = 64
     print(json.dumps(row | {"begin": True}), flush=True)
-    print(json.dumps(row | dict(milliseconds=1.0 + number, teraflops=1, gigabytesPerSecond=100)), flush=True)
+    print(json.dumps(row | dict(milliseconds=1.0 + number, teraflops=1, gigabytesPerSecond=100, copyGigabytesPerSecond=200)), flush=True)
     input()
 `,
 );
@@ -105,9 +105,9 @@ describe.skipIf(spawnSync("python3", ["--version"]).status !== 0)("measurements 
   test("tell a rule's time as a multiple of that without, and PyTorch's fastest beside it", () => {
     const { stdout } = measure("rules", "--rules");
     const [brief, line] = stdout.split("\n").filter((each) => each.includes("alibi"));
-    expect(brief).toBe("2: decode alibi float16 64 2 4/2 1x64 decode 3.000 ms, 100 GB/s; math 4.000");
+    expect(brief).toBe("2: decode alibi float16 64 2 4/2 1x64 decode 3.000 ms, 100 GB/s, 50 % of a copy; math 4.000");
     expect(line!.split(/ {2,}/)).toEqual(
-      "decode,float16,64,2,4/2,1x64,alibi,decode,3.000,100 GB/s,3.00,math,4.000,1.00,1.33".split(","),
+      "decode|float16|64|2|4/2|1x64|alibi|decode|3.000|100 GB/s, 50 % of a copy|3.00|math|4.000|1.00|1.33".split("|"),
     );
   });
 

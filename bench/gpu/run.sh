@@ -46,19 +46,25 @@ mkdir -p build/gpu "$results"
 # of the plain build.
 architectures() {
   local capability
-  case $driver in *cudasim*) echo "-DFOVEA_CUDA_IMAGES=$PWD/build/native/cuda" && return ;; esac
+  case $driver in *cudasim*) echo "80-real;90-real;80-virtual" && return ;; esac
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | sort -u)
   case $capability in
-    9.0) echo "-DFOVEA_CUDA_ARCHS=90-real" ;;
-    8.?) echo "-DFOVEA_CUDA_ARCHS=80-real" ;;
-    *) echo "-DFOVEA_CUDA_ARCHS=80-real;90-real;80-virtual" ;;
+    9.0) echo "90-real" ;;
+    8.?) echo "80-real" ;;
+    *) echo "80-real;90-real;80-virtual" ;;
   esac
+}
+
+# Empty: none but its own. (An option that is not given would stay what it was.)
+others_images() {
+  case $driver in *cudasim*) echo "$PWD/build/native/cuda" ;; esac
 }
 
 unbuildable=
 step_build() {
   local log=build/gpu/build.log status most=$((seconds > 300 ? seconds : 300)) # nothing is of use without it
-  cmake -S native/cuda -B build/gpu -DCMAKE_BUILD_TYPE=Release -DFOVEA_CUDA=ON "$(architectures)" > "$log" &&
+  cmake -S native/cuda -B build/gpu -DCMAKE_BUILD_TYPE=Release -DFOVEA_CUDA=ON \
+    "-DFOVEA_CUDA_ARCHS=$(architectures)" "-DFOVEA_CUDA_IMAGES=$(others_images)" > "$log" &&
     timeout "$most" cmake --build build/gpu --parallel "$(nproc)" >> "$log" 2>&1 && return
   status=$?
   [ $status -ne 124 ] || echo "stopped after $most s"

@@ -26,8 +26,14 @@ def rate(row):
         return ["", "", ""]
     if "error" in row:
         return [row["kernel"].removeprefix("cuda."), "", row["error"][:24]]
-    of = f"{row['gigabytesPerSecond']:.0f} GB/s" if row["kind"] == "decode" else f"{row['teraflops']:.1f} TFLOP/s"
+    of = bandwidth(row) if row["kind"] == "decode" else f"{row['teraflops']:.1f} TFLOP/s"
     return [row["kernel"].removeprefix("cuda."), f"{row['milliseconds']:.3f}", of]
+
+
+def bandwidth(row):
+    """What a row reads and writes in a second, and its share of what copying memory does."""
+    share = f", {100 * row['gigabytesPerSecond'] / row['copyGigabytesPerSecond']:.0f} % of a copy"
+    return f"{row['gigabytesPerSecond']:.0f} GB/s{share}"
 
 
 def brief(row):

@@ -193,6 +193,16 @@ export const hopperMutants: readonly Mutant[] = [
     caughtBy: ["tensor-map"],
   },
   {
+    file: "table.cu",
+    image: "table",
+    capability: "9.0",
+    name: "hopper: maps are not released",
+    find: "ptx::releaseMaps();  // which a table may hold",
+    replace: "",
+    tests: several,
+    caughtBy: ["tensor-map"],
+  },
+  {
     ...kernel,
     name: "hopper: the output's map is used before it is fenced",
     find: "if (count == 0 || shared.outputMap[consumer] != work.entry) ptx::acquireMap(&map);",

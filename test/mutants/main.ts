@@ -34,6 +34,9 @@ const atOnce = 2;
 const flags = ["-ptx", "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-lineinfo"];
 /** Images of kernels for Hopper need its instructions, and a simulator that has them. */
 const isForHopper = (image: string) => image.includes("_sm90");
+/** What an image is compiled for: one that all GPUs have may have more on newer ones. */
+const architecture = ({ image, capability }: Image) =>
+  isForHopper(image) ? "90a" : capability === "9.0" ? "90" : "80";
 
 type Image = Pick<Mutant, "image" | "kernels" | "capability">;
 
@@ -88,7 +91,8 @@ function keepKernels(path: string, text: string): void {
 }
 
 /** Compiles one image, of one mutant or unchanged, from a copy of the sources, and gives the path of its PTX. */
-async function compile(folder: string, { image, kernels: wanted }: Image, mutant?: Mutant): Promise<string> {
+async function compile(folder: string, of: Image, mutant?: Mutant): Promise<string> {
+  const { image, kernels: wanted } = of;
   const kernels = join(folder, "cuda/kernels");
   for (const part of ["cuda", "attention"]) cpSync(join(root, "native", part), join(folder, part), { recursive: true });
   if (mutant) {
@@ -102,7 +106,7 @@ async function compile(folder: string, { image, kernels: wanted }: Image, mutant
   const ptx = join(folder, "image.ptx");
   const { status, output } = await run(nvcc, [
     ...flags,
-    `-arch=compute_${isForHopper(image) ? "90a" : "80"}`,
+    `-arch=compute_${architecture(of)}`,
     "-o",
     ptx,
     join(kernels, `${image}.cu`),

@@ -50,6 +50,7 @@ std::string copyMap(int at) {
   }
   return text + "mov.u64 %l20, %l21;\n";
 }
+const std::string kRelease = "@%p6 fence.proxy.tensormap::generic.release.gpu;\n";
 const std::string kAcquire = "@%p6 fence.proxy.tensormap::generic.acquire.gpu [%l20], 128;\n";
 std::string wait(const std::string& label, int parity) {
   return label + ": mbarrier.try_wait.parity.shared::cta.b64 %p5, [%r20], " + std::to_string(parity) + "; @!%p5 bra " +
@@ -130,8 +131,10 @@ const std::vector<Pair> kPairs = {
     {"a misaligned box", "misaligned", hopper(kInit + kExpect + "add.u32 %r25, %r21, 16;\n" + load("%r25")), hopper(kInit + kExpect + load() + wait("W", 0))},
     {"a box past the end", "out-of-bounds-shared", hopper(kInit + "add.u32 %r25, %r21, 128;\n" + load("%r25")), hopper(kInit + kExpect + load() + wait("W", 0))},
     {"no tensor map", "tensor-map", hopper(kInit + "mov.u64 %l20, %l30;\n" + load()), hopper(kInit + kExpect + load() + wait("W", 0))},
-    {"a map in global memory with no proxy fence", "tensor-map", hopper(kInit + copyMap(0) + kExpect + load() + wait("W", 0)), hopper(kInit + copyMap(0) + kAcquire + kExpect + load() + wait("W", 0))},
-    {"a map at half a map's alignment", "tensor-map", hopper(kInit + copyMap(64) + kAcquire + kExpect + load() + wait("W", 0)), hopper(kInit + copyMap(128) + kAcquire + kExpect + load() + wait("W", 0))},
+    {"a map in global memory with no proxy fence", "tensor-map", hopper(kInit + copyMap(0) + kRelease + kExpect + load() + wait("W", 0)), hopper(kInit + copyMap(0) + kRelease + kAcquire + kExpect + load() + wait("W", 0))},
+    {"a map that a kernel wrote and did not release", "tensor-map", hopper(kInit + copyMap(0) + kAcquire + kExpect + load() + wait("W", 0)), hopper(kInit + copyMap(0) + kRelease + kAcquire + kExpect + load() + wait("W", 0))},
+    {"a map that was written after the release", "tensor-map", hopper(kInit + kRelease + copyMap(0) + kAcquire + kExpect + load() + wait("W", 0)), hopper(kInit + copyMap(0) + kRelease + kAcquire + kExpect + load() + wait("W", 0))},
+    {"a map at half a map's alignment", "tensor-map", hopper(kInit + copyMap(64) + kRelease + kAcquire + kExpect + load() + wait("W", 0)), hopper(kInit + copyMap(128) + kRelease + kAcquire + kExpect + load() + wait("W", 0))},
     {"a map of another rank", "tensor-map", hopper(kInit + "@%p6 cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r21], [%l20, {0}], [%r20];"), hopper(kInit + kExpect + load() + wait("W", 0))},
 
     // -------------------------------------------------------------------------------- bulk stores

@@ -12,6 +12,7 @@
 //
 // Times are the GPU's own, between events around the launches: the median of 15 (--samples) after 3 and 30 ms to
 // warm up, each after the L2 cache was overwritten. The shapes that say most come first; --quick measures them alone.
+// copyGigabytesPerSecond is what copying device memory reads and writes, measured likewise before the first shape.
 //
 // Before a measurement it is printed with "begin" in place of figures. What fails is a result with an "error"; after a
 // fault the device is lost to the process, which ends with code 3: the next goes on --from there. With --turns the
@@ -37,6 +38,7 @@ namespace {
 
 constexpr int maxWarmUps = 3;
 constexpr std::chrono::milliseconds warmUpTime{30};  // clocks of an idle GPU are low
+constexpr int64_t copiedBytes = 512 << 20;
 
 /// "[7,5]": of each sequence, where they differ.
 std::string keyLengths(const Shape& shape) {
@@ -56,6 +58,7 @@ class Bench {
     if (!elapsed_) throw std::runtime_error("the driver has no cuEventElapsedTime");
     for (CUevent& event : events_) device_.check(cuda::driver().cuEventCreate(&event, 0), "making an event");
     flush_ = cuda::allocate(*stream_, std::max(4 * device_.info().l2Bytes, 1 << 20));
+    copyRate_ = copyRate();
   }
   ~Bench() {
     for (CUevent event : events_) cuda::driver().cuEventDestroy(event);
@@ -93,7 +96,6 @@ class Bench {
  private:
   /// Milliseconds of each sample. Makes the plan that of the tensors in memory.
   std::vector<float> timesOf(const Shape& shape, Algorithm algorithm, int64_t bytes, Plan& plan) {
-    std::vector<float> times;
     const auto memory = cuda::allocate(*stream_, bytes);
     const Tensors tensors(shape, algorithm, memory->pointer());
     const Problem& problem = tensors.problem();
@@ -101,11 +103,30 @@ class Bench {
     plan = cuda::plan(device_.info().index, problem);
     const auto workspace = cuda::allocate(*stream_, std::max<int64_t>(plan.workspaceBytes, 256));
     cuda::loadKernels(device_, problem, plan);
+    return samplesOf([&] { cuda::launch(device_, stream_->compute()->get(), problem, plan, workspace->pointer()); });
+  }
+
+  /// Sorted milliseconds of what `enqueue` enqueues.
+  template <class Enqueue>
+  std::vector<float> samplesOf(const Enqueue& enqueue) {
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < std::min(maxWarmUps, samples_) || std::chrono::steady_clock::now() - start < warmUpTime; i++)
-      time(problem, plan, workspace->pointer());
-    for (int i = 0; i < samples_; i++) times.push_back(time(problem, plan, workspace->pointer()));
+      time(enqueue);
+    std::vector<float> times;
+    for (int i = 0; i < samples_; i++) times.push_back(time(enqueue));
+    std::sort(times.begin(), times.end());
     return times;
+  }
+
+  /// GB/s, read and written.
+  double copyRate() {
+    const auto memory = cuda::allocate(*stream_, 2 * copiedBytes);
+    const std::vector<float> times = samplesOf([&] {
+      device_.check(cuda::driver().cuMemcpyDtoDAsync(memory->pointer() + copiedBytes, memory->pointer(), copiedBytes,
+                                                     stream_->compute()->get()),
+                    "copying");
+    });
+    return 2e-6 * double(copiedBytes) / std::max(times[times.size() / 2], 1e-6f);
   }
 
   /// What the pool keeps would be missing to whoever has the next turn.
@@ -125,12 +146,14 @@ class Bench {
     }
   }
 
-  float time(const Problem& problem, const Plan& plan, CUdeviceptr workspace) {
+  template <class Enqueue>
+  float time(const Enqueue& enqueue) {
     const CUstream stream = stream_->compute()->get();
-    // Twice: the GPU must not have done before everything is enqueued, or the time would be the host's.
-    for (int i = 0; i < 2; i++) cuda::clear(*stream_, flush_->pointer(), flush_->bytes());
+    // Many times, about half a millisecond, as for PyTorch: the GPU must not have done before everything is enqueued,
+    // or the time would be the host's.
+    for (int i = 0; i < 8; i++) cuda::clear(*stream_, flush_->pointer(), flush_->bytes());
     device_.check(cuda::driver().cuEventRecord(events_[0], stream), "recording an event");
-    cuda::launch(device_, stream, problem, plan, workspace);
+    enqueue();
     device_.check(cuda::driver().cuEventRecord(events_[1], stream), "recording an event");
     device_.check(cuda::driver().cuEventSynchronize(events_[1]), "running kernels");
     float milliseconds = 0;
@@ -159,12 +182,13 @@ class Bench {
         if (letter == '"' || letter == '\\' || letter < ' ') letter = '\'';
       std::printf("\"error\":\"%s\"}\n", error.c_str());
     } else {
-      std::sort(times.begin(), times.end());
       const float median = times[times.size() / 2];
       const double seconds = std::max(median, 1e-6f) * 1e-3;
-      std::printf("\"milliseconds\":%.4f,\"p10\":%.4f,\"p90\":%.4f,\"teraflops\":%.2f,\"gigabytesPerSecond\":%.0f}\n",
-                  median, times[times.size() / 10], times[times.size() * 9 / 10], shape.flops() / seconds * 1e-12,
-                  plan.bytes / seconds * 1e-9);
+      std::printf(
+          "\"milliseconds\":%.4f,\"p10\":%.4f,\"p90\":%.4f,\"teraflops\":%.2f,\"gigabytesPerSecond\":%.0f,"
+          "\"copyGigabytesPerSecond\":%.0f}\n",
+          median, times[times.size() / 10], times[times.size() * 9 / 10], shape.flops() / seconds * 1e-12,
+          plan.bytes / seconds * 1e-9, copyRate_);
     }
     std::fflush(stdout);
   }
@@ -176,6 +200,7 @@ class Bench {
   PFN_cuEventElapsedTime_v2000 elapsed_;
   CUevent events_[2] = {};
   std::shared_ptr<cuda::DeviceBuffer> flush_;
+  double copyRate_;
 };
 
 }  // namespace

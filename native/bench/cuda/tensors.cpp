@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <random>
 
 namespace fovea::bench {
 namespace {
@@ -24,16 +25,29 @@ std::vector<uint8_t> bytesOf(const std::vector<Element>& elements) {
   return bytes;
 }
 
-/// Random numbers between 1/4 and 1/2, of both signs: the same byte everywhere would be kind to the power supply.
+/// The nearest float16 or bfloat16 of a number that is neither large nor small, else 0.
+uint16_t halfOf(DType dtype, float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const int dropped = dtype == DType::float16 ? 13 : 16;
+  const uint32_t sign = bits >> 31 << 15, bias = dtype == DType::float16 ? (127 - 15) << 23 : 0;
+  if (std::fabs(value) < 0x1p-14f) return uint16_t(sign);
+  bits = (bits & 0x7fffffff) - bias;
+  return uint16_t(sign | ((bits + (1u << (dropped - 1)) - 1 + (bits >> dropped & 1)) >> dropped));
+}
+
+/// Of the standard normal distribution, as PyTorch has them: a GPU's clock depends on the bits that it multiplies, and
+/// how often rows are rescaled on the scores.
 std::vector<uint8_t> numbers(DType dtype, uint32_t state) {
-  const uint32_t base = dtype == DType::float16 ? 0x3400 : 0x3e80, varied = dtype == DType::float16 ? 0x83ff : 0x807f;
-  std::vector<uint16_t> pattern(1 << 20);
-  for (size_t i = 0; i < pattern.size(); i++) {
-    const bool lowHalf = dtype == DType::float32 && i % 2 == 0;
-    const uint32_t random = next(state) >> 16;
-    pattern[i] = uint16_t(lowHalf ? random : base | (random & varied));
-  }
-  return bytesOf(pattern);
+  std::vector<float> values(1 << 20);
+  std::mt19937 generator(state);
+  std::normal_distribution<float> normal;
+  for (float& value : values) value = normal(generator);
+  if (dtype == DType::float32) return bytesOf(values);
+  std::vector<uint16_t> halves;
+  halves.reserve(values.size());
+  for (const float value : values) halves.push_back(halfOf(dtype, value));
+  return bytesOf(halves);
 }
 
 std::vector<uint8_t> slopes(int64_t heads) {
@@ -118,8 +132,8 @@ void Tensors::addPages() {
   problem_.pageSize = int32_t(size);
   problem_.storedDtype = stored;
   if (shape_.int8()) {
-    problem_.keyScales = at<float>(reserve(rows * int64_t(sizeof(float)), Content::floats));
-    problem_.valueScales = at<float>(reserve(rows * int64_t(sizeof(float)), Content::floats));
+    problem_.keyScales = at<float>(reserve(rows * int64_t(sizeof(float)), Content::scales));
+    problem_.valueScales = at<float>(reserve(rows * int64_t(sizeof(float)), Content::scales));
   }
   for (int64_t i = 0; i < shape_.batch; i++) {
     Sequence& sequence = sequences_[size_t(i)];
@@ -197,6 +211,8 @@ std::vector<uint8_t> Tensors::content(const Input& input) const {
       return numbers(shape_.dtype, state);
     case Content::floats:
       return numbers(DType::float32, state);
+    case Content::scales:
+      return bytesOf(std::vector<float>(1 << 10, 1 / 74.f));  // of bytes, whose standard deviation that is
     case Content::slopes:
       return slopes(shape_.heads);
     case Content::pageTable:

@@ -9,7 +9,7 @@ namespace fovea::bench {
 class Tensors {
  public:
   /// What an input holds: numbers of the shape's dtype, float32, or a kind of its own.
-  enum class Content { numbers, floats, slopes, int8, mask, padding, texts, pageTable };
+  enum class Content { numbers, floats, scales, slopes, int8, mask, padding, texts, pageTable };
   struct Input {
     int64_t offset, bytes;
     Content content;

@@ -32,6 +32,11 @@ bool readMap(Cta& cta, Warp& warp, int lane, uint64_t address, int rank, TensorM
   if (space == Space::kGlobal && !cta.acquiredMaps.contains({warp.id, lane, address}))
     return fail("the tensor map at " + hexadecimal(address) +
                 " lies in global memory, and this thread has no fence.proxy.tensormap::generic.acquire for it");
+  Allocation* const allocation = space == Space::kGlobal ? cta.launch.findAllocation(address) : nullptr;
+  if (allocation && allocation->contains(address, kTensorMapBytes) &&
+      !cta.launch.memory->isMapReleased(*allocation, address, kTensorMapBytes))
+    return fail("the tensor map at " + hexadecimal(address) +
+                " was written by a kernel that has no fence.proxy.tensormap::generic.release behind it");
   uint8_t bytes[kTensorMapBytes];
   MemoryAccess access;
   access.what = "read of a tensor map";

@@ -67,6 +67,22 @@ void Allocation::forgetAccesses() {
   madvise(readers_.get(), readers_.get_deleter().bytes, MADV_DONTNEED);
 }
 
+void Allocation::forgetWriters(uint64_t at, uint64_t bytes) {
+  std::atomic<uint64_t>* const begin = &writer(at);
+  std::atomic<uint64_t>* const end = &writer(at + bytes - 1) + 1;
+  // Whole pages at once: most were never touched, and are to stay so.
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+  const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page * page;
+  const auto clear = [](std::atomic<uint64_t>* word, const std::atomic<uint64_t>* past) {
+    for (; word != past; word++) word->store(0, std::memory_order_relaxed);
+  };
+  if (first >= last) return clear(begin, end);
+  clear(begin, reinterpret_cast<std::atomic<uint64_t>*>(first));
+  madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  clear(reinterpret_cast<std::atomic<uint64_t>*>(last), end);
+}
+
 uint64_t GlobalMemory::reserve(uint64_t size) {
   std::lock_guard lock(mutex_);
   const uint64_t address = next_;
@@ -134,6 +150,12 @@ std::vector<std::shared_ptr<Allocation>> GlobalMemory::all() const {
   std::vector<std::shared_ptr<Allocation>> list;
   for (const auto& [address, allocation] : live_) list.push_back(allocation);
   return list;
+}
+
+void GlobalMemory::forgetAccesses() {
+  for (const auto& allocation : all()) allocation->forgetAccesses();
+  std::lock_guard lock(mutex_);
+  mapReleases_.clear();
 }
 
 // ---------------------------------------------------------------------------------------------- races
@@ -227,6 +249,23 @@ Stamp stampOf(const GlobalAccess& access, unsigned bytes) {
 }
 
 }  // namespace
+
+void GlobalMemory::releaseMaps(const GlobalAccess& access) {
+  const Stamp now = stampOf(access, 0);
+  std::lock_guard lock(mutex_);
+  mapReleases_[{now.launch, now.cta, now.warp}] = now.time;
+}
+
+bool GlobalMemory::isMapReleased(Allocation& memory, uint64_t address, uint64_t bytes) const {
+  std::lock_guard lock(mutex_);
+  for (uint64_t word = address & ~3ull; word < address + bytes; word += 4) {
+    const Stamp writer = unpack(memory.writer(word).load());
+    if (writer.launch == 0) continue;  // no kernel wrote it
+    const auto released = mapReleases_.find({writer.launch, writer.cta, writer.warp});
+    if (released == mapReleases_.end() || std::min(released->second, kTimeLimit) < writer.time) return false;
+  }
+  return true;
+}
 
 // CTAs run on several threads. A reader leaves its stamp before it looks at the writer's, a writer its own before it
 // looks at the readers' (all sequentially consistent), so of two conflicting accesses at least one sees the other.

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "check/clock.h"
@@ -42,6 +43,8 @@ class Allocation {
   }
   void setDefined(uint64_t at, uint64_t bytes, bool defined);
   void forgetAccesses();
+  // The host, or a copy that it asked for, has written these bytes: no kernel has.
+  void forgetWriters(uint64_t at, uint64_t bytes);
 
   // Who accessed each 4-byte word last in the current launch, packed (see global_memory.cpp). Relaxed atomics: CTAs on
   // several threads may touch the same word.
@@ -64,6 +67,15 @@ class Allocation {
   Mapped<std::atomic<uint64_t>> readers_;
 };
 
+// One access to global memory by one lane, as the race check needs it.
+struct GlobalAccess {
+  uint32_t launch = 0;
+  uint32_t cta = 0;
+  int warp = 0;
+  const Knowledge* known = nullptr;
+  bool strong = false;  // atomic, volatile, acquire, release
+};
+
 // All allocations of one device, and where freed ones were.
 class GlobalMemory {
  public:
@@ -80,21 +92,21 @@ class GlobalMemory {
   std::string describe(uint64_t address) const;
   std::vector<std::shared_ptr<Allocation>> all() const;
 
+  // Launch numbers begin again.
+  void forgetAccesses();
+
+  // What the warp has written so far is released to the proxy that reads tensor maps; and whether what kernels wrote
+  // last of these bytes is.
+  void releaseMaps(const GlobalAccess& access);
+  bool isMapReleased(Allocation& memory, uint64_t address, uint64_t bytes) const;
+
  private:
   mutable std::mutex mutex_;
+  std::map<std::tuple<uint32_t, uint32_t, uint32_t>, uint32_t> mapReleases_;  // launch, CTA, warp → time
   uint64_t next_;
   std::map<uint64_t, std::shared_ptr<Allocation>> live_;
   std::map<uint64_t, uint64_t> reserved_;  // address → size
   std::map<uint64_t, uint64_t> freed_;     // address → size
-};
-
-// One access to global memory by one lane, as the race check needs it.
-struct GlobalAccess {
-  uint32_t launch = 0;
-  uint32_t cta = 0;
-  int warp = 0;
-  const Knowledge* known = nullptr;
-  bool strong = false;  // atomic, volatile, acquire, release
 };
 
 constexpr uint32_t kLaunchNumbers = 1u << 12;  // launch numbers repeat after so many (0 is none)

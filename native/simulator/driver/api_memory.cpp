@@ -86,6 +86,7 @@ CUresult copyNow(const Place& to, const Place& from, size_t width, size_t height
     const void* out = source ? source->data(fromAddress) : static_cast<uint8_t*>(from.host) + row * from.pitch;
     std::memmove(into, out, width);
     if (!target) continue;
+    target->forgetWriters(toAddress, width);
     if (!source) {
       target->setDefined(toAddress, width, true);
     } else {
@@ -143,6 +144,7 @@ CUresult set(CUstream handle, CUdeviceptr address, uint32_t value, size_t width,
     if (width == 1) std::memset(memory->data(address), static_cast<int>(value), count);  // large ones are of bytes
     for (size_t i = 0; width > 1 && i < count; i++) std::memcpy(memory->data(address + i * width), &value, width);
     memory->setDefined(address, width * count, true);
+    memory->forgetWriters(address, width * count);
     return CUDA_SUCCESS;
   }));
   return blocks ? device->synchronize(*stream) : CUDA_SUCCESS;

@@ -276,7 +276,7 @@ CUresult Device::launch(Launch& launch) {
   launch.memory = &memory;
   if (++launches_ % kLaunchNumbers == 0) {
     // Numbers begin again: forget who accessed what under the old ones.
-    for (const auto& allocation : memory.all()) allocation->forgetAccesses();
+    memory.forgetAccesses();
     launches_++;
   }
   launch.number = launches_ % kLaunchNumbers;

@@ -4,6 +4,7 @@
 
 #include "exec/cta.h"
 #include "exec/lanes.h"
+#include "exec/memory.h"
 #include "exec/registry.h"
 
 namespace fovea::simulator {
@@ -208,6 +209,14 @@ Outcome mbarrierFence(Cta& cta, Warp& warp, const Instruction&, LaneMask mask) {
 
 Outcome nothing(Cta&, Warp&, const Instruction&, LaneMask) { return Outcome::kNext; }
 
+// fence.proxy.tensormap::generic.release: maps that these threads wrote may be acquired. It is noted for the whole
+// warp: memory does not remember which lane wrote it.
+Outcome releaseMaps(Cta& cta, Warp& warp, const Instruction&, LaneMask mask) {
+  cta.launch.memory->releaseMaps(globalAccess(cta, warp, std::countr_zero(mask), false));
+  warp.tick();
+  return Outcome::kNext;
+}
+
 // fence.proxy.tensormap::generic.acquire: this thread's copies may use the map that lies there.
 Outcome acquireMap(Cta& cta, Warp& warp, const Instruction& instruction, LaneMask mask) {
   cta.checkDefined(warp, instruction.operand[0], mask, "the address of a tensor map");
@@ -220,9 +229,8 @@ Outcome acquireMap(Cta& cta, Warp& warp, const Instruction& instruction, LaneMas
 
 void decodeFence(Decoder& d) {
   if (d.has("tensormap::generic")) {
-    // Maps are not changed within a launch (tensormap.replace is not simulated), so a release has nothing to order.
     d.instruction().hasEffect = true;
-    d.instruction().execute = nothing;
+    d.instruction().execute = releaseMaps;
     if (!d.has("acquire")) return;
     d.address(0, Space::kGlobal);
     if (d.instruction().immediate || d.integer(1) != 128) d.unsupported();

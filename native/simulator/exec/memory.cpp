@@ -7,6 +7,17 @@
 #include "ptx/body.h"
 
 namespace fovea::simulator {
+
+GlobalAccess globalAccess(const Cta& cta, const Warp& warp, int lane, bool strong) {
+  GlobalAccess access;
+  access.launch = cta.launch.number;
+  access.cta = cta.number;
+  access.warp = warp.id;
+  access.known = &warp.knownTo(lane);
+  access.strong = strong;
+  return access;
+}
+
 namespace {
 
 constexpr int kBanks = 32;  // of shared memory
@@ -49,16 +60,6 @@ LaneBytes reportOutOfBounds(Cta& cta, const Warp& warp, int lane, Space space, u
     cta.report(warp, lane, "out-of-bounds-global", what + ", " + cta.launch.memory->describe(address));
   }
   return {};
-}
-
-GlobalAccess globalAccess(const Cta& cta, const Warp& warp, int lane, bool strong) {
-  GlobalAccess access;
-  access.launch = cta.launch.number;
-  access.cta = cta.number;
-  access.warp = warp.id;
-  access.known = &warp.knownTo(lane);
-  access.strong = strong;
-  return access;
 }
 
 LaneBytes accessGlobal(Cta& cta, const Warp& warp, int lane, uint64_t address, uint32_t size,

@@ -46,6 +46,9 @@ struct MemoryAccess {
   const char* what = "access";
 };
 
+// How a lane accesses global memory now.
+GlobalAccess globalAccess(const Cta& cta, const Warp& warp, int lane, bool strong);
+
 // The bytes behind an address, after the checks of alignment, bounds and races; null after a report. A read sets
 // `defined` to whether all of them are.
 struct LaneBytes {
