@@ -42,6 +42,10 @@ export class Tokenizer {
     }
   }
 
+  /**
+   * White space between words counts as one space, as for SentencePiece, by which the vocabulary was made. (TensorFlow.js's
+   * tokenizer keeps each space of several, and knows no line ends.)
+   */
   tokenize(text: string): Token[] {
     const normalized = text.normalize("NFKC").trim().replace(/\s+/gu, space);
     if (normalized === "") return [];
