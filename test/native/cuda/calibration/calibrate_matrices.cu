@@ -52,5 +52,7 @@ CALIBRATE(movmatrix_trans) {
 CALIBRATE_MMA(mma_m16n8k16_f16, "m16n8k16", "f32.f16.f16.f32", 4, 2)
 CALIBRATE_MMA(mma_m16n8k16_bf16, "m16n8k16", "f32.bf16.bf16.f32", 4, 2)
 CALIBRATE_MMA(mma_m16n8k8_tf32, "m16n8k8", "f32.tf32.tf32.f32", 4, 2)
+CALIBRATE_MMA(mma_tf32_low_bits, "m16n8k8", "f32.tf32.tf32.f32", 4, 2)
+CALIBRATE_MMA(mma_tf32_subnormal, "m16n8k8", "f32.tf32.tf32.f32", 4, 2)
 CALIBRATE_MMA(mma_m16n8k8_f16, "m16n8k8", "f32.f16.f16.f32", 2, 1)
 CALIBRATE_MMA(mma_rounding_f16, "m16n8k16", "f32.f16.f16.f32", 4, 2)

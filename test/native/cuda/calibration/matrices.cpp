@@ -59,11 +59,18 @@ Micro store(int matrices, bool transposed) {
   return micro;
 }
 
+enum class Numbers {
+  integers,   // small ones, whose sums are exact in any order
+  lowBits,    // the same, in words whose other bits are any: a tf32 number has the upper 19
+  fractions,  // whose sums are rounded
+  subnormal,  // the least there are, times large ones, which makes small integers of 2^-16; and times an infinity once
+};
+
 struct Product {
   const char* name;
   Format format;
   int depth;
-  bool isInteger;  // small integers, whose sums are exact in any order
+  Numbers numbers;
 };
 
 /// D = A B + C for A [16 x depth], B [depth x 8], C [16 x 8].
@@ -72,20 +79,34 @@ Micro multiply(const Product& product) {
   const int width = 4 * perRegister, kBlocks = product.depth / width, aRegisters = 2 * kBlocks;
   const int operands = aRegisters + kBlocks + 4;
   Micro micro{product.name, Image::matrices, blocks, Words(size_t(operands * count)), Words(4 * count), {}};
-  if (!product.isInteger) micro.tolerance.absolute = 17 * 0x1p-22;  // 17 terms of at most 1, each cut to 23 bits
-  const auto number = [&](uint32_t i) {
+  if (product.numbers == Numbers::fractions)
+    micro.tolerance.absolute = 17 * 0x1p-22;  // 17 terms of at most 1, each cut to 23 bits
+  const bool isSubnormal = product.numbers == Numbers::subnormal;
+  const auto number = [&](uint32_t i, int exponent) {  // which subnormal products take
     const uint32_t word = randomWord(product.name, i);
-    return product.isInteger ? double(int(word % 15) - 7) : std::ldexp(double(int(word % 2047) - 1023), -10);
+    if (isSubnormal) return std::ldexp(word % 2 == 0 ? word % 7 + 1.0 : -1.0 - word % 7, exponent);
+    return product.numbers == Numbers::fractions ? std::ldexp(double(int(word % 2047) - 1023), -10)
+                                                 : double(int(word % 15) - 7);
   };
   const uint32_t shift = perRegister == 1 ? 13 : 0;  // of a tf32 number in its word
   const auto code = [&](double value) { return encode(product.format, value) << shift; };
   for (int warp = 0; warp < blocks; warp++) {
-    const auto a = [&](int row, int k) { return number(uint32_t((warp * 16 + row) * 16 + k)); };
-    const auto b = [&](int k, int column) { return number(uint32_t(4096 + (warp * 16 + k) * 8 + column)); };
-    const auto c = [&](int row, int column) { return number(uint32_t(8192 + (warp * 16 + row) * 8 + column)); };
+    const auto a = [&](int row, int k) {
+      return number(uint32_t((warp * 16 + row) * 16 + k), k % 2 == 0 ? -136 : 120);
+    };
+    const auto b = [&](int k, int column) {
+      if (isSubnormal && warp == 3 && k == 0 && column == 5) return double(INFINITY);
+      return number(uint32_t(4096 + (warp * 16 + k) * 8 + column), k % 2 == 0 ? 120 : -136);
+    };
+    const auto c = [&](int row, int column) { return number(uint32_t(8192 + (warp * 16 + row) * 8 + column), -16); };
     for (int lane = 0; lane < warpSize; lane++) {
       const int g = lane / 4, t = lane % 4, thread = warp * warpSize + lane;
-      const auto put = [&](int operand, uint32_t word) { micro.input[size_t(operand * count + thread)] = word; };
+      const auto put = [&](int operand, uint32_t word) {
+        const int at = operand * count + thread;
+        if (product.numbers == Numbers::lowBits && operand < aRegisters + kBlocks)
+          word |= randomWord("low bits", uint32_t(at)) & ((1u << shift) - 1);
+        micro.input[size_t(at)] = word;
+      };
       for (int r = 0; r < aRegisters; r++) {  // rows g and g + 8 of each block of columns in turn
         const int row = g + r % 2 * 8, k = r / 2 * width + t * perRegister;
         put(r, code(a(row, k)) | (perRegister == 2 ? code(a(row, k + 1)) << 16 : 0));
@@ -113,11 +134,13 @@ std::vector<Micro> matrixMicros() {
   for (const int matrices : {1, 2, 4})
     for (const bool transposed : {false, true}) micros.push_back(load(matrices, transposed));
   micros.push_back(transpose());
-  micros.push_back(multiply({"mma_m16n8k16_f16", float16, 16, true}));
-  micros.push_back(multiply({"mma_m16n8k16_bf16", bfloat16, 16, true}));
-  micros.push_back(multiply({"mma_m16n8k8_tf32", tf32, 8, true}));
-  micros.push_back(multiply({"mma_m16n8k8_f16", float16, 8, true}));
-  micros.push_back(multiply({"mma_rounding_f16", float16, 16, false}));
+  micros.push_back(multiply({"mma_m16n8k16_f16", float16, 16, Numbers::integers}));
+  micros.push_back(multiply({"mma_m16n8k16_bf16", bfloat16, 16, Numbers::integers}));
+  micros.push_back(multiply({"mma_m16n8k8_tf32", tf32, 8, Numbers::integers}));
+  micros.push_back(multiply({"mma_tf32_low_bits", tf32, 8, Numbers::lowBits}));
+  micros.push_back(multiply({"mma_tf32_subnormal", tf32, 8, Numbers::subnormal}));
+  micros.push_back(multiply({"mma_m16n8k8_f16", float16, 8, Numbers::integers}));
+  micros.push_back(multiply({"mma_rounding_f16", float16, 16, Numbers::fractions}));
   return micros;
 }
 
