@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "../../../../native/cuda/tensor_maps.h"
+
 namespace fovea::test::calibration {
 
 using Words = std::vector<uint32_t>;
@@ -30,6 +32,13 @@ struct Tensor {
   int swizzle;  // bytes: 0, 32, 64, 128
 };
 
+/// Or the address of a map in device memory: described, and written, as the kernels' own are.
+struct MappedTensor {
+  bool isOutput;
+  int columns, padded;                         // of a row, and those that panels have
+  std::vector<cuda::BoxDimension> dimensions;  // beside columns: two or three
+};
+
 struct Micro {
   std::string name;  // of kernel calibrate_<name>
   Image image;
@@ -39,6 +48,7 @@ struct Micro {
   Tolerance tolerance;
   int threads = 32;  // of a block
   std::optional<Tensor> tensor = std::nullopt;
+  std::optional<MappedTensor> mapped = std::nullopt;
 };
 
 constexpr int warpSize = 32;
