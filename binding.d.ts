@@ -63,10 +63,10 @@ export interface GpuMemory {
 /** How an asynchronous call ended: 0 done, 1 aborted, 2 out of memory, 3 its device was lost, 4 it failed otherwise. */
 export type How = 0 | 1 | 2 | 3 | 4;
 /**
- * Called once, from the event loop. The message says what went wrong, where a GPU did; `milliseconds`, how long it took, however
- * late the event loop comes to hear of it.
+ * Called once, from the event loop. The message says what went wrong, where a GPU did; `sinceEnd`, how many milliseconds ago the
+ * call ended: the event loop may come to hear of it late.
  */
-export type Settled = (how: How, message: string, milliseconds: number) => void;
+export type Settled = (how: How, message: string, sinceEnd: number) => void;
 
 export interface Binding {
   readonly version: string;

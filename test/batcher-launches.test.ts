@@ -3,8 +3,20 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Binding, Settled } from "../binding.js";
 import { AttentionBatcher, Tensor } from "../lib/index.js";
 
-/** Computes one launch after the other, and takes so many milliseconds for each and for each of its sequences. */
-const gpu = vi.hoisted(() => ({ perLaunch: 0, perSequence: 0, free: 0, launches: [] as number[], fails: false }));
+/**
+ * Computes one launch after the other, and takes so many milliseconds for each, for each of its sequences, and beyond that for the
+ * 30th; of an end it tells so late.
+ */
+const gpu = vi.hoisted(() => ({
+  perLaunch: 0,
+  perSequence: 0,
+  stall: 0,
+  late: 0,
+  free: 0,
+  fails: false,
+  launches: [] as number[],
+}));
+const usual = { ...gpu };
 
 vi.mock(import("../lib/native.js"), async (original) => {
   const device = { name: "played", computeMajor: 9, computeMinor: 0, multiprocessors: 1, memoryBytes: 1, unusable: "" };
@@ -12,9 +24,9 @@ vi.mock(import("../lib/native.js"), async (original) => {
     if (gpu.fails) throw Object.assign(new Error("no"), { code: "ERR_FOVEA_OUT_OF_MEMORY" });
     const sequences = problem[17]!;
     gpu.launches.push(sequences);
-    gpu.free = Math.max(gpu.free, performance.now()) + gpu.perLaunch + sequences * gpu.perSequence;
-    const milliseconds = gpu.free - performance.now();
-    setTimeout(() => settled(0, "", milliseconds), milliseconds);
+    const stall = gpu.launches.length === 30 ? gpu.stall : 0;
+    gpu.free = Math.max(gpu.free, performance.now()) + gpu.perLaunch + sequences * gpu.perSequence + stall;
+    setTimeout(() => settled(0, "", gpu.late), gpu.free + gpu.late - performance.now());
     plan.fill(0);
     return gpu.launches.length;
   };
@@ -29,7 +41,7 @@ vi.mock(import("../lib/native.js"), async (original) => {
 
 beforeEach(() => {
   vi.useFakeTimers();
-  Object.assign(gpu, { free: 0, launches: [], fails: false });
+  Object.assign(gpu, usual, { launches: [] });
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -50,6 +62,18 @@ test("launches hold 10 milliseconds of work, though there are two at a time", as
   Object.assign(gpu, { perLaunch: 0, perSequence: 0.5 });
   for (const size of await sizes(100, 20, 1000)) expect(size).toBeGreaterThanOrEqual(18);
   expect(Math.max(...gpu.launches.slice(20))).toBeLessThanOrEqual(22);
+});
+
+test("nor do they become smaller where the event loop hears of each end late", async () => {
+  Object.assign(gpu, { perSequence: 0.5, late: 30 });
+  for (const size of await sizes(100, 20, 1000)) expect(size).toBeGreaterThanOrEqual(18);
+});
+
+test("nor by much, once one of them takes a hundred times as long", async () => {
+  Object.assign(gpu, { perSequence: 0.5, stall: 1000 });
+  await sizes(100, 20, 1000);
+  expect(gpu.launches.length).toBeGreaterThan(60);
+  expect(Math.min(...gpu.launches.slice(30, -3))).toBeGreaterThanOrEqual(15);
 });
 
 test("calls that are a launch's work by the first guess go together on a GPU that is faster than that", async () => {

@@ -58,7 +58,7 @@ def measure(arguments, rules, first, torch, until):
     measured_shape, figures = None, {}
     while True:
         program = Program([*command, "--from", str(first)], arguments.patience)
-        begun = None
+        begun, told = None, False
         for line in program.lines():
             if not line.startswith("{"):
                 print(line, flush=True)
@@ -70,7 +70,7 @@ def measure(arguments, rules, first, torch, until):
             shape = {name: row[name] for name in SHAPE}
             if shape != measured_shape:  # several algorithms of fovea share one shape
                 measured_shape, figures = shape, torch.measure(shape) if torch else {}
-            first, begun = row["number"] + 1, None
+            first, begun, told = row["number"] + 1, None, True
             yield row | {"torch": figures}
             if time.monotonic() > until:
                 program.kill()
@@ -79,7 +79,7 @@ def measure(arguments, rules, first, torch, until):
             program.answer()
         if not program.end():
             return
-        if begun is None and program.process.returncode != 3:  # 3: it has told of the fault itself
+        if begun is None and not (told and program.process.returncode == 3):  # 3: it has told of the fault itself
             raise RuntimeError(f"fovea_cuda_bench {program.end()}")
         if begun:
             first = begun["number"] + 1

@@ -32,7 +32,8 @@ def rate(row):
 
 def bandwidth(row):
     """What a row reads and writes in a second, and its share of what copying memory does."""
-    share = f", {100 * row['gigabytesPerSecond'] / row['copyGigabytesPerSecond']:.0f} % of a copy"
+    copied = row.get("copyGigabytesPerSecond")
+    share = f", {100 * row['gigabytesPerSecond'] / copied:.0f} % of a copy" if copied else ""
     return f"{row['gigabytesPerSecond']:.0f} GB/s{share}"
 
 

@@ -152,8 +152,8 @@ export class Lane {
     let id: number;
     try {
       const problem = writeProblems(members, storages);
-      const settled = (how: How, message: string, milliseconds: number) =>
-        this.#settled(launch, how, message, milliseconds);
+      const settled = (how: How, message: string, sinceEnd: number) =>
+        this.#settled(launch, how, message, performance.now() - sinceEnd);
       id = native().attention(deviceNumber(this.#device), problem, storages, planNumbers, settled, ahead);
     } catch (error) {
       this.#failed(launch, nativeError(error));
@@ -170,15 +170,14 @@ export class Lane {
     this.#meter.batch(members.length);
   }
 
-  #settled(launch: Launch, how: How, message: string, milliseconds: number): void {
+  #settled(launch: Launch, how: How, message: string, end: number): void {
     this.#running.delete(launch);
     const served = performance.now() - launch.start;
-    const end = launch.start + milliseconds;
     // A GPU begins a launch when the one before has ended. (On the processor, a small one may go ahead of it.)
     const begun = this.#device === "cpu" ? launch.start : Math.max(launch.start, this.#lastEnd);
-    this.#lastEnd = end;
     if (how === 0) {
-      if (!launch.ahead) this.#timed(launch.work, end - begun);
+      this.#lastEnd = Math.max(end, this.#lastEnd);
+      if (!launch.ahead) this.#timed(launch.work, Math.max(end - begun, 0));
       for (const { waiting, call, outputs } of launch.members) {
         if (waiting.isAborted) {
           discardOutputs(call, outputs);

@@ -12,10 +12,9 @@ struct Calls::Call {
   Napi::Reference<Napi::Array> storages;
   Napi::FunctionReference settled;
   std::function<void()> cancel;
-  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   How how = How::done;
   std::string message;
-  double milliseconds = 0;
+  std::chrono::steady_clock::time_point end;
 };
 
 /// What the backends' threads touch. They hold it by shared_ptr, as it may outlive the environment by the end of a
@@ -60,8 +59,7 @@ uint32_t Calls::start(Napi::Env env, const std::vector<napi_value>& storages, Na
       const std::lock_guard lock(shared->mutex);
       call->how = how;
       call->message = std::move(message);
-      call->milliseconds =
-          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - call->start).count();
+      call->end = std::chrono::steady_clock::now();
       if (!shared->ended) queue.NonBlockingCall(call);
       if (--shared->running == 0) shared->idle.notify_all();
     });
@@ -87,9 +85,9 @@ void Calls::settle(Napi::Env env, Napi::Function, Calls* calls, Call* call) {
   const Napi::Function settled = call->settled.Value();
   const auto how = Napi::Number::New(env, static_cast<double>(call->how));
   const auto message = Napi::String::New(env, call->message);
-  const auto milliseconds = Napi::Number::New(env, call->milliseconds);
+  const std::chrono::duration<double, std::milli> sinceEnd = std::chrono::steady_clock::now() - call->end;
   calls->forget(call->id);
-  settled.Call({how, message, milliseconds});
+  settled.Call({how, message, Napi::Number::New(env, sinceEnd.count())});
 }
 
 void Calls::forget(uint32_t id) {

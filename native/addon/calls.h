@@ -24,7 +24,7 @@ class Calls {
   /// Begins the work, and returns what cancels it. Reports nothing when it throws.
   using Begin = std::function<std::function<void()>(Report)>;
 
-  /// Begins a call. `settled` is called once, with a How, a message and the milliseconds that it took, from the event
+  /// Begins a call. `settled` is called once, with a How, a message and the milliseconds since its end, from the event
   /// loop; until then `storages` stay referenced and the event loop alive. Returns the call's id.
   uint32_t start(Napi::Env env, const std::vector<napi_value>& storages, Napi::Function settled, const Begin& begin);
 

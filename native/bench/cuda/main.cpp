@@ -118,8 +118,8 @@ class Bench {
     return times;
   }
 
-  /// GB/s, read and written.
-  double copyRate() {
+  /// GB/s, read and written; 0 where there is no memory for it.
+  double copyRate() try {
     const auto memory = cuda::allocate(*stream_, 2 * copiedBytes);
     const std::vector<float> times = samplesOf([&] {
       device_.check(cuda::driver().cuMemcpyDtoDAsync(memory->pointer() + copiedBytes, memory->pointer(), copiedBytes,
@@ -127,6 +127,9 @@ class Bench {
                     "copying");
     });
     return 2e-6 * double(copiedBytes) / std::max(times[times.size() / 2], 1e-6f);
+  } catch (const cuda::Error& error) {
+    if (error.kind != cuda::ErrorKind::outOfMemory) throw;
+    return 0;
   }
 
   /// What the pool keeps would be missing to whoever has the next turn.

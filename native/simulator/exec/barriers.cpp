@@ -210,7 +210,8 @@ Outcome mbarrierFence(Cta& cta, Warp& warp, const Instruction&, LaneMask mask) {
 Outcome nothing(Cta&, Warp&, const Instruction&, LaneMask) { return Outcome::kNext; }
 
 // fence.proxy.tensormap::generic.release: maps that these threads wrote may be acquired. It is noted for the whole
-// warp: memory does not remember which lane wrote it.
+// warp, as memory does not remember which lane wrote it, and for no other, though PTX lets one release what others
+// wrote.
 Outcome releaseMaps(Cta& cta, Warp& warp, const Instruction&, LaneMask mask) {
   cta.launch.memory->releaseMaps(globalAccess(cta, warp, std::countr_zero(mask), false));
   warp.tick();
@@ -230,7 +231,7 @@ Outcome acquireMap(Cta& cta, Warp& warp, const Instruction& instruction, LaneMas
 void decodeFence(Decoder& d) {
   if (d.has("tensormap::generic")) {
     d.instruction().hasEffect = true;
-    d.instruction().execute = releaseMaps;
+    d.instruction().execute = d.has("gpu") || d.has("sys") ? releaseMaps : nothing;
     if (!d.has("acquire")) return;
     d.address(0, Space::kGlobal);
     if (d.instruction().immediate || d.integer(1) != 128) d.unsupported();
