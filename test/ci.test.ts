@@ -37,6 +37,11 @@ test("what fails is named, whether or not it counts", () => {
   expect(ci(after)).toEqual([1, ["after"], "4 passed, 1 failed"]);
 });
 
+test("what must end in time is left out once it is late", () => {
+  const steps = ["SECONDS=0", "in_time step early true", "SECONDS=1700", "in_time step late false", "step lint true"];
+  expect(ci(...steps)).toEqual([0, [], "2 passed, 0 failed"]);
+});
+
 test("tests of which none passed are a failure", () => {
   const skipped = `tests skipped ${vitest("7 skipped (7)")}`;
   expect(ci("step lint true", skipped, "tests none true", "tests zero echo '0 passed, 0 failed'")).toEqual([

@@ -270,6 +270,6 @@ export const tileMutants: readonly Mutant[] = [
     find: "entry.sequence.keyPageStride,",
     replace: "0,",
     tests: ["parity: standard float16 pages of 100"],
-    caughtBy: ["numbers"],
+    caughtBy: ["out-of-bounds-global", "numbers"],
   },
 ];
