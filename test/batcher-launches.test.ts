@@ -64,12 +64,12 @@ test("launches hold 10 milliseconds of work, though there are two at a time", as
   expect(Math.max(...gpu.launches.slice(20))).toBeLessThanOrEqual(22);
 });
 
-test("nor do they become smaller where the event loop hears of each end late", async () => {
+test("launches hold as much where the event loop hears of each end late", async () => {
   Object.assign(gpu, { perSequence: 0.5, late: 30 });
   for (const size of await sizes(100, 20, 1000)) expect(size).toBeGreaterThanOrEqual(18);
 });
 
-test("nor by much, once one of them takes a hundred times as long", async () => {
+test("launches hold hardly less once one of them took a hundred times as long", async () => {
   Object.assign(gpu, { perSequence: 0.5, stall: 1000 });
   await sizes(100, 20, 1000);
   expect(gpu.launches.length).toBeGreaterThan(60);

@@ -23,6 +23,8 @@ if "STUCK" in os.environ:
     with open(os.environ["STUCK"], "w") as file:
         file.write(str(os.getpid()))
     time.sleep(120)
+if "LOST" in os.environ:
+    sys.exit(3)
 first = int(sys.argv[sys.argv.index("--from") + 1])
 with_rules = ("", "bias", "alibi", "key lengths", "softcap", "pages of 16")
 for number, rule in enumerate(with_rules if "--rules" in sys.argv else ("", "")):
@@ -144,6 +146,13 @@ describe.skipIf(spawnSync("python3", ["--version"]).status !== 0)("measurements 
     expect(alibi!.torch["flex"]).toEqual({ error: "not compiled within 0.5 s" });
     expect(lengths!.torch["flex"]).toEqual({ error: "compiling had its 0.5 s" });
     expect(lengths!.torch["math"]).toEqual({ milliseconds: 4 });
+  });
+
+  test("end where the device is lost before there is any", () => {
+    const command = [path.join(scripts, "measure.py"), bench, "--results", path.join(folder, "lost")];
+    const env = { ...process.env, LOST: "1", PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: "1" };
+    const { status, stderr } = spawnSync("python3", command, { encoding: "utf8", env, timeout: 20_000 });
+    expect([status, stderr]).toEqual([1, expect.stringContaining("fovea_cuda_bench ended with code 3")]);
   });
 
   test("end with whoever began them: a GPU's next program must not run beside the last one", async () => {
